@@ -1,0 +1,8 @@
+//! The workstation's half of Ocellus, in the order of its pipeline.
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod recipe;
+
+pub mod data;
+pub mod net;

@@ -1,0 +1,257 @@
+//! The closed set of operators, and everything that follows from an operator and its input shapes alone.
+//!
+//! Planner, engine and report call the same functions here, so none of them can disagree about a size.
+
+use crate::shape::Shape;
+
+/// Most inputs that one operator can have.
+pub const MAX_INPUTS: usize = 4;
+
+/// A sliding window: kernel, stride and explicit zero padding, in pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Window {
+    /// Kernel rows and columns, each at least 1.
+    pub kernel: [u8; 2],
+    /// Step between outputs, down and right, each at least 1.
+    pub stride: [u8; 2],
+    /// Padding at top, left, bottom and right; each less than the kernel on its axis.
+    pub pad: [u8; 4],
+}
+
+impl Window {
+    /// A square window without padding.
+    pub const fn valid(kernel: u8, stride: u8) -> Self {
+        Self { kernel: [kernel; 2], stride: [stride; 2], pad: [0; 4] }
+    }
+
+    /// A square window of odd size at stride 1 whose output is as large as its input.
+    pub const fn same(kernel: u8) -> Self {
+        Self { kernel: [kernel; 2], stride: [1; 2], pad: [(kernel - 1) / 2; 4] }
+    }
+
+    /// Whether any side is padded.
+    pub const fn is_padded(&self) -> bool {
+        self.pad[0] | self.pad[1] | self.pad[2] | self.pad[3] != 0
+    }
+
+    /// Kernel rows times columns.
+    pub const fn taps(&self) -> usize {
+        self.kernel[0] as usize * self.kernel[1] as usize
+    }
+
+    /// Output rows and columns for `input`, or the rule that it breaks.
+    fn out_size(&self, input: Shape) -> Result<(u16, u16), OpError> {
+        let [kh, kw] = self.kernel;
+        let [top, left, bottom, right] = self.pad;
+        let axis = |size: u16, kernel: u8, stride: u8, before: u8, after: u8| {
+            if kernel == 0 || stride == 0 || before >= kernel || after >= kernel {
+                return Err(OpError::Window);
+            }
+            let padded = u32::from(size) + u32::from(before) + u32::from(after);
+            let room = padded.checked_sub(u32::from(kernel)).ok_or(OpError::Window)?;
+            u16::try_from(room / u32::from(stride) + 1).map_err(|_| OpError::Shape)
+        };
+        Ok((axis(input.h, kh, self.stride[0], top, bottom)?, axis(input.w, kw, self.stride[1], left, right)?))
+    }
+}
+
+/// One layer's operator. Adding a variant makes the compiler name every place that must learn it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Op {
+    /// Convolution over all input channels.
+    Conv {
+        /// Kernel, stride, padding.
+        window: Window,
+        /// Channels of the output.
+        out_channels: u16,
+    },
+    /// One filter per channel.
+    Depthwise {
+        /// Kernel, stride, padding.
+        window: Window,
+    },
+    /// Every output sees every input value, whatever the input's shape.
+    Dense {
+        /// Values of the output.
+        out_channels: u16,
+    },
+    /// Largest value under the window; padding never wins.
+    MaxPool {
+        /// Kernel, stride, padding.
+        window: Window,
+    },
+    /// Mean under the window. Padding is not supported: its border would divide by another count.
+    AvgPool {
+        /// Kernel, stride, zero padding.
+        window: Window,
+    },
+    /// Mean of each channel over the whole map.
+    GlobalAvgPool,
+    /// Sum of two maps of one shape, each with its own scale.
+    Add,
+    /// Any function of one value, as a table of its 256 results.
+    Lut,
+    /// `(h, w, c)` seen as a vector. The bytes stay where they are.
+    Flatten,
+    /// Channels of up to [`MAX_INPUTS`] maps of one height and width, one map after the other.
+    Concat,
+    /// `x * scale[c] + offset[c]`: a batch normalisation that nothing could absorb.
+    ChannelScale,
+}
+
+/// How many parameters of each kind an operator carries in a plan.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ParamCounts {
+    /// int8 values, in the layout that [`Op::param_counts`] documents.
+    pub weights: usize,
+    /// int32 values.
+    pub biases: usize,
+    /// f32 values.
+    pub multipliers: usize,
+}
+
+/// Why an operator cannot take its inputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpError {
+    /// It takes another number of inputs.
+    Arity,
+    /// Kernel, stride or padding is impossible or not supported for this input.
+    Window,
+    /// An axis is zero, too large, or differs between inputs that must agree.
+    Shape,
+}
+
+impl core::fmt::Display for OpError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Arity => "wrong number of inputs",
+            Self::Window => "the window (kernel, stride, padding) does not fit its input",
+            Self::Shape => "input shapes are empty, too large or do not agree",
+        })
+    }
+}
+
+impl core::error::Error for OpError {}
+
+impl Op {
+    /// The operator's name in the field, for reports.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Conv { .. } => "conv",
+            Self::Depthwise { .. } => "depthwise",
+            Self::Dense { .. } => "dense",
+            Self::MaxPool { .. } => "max_pool",
+            Self::AvgPool { .. } => "avg_pool",
+            Self::GlobalAvgPool => "global_avg_pool",
+            Self::Add => "add",
+            Self::Lut => "lut",
+            Self::Flatten => "flatten",
+            Self::Concat => "concat",
+            Self::ChannelScale => "channel_scale",
+        }
+    }
+
+    /// Shape of the output for these inputs, or the rule they break.
+    pub fn out_shape(&self, inputs: &[Shape]) -> Result<Shape, OpError> {
+        let arity = match self {
+            Self::Add => 2..=2,
+            Self::Concat => 2..=MAX_INPUTS,
+            _ => 1..=1,
+        };
+        if !arity.contains(&inputs.len()) {
+            return Err(OpError::Arity);
+        }
+        if inputs.iter().any(|s| s.checked_len().is_none()) {
+            return Err(OpError::Shape);
+        }
+        let x = inputs[0];
+        let out = match *self {
+            Self::Conv { window, out_channels } => {
+                let (h, w) = window.out_size(x)?;
+                Shape::new(h, w, out_channels)
+            }
+            Self::AvgPool { window } if window.is_padded() => return Err(OpError::Window),
+            Self::Depthwise { window } | Self::MaxPool { window } | Self::AvgPool { window } => {
+                let (h, w) = window.out_size(x)?;
+                Shape::new(h, w, x.c)
+            }
+            Self::Dense { out_channels } => Shape::vector(out_channels),
+            Self::GlobalAvgPool => Shape::vector(x.c),
+            Self::Flatten => Shape::vector(u16::try_from(x.len()).map_err(|_| OpError::Shape)?),
+            Self::Add if inputs[1] != x => return Err(OpError::Shape),
+            Self::Concat => {
+                let mut c = 0u16;
+                for s in inputs {
+                    if (s.h, s.w) != (x.h, x.w) {
+                        return Err(OpError::Shape);
+                    }
+                    c = c.checked_add(s.c).ok_or(OpError::Shape)?;
+                }
+                Shape::new(x.h, x.w, c)
+            }
+            Self::Add | Self::Lut | Self::ChannelScale => x,
+        };
+        out.checked_len().map(|_| out).ok_or(OpError::Shape)
+    }
+
+    /// Multiply-accumulates of one inference, padding included, for an operator that takes `input` to `output`.
+    pub const fn macs(&self, input: Shape, output: Shape) -> u64 {
+        let out = output.len() as u64;
+        match self {
+            Self::Conv { window, .. } => out * window.taps() as u64 * input.c as u64,
+            Self::Depthwise { window } => out * window.taps() as u64,
+            Self::Dense { .. } => out * input.len() as u64,
+            Self::ChannelScale => out,
+            _ => 0,
+        }
+    }
+
+    /// Number of parameters, with their layout in a plan:
+    ///
+    /// | op | weights | biases | multipliers |
+    /// |---|---|---|---|
+    /// | conv | `(out, kh, kw, in)`, each output's filter zero-filled to [`row_bytes`] | `(out)` | `(out)` |
+    /// | depthwise | `(kh, kw, c)` | `(c)` | `(c)` |
+    /// | dense | `(out, h, w, c)`, each output's row zero-filled to [`row_bytes`] | `(out)` | `(out)` |
+    /// | channel_scale | `(c)` | `(c)` | `(c)` |
+    /// | avg_pool | | sum's offset `(c)` | `(c)` |
+    /// | global_avg_pool | | sum's offset `(1)` | `(1)` |
+    /// | add | | the factors of both inputs `(2)` and the sum's offset `(1)` | `(1)` |
+    /// | lut | `(256)`, result for -128 first | | |
+    ///
+    /// Biases already hold the input's zero point: `bias - zero * sum(weights)`.
+    pub fn param_counts(&self, input: Shape, output: Shape) -> ParamCounts {
+        // Saturating: a count that leaves 32 bits is one that no file can hold, and must not wrap into one that it can.
+        let c = output.c as usize;
+        let filters = |weights| ParamCounts { weights, biases: c, multipliers: c };
+        match self {
+            Self::Conv { window, .. } => filters(c.saturating_mul(row_bytes(window.taps() * input.c as usize))),
+            Self::Dense { .. } => filters(c.saturating_mul(row_bytes(input.len()))),
+            Self::Depthwise { window } => filters(c * window.taps()),
+            Self::ChannelScale => filters(c),
+            Self::AvgPool { .. } => filters(0),
+            Self::GlobalAvgPool => ParamCounts { weights: 0, biases: 1, multipliers: 1 },
+            Self::Add => ParamCounts { weights: 0, biases: 3, multipliers: 1 },
+            Self::Lut => ParamCounts { weights: 256, ..ParamCounts::default() },
+            Self::MaxPool { .. } | Self::Flatten | Self::Concat => ParamCounts::default(),
+        }
+    }
+
+    /// Bytes of scratch memory that the engine's kernel needs for `input`; the planner reserves exactly these.
+    ///
+    /// Convolutions gather the input under the window of [`PATCHES`] neighbouring outputs, each [`row_bytes`] long.
+    pub fn scratch_bytes(&self, input: Shape) -> usize {
+        match self {
+            Self::Conv { window, .. } => PATCHES * row_bytes(window.taps() * input.c as usize),
+            _ => 0,
+        }
+    }
+}
+
+/// Outputs that the convolution kernel computes together.
+pub const PATCHES: usize = 2;
+
+/// Length of a row of `len` int8 values once filled up to whole 32-bit words.
+pub const fn row_bytes(len: usize) -> usize {
+    len.saturating_add(3) & !3
+}

@@ -1,0 +1,610 @@
+//! The model format a board reads: checked once by [`Plan::parse`], and from then on it cannot fail.
+//!
+//! Everything is little-endian; offsets are in bytes. *Region* offsets count from the start of the file, *arena*
+//! offsets from the start of the working memory that the caller lends to the engine.
+//!
+//! # File
+//!
+//! | at | bytes | field |
+//! |---|---|---|
+//! | 0 | 4 | magic `OCPL` |
+//! | 4 | 2 | version, [`VERSION`]; no other is read |
+//! | 6 | 2 | number of steps |
+//! | 8 | 4 | length of the file |
+//! | 12 | 4 | CRC-32 (ISO-HDLC) of everything from byte 16 to the end |
+//! | 16 | 8 | digest of the quantized graph, the same in the ONNX file written with it |
+//! | 24 | 4 | arena size |
+//! | 28 | 8 | input: arena offset u32; then zero point i8, crop u8 ([`Crop`]), 2 reserved |
+//! | 36 | 6 | input shape: h, w, c, each u16 |
+//! | 42 | 6 | output shape |
+//! | 48 | 8 | output: arena offset u32, scale f32 |
+//! | 56 | 1 | output zero point i8 |
+//! | 57 | 3 | reserved, zero |
+//! | 60 | 8 | labels: region offset u32, length u32; UTF-8, one class per line, as many as the output has values |
+//! | 68 | 128 * steps | the steps, in the order they run |
+//! | ... | | labels and parameters, each region aligned to 4 bytes |
+//!
+//! # Step
+//!
+//! | at | bytes | field |
+//! |---|---|---|
+//! | 0 | 1 | operator, see `TAG_*` in the source |
+//! | 1 | 1 | number of inputs |
+//! | 2 | 8 | window: kernel h, w; stride h, w; padding top, left, bottom, right (zero where there is none) |
+//! | 10 | 2 | out channels u16 (zero where the operator has none) |
+//! | 12 | 12 | output operand |
+//! | 24 | 48 | four input operands, the unused ones zero |
+//! | 72 | 8 | scratch: arena offset u32, length u32 |
+//! | 80 | 4 | weights: region offset |
+//! | 84 | 4 | biases: region offset, aligned to 4 |
+//! | 88 | 4 | multipliers: region offset, aligned to 4 |
+//! | 92 | 36 | reserved, zero |
+//!
+//! An operand is: arena offset u32, shape h, w, c u16 each, zero point i8, one reserved byte. How many parameters
+//! there are, and in what layout, follows from the operator and its shapes: [`Op::param_counts`].
+
+use crate::op::{MAX_INPUTS, Op, ParamCounts, Window};
+use crate::quant::QuantParams;
+use crate::shape::Shape;
+
+#[cfg(feature = "encode")]
+pub mod encode;
+
+/// First bytes of every plan.
+pub const MAGIC: [u8; 4] = *b"OCPL";
+/// The one version that this code reads and writes.
+pub const VERSION: u16 = 1;
+
+/// Bytes before the first step.
+pub(crate) const HEADER_LEN: usize = 68;
+/// Bytes of one step.
+pub(crate) const STEP_LEN: usize = 128;
+/// Where the CRC's coverage starts.
+pub(crate) const CRC_START: usize = 16;
+
+pub(crate) const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
+
+/// Why bytes are not a plan that this engine can run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlanError {
+    /// Fewer bytes than the header needs or announces.
+    Truncated {
+        /// Bytes that are needed.
+        needed: u32,
+    },
+    /// The first four bytes are not [`MAGIC`].
+    Magic,
+    /// Written for another version of the format.
+    Version {
+        /// The file's version.
+        found: u16,
+    },
+    /// The content is not what was written.
+    Crc {
+        /// CRC-32 that the file carries.
+        stored: u32,
+        /// CRC-32 of its content.
+        computed: u32,
+    },
+    /// A header field holds an impossible value.
+    Header,
+    /// A step is not runnable.
+    Step {
+        /// Position of the step.
+        index: u16,
+        /// What is wrong with it.
+        fault: StepFault,
+    },
+    /// The labels are not UTF-8, or not as many as the output has values.
+    Labels,
+}
+
+/// What is wrong with a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StepFault {
+    /// Unknown operator, or a field that must be zero is not.
+    Operator,
+    /// Input and output shapes do not follow from the operator.
+    Shape,
+    /// An operand or the scratch lies outside the arena.
+    Arena,
+    /// Output, scratch and inputs overlap.
+    Overlap,
+    /// Parameters lie outside the file or are misaligned.
+    Parameters,
+    /// A multiplier is not a finite, normal, positive number.
+    Multiplier,
+    /// The scratch has another size than the kernel needs.
+    Scratch,
+    /// Operands that must share a zero point do not.
+    ZeroPoint,
+}
+
+impl core::fmt::Display for PlanError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Truncated { needed } => write!(f, "truncated: at least {needed} bytes are needed"),
+            Self::Magic => f.write_str("not a plan: it does not begin with `OCPL`"),
+            Self::Version { found } => {
+                write!(f, "plan format version {found}, this program reads version {VERSION}: export the model again")
+            }
+            Self::Crc { stored, computed } => {
+                write!(f, "damaged: checksum {computed:08x}, expected {stored:08x}")
+            }
+            Self::Header => f.write_str("the header holds impossible values"),
+            Self::Step { index, fault } => write!(f, "step {index}: {fault}"),
+            Self::Labels => f.write_str("the labels do not match the output"),
+        }
+    }
+}
+
+impl core::error::Error for PlanError {}
+
+impl core::fmt::Display for StepFault {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Operator => "unknown operator or non-zero reserved field",
+            Self::Shape => "shapes do not follow from the operator",
+            Self::Arena => "an operand lies outside the arena",
+            Self::Overlap => "output, scratch and inputs overlap",
+            Self::Parameters => "parameters lie outside the file or are misaligned",
+            Self::Multiplier => "a multiplier is not finite, normal and positive",
+            Self::Scratch => "scratch size differs from what the kernel needs",
+            Self::ZeroPoint => "operands that must share a zero point do not",
+        })
+    }
+}
+
+/// How a frame of another shape is brought to the input's aspect ratio before it is resized.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Crop {
+    /// The largest centred part with the right aspect ratio; the rest is cut away.
+    #[default]
+    Centre,
+    /// The whole frame, stretched.
+    Stretch,
+}
+
+/// A feature map in the arena.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Operand {
+    /// Arena offset of its first byte.
+    pub offset: usize,
+    /// Its shape, and so its length in bytes.
+    pub shape: Shape,
+    /// The int8 value that stands for 0.
+    pub zero: i8,
+}
+
+impl Operand {
+    /// Its bytes in the arena.
+    pub fn range(&self) -> core::ops::Range<usize> {
+        self.offset..self.offset + self.shape.len()
+    }
+}
+
+/// int32 parameters at any alignment.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct I32s<'a>(&'a [[u8; 4]]);
+
+impl I32s<'_> {
+    /// Number of values.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Value `i`; panics past the end.
+    #[inline(always)]
+    pub fn get(&self, i: usize) -> i32 {
+        i32::from_le_bytes(self.0[i])
+    }
+}
+
+/// f32 parameters at any alignment.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct F32s<'a>(&'a [[u8; 4]]);
+
+impl F32s<'_> {
+    /// Number of values.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Value `i`; panics past the end.
+    #[inline(always)]
+    pub fn get(&self, i: usize) -> f32 {
+        f32::from_le_bytes(self.0[i])
+    }
+}
+
+/// One layer, ready to run.
+#[derive(Clone, Copy, Debug)]
+pub struct Step<'a> {
+    /// What it does.
+    pub op: Op,
+    /// Where its result goes.
+    pub output: Operand,
+    inputs: [Operand; MAX_INPUTS],
+    input_count: usize,
+    /// Arena range of its scratch memory: start and length.
+    pub scratch: (usize, usize),
+    /// int8 parameters, see [`Op::param_counts`].
+    pub weights: &'a [i8],
+    /// int32 parameters.
+    pub biases: I32s<'a>,
+    /// f32 parameters.
+    pub multipliers: F32s<'a>,
+}
+
+impl Step<'_> {
+    /// Where its inputs come from: one to [`MAX_INPUTS`].
+    pub fn inputs(&self) -> &[Operand] {
+        &self.inputs[..self.input_count]
+    }
+
+    /// Its first input.
+    pub fn input(&self) -> Operand {
+        self.inputs[0]
+    }
+}
+
+/// A model that has been checked from end to end; see the [module](self) for the format.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan<'a> {
+    bytes: &'a [u8],
+    steps: u16,
+    arena_bytes: usize,
+    input: Operand,
+    crop: Crop,
+    output: Operand,
+    output_scale: f32,
+    labels: &'a str,
+}
+
+impl<'a> Plan<'a> {
+    /// Checks `bytes` once and for all. Bytes after the plan's own length are ignored, so that a whole flash region
+    /// may be passed.
+    ///
+    /// # Errors
+    /// Whatever would make a run impossible, wrong or unsafe is refused here; no input makes it panic.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, PlanError> {
+        let truncated = |needed: usize| PlanError::Truncated { needed: needed as u32 };
+        let header: &[u8; HEADER_LEN] = bytes.first_chunk().ok_or(truncated(HEADER_LEN))?;
+        let field = Fields(header);
+        if header[..4] != MAGIC {
+            return Err(PlanError::Magic);
+        }
+        if field.u16(4) != VERSION {
+            return Err(PlanError::Version { found: field.u16(4) });
+        }
+        let length = field.u32(8) as usize;
+        if length < HEADER_LEN {
+            return Err(PlanError::Header);
+        }
+        let bytes = bytes.get(..length).ok_or(truncated(length))?;
+        let (stored, computed) = (field.u32(12), CRC.checksum(&bytes[CRC_START..]));
+        if stored != computed {
+            return Err(PlanError::Crc { stored, computed });
+        }
+        let plan = Self::header(bytes)?;
+        for index in 0..plan.steps {
+            decode(bytes, index, plan.arena_bytes).map_err(|fault| PlanError::Step { index, fault })?;
+        }
+        Ok(plan)
+    }
+
+    /// The fields before the first step, checked.
+    fn header(bytes: &'a [u8]) -> Result<Self, PlanError> {
+        let field = Fields(bytes);
+        let steps = field.u16(6);
+        let arena_bytes = field.u32(24) as usize;
+        let input = Operand { offset: field.u32(28) as usize, shape: field.shape(36), zero: field.i8(32) };
+        let output = Operand { offset: field.u32(48) as usize, shape: field.shape(42), zero: field.i8(56) };
+        let crop = match header_crop(field.u8(33)) {
+            Some(crop) => crop,
+            None => return Err(PlanError::Header),
+        };
+        let output_scale = f32::from_bits(field.u32(52));
+        let steps_end = HEADER_LEN + steps as usize * STEP_LEN;
+        let sound = steps > 0
+            && steps_end <= bytes.len()
+            && arena_bytes <= i32::MAX as usize
+            && in_arena(&input, arena_bytes)
+            && in_arena(&output, arena_bytes)
+            && output_scale.is_normal()
+            && output_scale > 0.0
+            && field.zeros(34, 36)
+            && field.zeros(57, 60);
+        if !sound {
+            return Err(PlanError::Header);
+        }
+        let labels = region(bytes, field.u32(60), field.u32(64) as usize, 1)
+            .and_then(|b| core::str::from_utf8(b).ok())
+            .ok_or(PlanError::Labels)?;
+        if labels.lines().count() != output.shape.len() {
+            return Err(PlanError::Labels);
+        }
+        Ok(Self { bytes, steps, arena_bytes, input, crop, output, output_scale, labels })
+    }
+
+    /// The plan's own bytes.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// Digest of the quantized graph it was packed from.
+    pub fn digest(&self) -> [u8; 8] {
+        let mut digest = [0; 8];
+        digest.copy_from_slice(&self.bytes[16..24]);
+        digest
+    }
+
+    /// Bytes of working memory that a run needs: all feature maps and scratch.
+    pub fn arena_bytes(&self) -> usize {
+        self.arena_bytes
+    }
+
+    /// Where the int8 image goes, `(h, w, c)`.
+    pub fn input(&self) -> Operand {
+        self.input
+    }
+
+    /// How a camera frame is cut before it is resized to the input.
+    pub fn crop(&self) -> Crop {
+        self.crop
+    }
+
+    /// Where the int8 scores are after a run.
+    pub fn output(&self) -> Operand {
+        self.output
+    }
+
+    /// Scale and zero point of the scores, which are logits.
+    pub fn output_params(&self) -> QuantParams {
+        QuantParams { scale: self.output_scale, zero: self.output.zero }
+    }
+
+    /// Names of the classes, one per score.
+    pub fn labels(&self) -> impl ExactSizeIterator<Item = &'a str> + Clone {
+        Labels { lines: self.labels.lines(), left: self.output.shape.len() }
+    }
+
+    /// Name of class `index`, if there is one.
+    pub fn label(&self, index: usize) -> Option<&'a str> {
+        self.labels.lines().nth(index)
+    }
+
+    /// Number of steps.
+    pub fn step_count(&self) -> usize {
+        self.steps as usize
+    }
+
+    /// The steps in the order they run.
+    pub fn steps(&self) -> impl Iterator<Item = Step<'a>> + Clone {
+        let (bytes, arena_bytes) = (self.bytes, self.arena_bytes);
+        // Every step decoded in `parse`, so `ok` drops nothing.
+        (0..self.steps).filter_map(move |index| decode(bytes, index, arena_bytes).ok())
+    }
+}
+
+/// The labels with their count, which `str::Lines` alone does not know.
+#[derive(Clone)]
+struct Labels<'a> {
+    lines: core::str::Lines<'a>,
+    left: usize,
+}
+
+impl<'a> Iterator for Labels<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        let line = self.lines.next()?;
+        self.left -= 1;
+        Some(line)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl ExactSizeIterator for Labels<'_> {}
+
+/// Reads fixed positions of a record that is known to be long enough.
+struct Fields<'a>(&'a [u8]);
+
+impl Fields<'_> {
+    fn u8(&self, at: usize) -> u8 {
+        self.0[at]
+    }
+
+    fn i8(&self, at: usize) -> i8 {
+        self.0[at] as i8
+    }
+
+    fn u16(&self, at: usize) -> u16 {
+        u16::from_le_bytes([self.0[at], self.0[at + 1]])
+    }
+
+    fn u32(&self, at: usize) -> u32 {
+        u32::from_le_bytes([self.0[at], self.0[at + 1], self.0[at + 2], self.0[at + 3]])
+    }
+
+    fn shape(&self, at: usize) -> Shape {
+        Shape::new(self.u16(at), self.u16(at + 2), self.u16(at + 4))
+    }
+
+    fn zeros(&self, from: usize, to: usize) -> bool {
+        self.0[from..to].iter().all(|b| *b == 0)
+    }
+
+    /// The operand at `at`, or nothing where its reserved byte is set.
+    fn operand(&self, at: usize) -> Option<Operand> {
+        (self.u8(at + 11) == 0).then(|| Operand {
+            offset: self.u32(at) as usize,
+            shape: self.shape(at + 4),
+            zero: self.i8(at + 10),
+        })
+    }
+}
+
+pub(crate) const TAG_CONV: u8 = 1;
+pub(crate) const TAG_DEPTHWISE: u8 = 2;
+pub(crate) const TAG_DENSE: u8 = 3;
+pub(crate) const TAG_MAX_POOL: u8 = 4;
+pub(crate) const TAG_AVG_POOL: u8 = 5;
+pub(crate) const TAG_GLOBAL_AVG_POOL: u8 = 6;
+pub(crate) const TAG_ADD: u8 = 7;
+pub(crate) const TAG_LUT: u8 = 8;
+pub(crate) const TAG_FLATTEN: u8 = 9;
+pub(crate) const TAG_CONCAT: u8 = 10;
+pub(crate) const TAG_CHANNEL_SCALE: u8 = 11;
+
+fn header_crop(code: u8) -> Option<Crop> {
+    match code {
+        0 => Some(Crop::Centre),
+        1 => Some(Crop::Stretch),
+        _ => None,
+    }
+}
+
+/// The operator of a step record; `None` for an unknown one or one with stray fields.
+fn operator(field: &Fields) -> Option<Op> {
+    let byte = |i: usize| field.u8(2 + i);
+    let window =
+        Window { kernel: [byte(0), byte(1)], stride: [byte(2), byte(3)], pad: [byte(4), byte(5), byte(6), byte(7)] };
+    let out_channels = field.u16(10);
+    let (has_window, has_channels, op) = match field.u8(0) {
+        TAG_CONV => (true, true, Op::Conv { window, out_channels }),
+        TAG_DEPTHWISE => (true, false, Op::Depthwise { window }),
+        TAG_DENSE => (false, true, Op::Dense { out_channels }),
+        TAG_MAX_POOL => (true, false, Op::MaxPool { window }),
+        TAG_AVG_POOL => (true, false, Op::AvgPool { window }),
+        TAG_GLOBAL_AVG_POOL => (false, false, Op::GlobalAvgPool),
+        TAG_ADD => (false, false, Op::Add),
+        TAG_LUT => (false, false, Op::Lut),
+        TAG_FLATTEN => (false, false, Op::Flatten),
+        TAG_CONCAT => (false, false, Op::Concat),
+        TAG_CHANNEL_SCALE => (false, false, Op::ChannelScale),
+        _ => return None,
+    };
+    let stray =
+        (!has_window && !field.zeros(2, 10)) || (!has_channels && out_channels != 0) || !field.zeros(92, STEP_LEN);
+    if stray { None } else { Some(op) }
+}
+
+/// Step `index` of a plan whose step records lie within `bytes`, with everything about it checked.
+fn decode(bytes: &[u8], index: u16, arena_bytes: usize) -> Result<Step<'_>, StepFault> {
+    let start = HEADER_LEN + index as usize * STEP_LEN;
+    let field = Fields(&bytes[start..start + STEP_LEN]);
+    let op = operator(&field).ok_or(StepFault::Operator)?;
+    let output = field.operand(12).ok_or(StepFault::Operator)?;
+    let input_count = field.u8(1) as usize;
+    if input_count == 0 || input_count > MAX_INPUTS || !field.zeros(24 + 12 * input_count, 72) {
+        return Err(StepFault::Operator);
+    }
+    let mut inputs = [Operand::default(); MAX_INPUTS];
+    let mut shapes = [Shape::default(); MAX_INPUTS];
+    for i in 0..input_count {
+        inputs[i] = field.operand(24 + 12 * i).ok_or(StepFault::Operator)?;
+        shapes[i] = inputs[i].shape;
+    }
+    if op.out_shape(&shapes[..input_count]) != Ok(output.shape) {
+        return Err(StepFault::Shape);
+    }
+    let scratch = (field.u32(72) as usize, field.u32(76) as usize);
+    check_memory(&op, &inputs[..input_count], &output, scratch, arena_bytes)?;
+    let step = Step {
+        op,
+        output,
+        inputs,
+        input_count,
+        scratch,
+        weights: &[],
+        biases: I32s::default(),
+        multipliers: F32s::default(),
+    };
+    let counts = op.param_counts(inputs[0].shape, output.shape);
+    with_params(step, bytes, counts, [field.u32(80), field.u32(84), field.u32(88)])
+}
+
+/// Operands inside the arena; output and scratch disjoint from everything else; zero points agree where no kernel
+/// would convert them.
+fn check_memory(
+    op: &Op,
+    inputs: &[Operand],
+    output: &Operand,
+    scratch: (usize, usize),
+    arena_bytes: usize,
+) -> Result<(), StepFault> {
+    let scratch_end = scratch.0.checked_add(scratch.1).ok_or(StepFault::Arena)?;
+    if scratch_end > arena_bytes || !in_arena(output, arena_bytes) || !inputs.iter().all(|i| in_arena(i, arena_bytes)) {
+        return Err(StepFault::Arena);
+    }
+    if scratch.1 != op.scratch_bytes(inputs[0].shape) {
+        return Err(StepFault::Scratch);
+    }
+    let disjoint = |a: &core::ops::Range<usize>, b: &core::ops::Range<usize>| a.end <= b.start || b.end <= a.start;
+    let (out, scratch) = (output.range(), scratch.0..scratch_end);
+    // A flattened map is the same bytes under another shape.
+    let in_place = *op == Op::Flatten;
+    let clear = (disjoint(&out, &scratch) || scratch.is_empty())
+        && inputs.iter().all(|i| {
+            let input = i.range();
+            let apart = if in_place { input == out } else { disjoint(&out, &input) };
+            apart && (disjoint(&scratch, &input) || scratch.is_empty())
+        });
+    if !clear {
+        return Err(StepFault::Overlap);
+    }
+    let copies = matches!(op, Op::MaxPool { .. } | Op::Flatten | Op::Concat);
+    if copies && inputs.iter().any(|i| i.zero != output.zero) {
+        return Err(StepFault::ZeroPoint);
+    }
+    Ok(())
+}
+
+fn in_arena(operand: &Operand, arena_bytes: usize) -> bool {
+    operand.shape.checked_len().and_then(|len| operand.offset.checked_add(len)).is_some_and(|end| end <= arena_bytes)
+}
+
+/// Adds the parameters at the region offsets `at` (weights, biases, multipliers) to `step`.
+fn with_params<'a>(step: Step<'a>, bytes: &'a [u8], counts: ParamCounts, at: [u32; 3]) -> Result<Step<'a>, StepFault> {
+    let words = |at, count: usize| {
+        let len = count.checked_mul(4)?;
+        Some(region(bytes, at, len, 4)?.as_chunks::<4>().0)
+    };
+    let weights = region(bytes, at[0], counts.weights, 4).ok_or(StepFault::Parameters)?;
+    let biases = I32s(words(at[1], counts.biases).ok_or(StepFault::Parameters)?);
+    let multipliers = F32s(words(at[2], counts.multipliers).ok_or(StepFault::Parameters)?);
+    let usable = |m: f32| m.is_normal() && m > 0.0;
+    if !(0..multipliers.len()).all(|i| usable(multipliers.get(i))) {
+        return Err(StepFault::Multiplier);
+    }
+    Ok(Step { weights: bytemuck::cast_slice(weights), biases, multipliers, ..step })
+}
+
+/// `len` bytes of the file from `at`, which must be a multiple of `align`; offset zero where there are none.
+fn region(bytes: &[u8], at: u32, len: usize, align: usize) -> Option<&[u8]> {
+    let at = at as usize;
+    if at % align != 0 {
+        return None;
+    }
+    if len == 0 {
+        return (at == 0).then_some(&[]);
+    }
+    if at < HEADER_LEN {
+        return None;
+    }
+    bytes.get(at..at.checked_add(len)?)
+}
