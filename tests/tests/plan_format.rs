@@ -1,0 +1,136 @@
+//! The plan format: what is written is what is read, and every kind of damage has its own error.
+
+use ocellus_shared::op::{Op, Window};
+use ocellus_shared::plan::encode::{PlanSpec, StepSpec, encode, reseal};
+use ocellus_shared::plan::{Crop, Operand, Plan, PlanError, StepFault};
+use ocellus_shared::shape::Shape;
+
+/// 4x4x2 image -> conv 3x3 to 3 channels -> dense to 2 scores.
+fn spec() -> PlanSpec {
+    let image = Operand { offset: 0, shape: Shape::new(4, 4, 2), zero: -128 };
+    let map = Operand { offset: 32, shape: Shape::new(4, 4, 3), zero: -128 };
+    let scores = Operand { offset: 0, shape: Shape::vector(2), zero: 5 };
+    let conv = Op::Conv { window: Window::same(3), out_channels: 3 };
+    PlanSpec {
+        digest: *b"12345678",
+        arena_bytes: 120,
+        input: image,
+        crop: Crop::Centre,
+        output: scores,
+        output_scale: 0.25,
+        labels: vec!["cat".into(), "dög".into()],
+        steps: vec![
+            StepSpec {
+                op: conv,
+                inputs: vec![image],
+                output: map,
+                scratch: (80, 40),
+                weights: (0..60).collect(),
+                biases: vec![1, -2, i32::MAX],
+                multipliers: vec![0.5, 0.25, 0.125],
+            },
+            StepSpec {
+                op: Op::Dense { out_channels: 2 },
+                inputs: vec![map],
+                output: scores,
+                scratch: (0, 0),
+                weights: (0..96).collect(),
+                biases: vec![7, 8],
+                multipliers: vec![1.5, 1.25],
+            },
+        ],
+    }
+}
+
+#[test]
+fn what_is_written_is_what_is_read() {
+    let spec = spec();
+    let mut bytes = encode(&spec).unwrap();
+    bytes.extend([0xff; 100]); // the erased rest of a flash region
+    let plan = Plan::parse(&bytes).unwrap();
+    assert_eq!(plan.bytes().len(), bytes.len() - 100);
+    assert_eq!((plan.digest(), plan.arena_bytes(), plan.crop()), (*b"12345678", 120, Crop::Centre));
+    assert_eq!((plan.input(), plan.output()), (spec.input, spec.output));
+    assert_eq!(plan.output_params().dequantize(9), 1.0);
+    assert_eq!(plan.labels().collect::<Vec<_>>(), ["cat", "dög"]);
+    assert_eq!(plan.label(1), Some("dög"));
+    assert_eq!(plan.label(2), None);
+    let steps: Vec<_> = plan.steps().collect();
+    assert_eq!(steps.len(), plan.step_count());
+    for (step, written) in steps.iter().zip(&spec.steps) {
+        assert_eq!((step.op, step.output, step.scratch), (written.op, written.output, written.scratch));
+        assert_eq!(step.inputs(), written.inputs);
+        assert_eq!(step.weights, written.weights);
+        let biases: Vec<i32> = (0..step.biases.len()).map(|i| step.biases.get(i)).collect();
+        let multipliers: Vec<f32> = (0..step.multipliers.len()).map(|i| step.multipliers.get(i)).collect();
+        assert_eq!((biases, multipliers), (written.biases.clone(), written.multipliers.clone()));
+    }
+}
+
+#[test]
+fn every_truncation_is_refused() {
+    let bytes = encode(&spec()).unwrap();
+    for len in 0..bytes.len() {
+        assert!(matches!(Plan::parse(&bytes[..len]), Err(PlanError::Truncated { .. })), "{len} bytes");
+    }
+}
+
+#[test]
+fn every_flipped_byte_is_refused() {
+    let good = encode(&spec()).unwrap();
+    for at in 0..good.len() {
+        let mut bytes = good.clone();
+        bytes[at] ^= 0x40;
+        assert!(Plan::parse(&bytes).is_err(), "byte {at}");
+    }
+}
+
+#[test]
+fn another_version_says_so() {
+    let mut bytes = encode(&spec()).unwrap();
+    bytes[4] = 2;
+    reseal(&mut bytes);
+    assert_eq!(Plan::parse(&bytes).unwrap_err(), PlanError::Version { found: 2 });
+    bytes[0] = b'X';
+    assert_eq!(Plan::parse(&bytes).unwrap_err(), PlanError::Magic);
+}
+
+/// What no engine could run is refused when it is written, with the step and the fault.
+#[test]
+fn every_fault_of_a_step_is_named() {
+    type Damage = fn(&mut PlanSpec);
+    let cases: [(StepFault, u16, Damage); 12] = [
+        // The output shape does not follow from the convolution.
+        (StepFault::Shape, 0, |s| s.steps[0].op = Op::Conv { window: Window::valid(3, 1), out_channels: 3 }),
+        // A kernel larger than its padded input.
+        (StepFault::Shape, 0, |s| s.steps[0].op = Op::Conv { window: Window::valid(9, 1), out_channels: 3 }),
+        // Two inputs where the operator takes one.
+        (StepFault::Shape, 1, |s| s.steps[1].inputs = vec![s.input, s.input]),
+        // An operand that ends past the arena, and one whose end overflows.
+        (StepFault::Arena, 0, |s| s.steps[0].output.offset = 100),
+        (StepFault::Arena, 0, |s| s.steps[0].inputs[0].offset = u32::MAX as usize),
+        // The scratch past the arena, too small, and over the input.
+        (StepFault::Arena, 0, |s| s.steps[0].scratch = (112, 40)),
+        (StepFault::Scratch, 0, |s| s.steps[0].scratch = (80, 36)),
+        (StepFault::Overlap, 0, |s| s.steps[0].scratch = (28, 40)),
+        // An output over its own input.
+        (StepFault::Overlap, 1, |s| s.steps[1].output.offset = 32),
+        // Multipliers that are no positive normal number.
+        (StepFault::Multiplier, 1, |s| s.steps[1].multipliers[0] = 0.0),
+        (StepFault::Multiplier, 1, |s| s.steps[1].multipliers[1] = f32::NAN),
+        (StepFault::Multiplier, 0, |s| s.steps[0].multipliers[2] = -0.125),
+    ];
+    for (case, (fault, index, damage)) in cases.into_iter().enumerate() {
+        let mut spec = spec();
+        damage(&mut spec);
+        assert_eq!(encode(&spec).unwrap_err(), PlanError::Step { index, fault }, "case {case}");
+    }
+}
+
+#[test]
+fn labels_match_the_scores() {
+    for labels in [vec![], vec!["one".to_string()], vec!["a\nb".into(), "c".into()]] {
+        let wrong = PlanSpec { labels, ..spec() };
+        assert_eq!(encode(&wrong).unwrap_err(), PlanError::Labels);
+    }
+}
