@@ -7,14 +7,24 @@
 //! - [`op`]: the closed set of operators; output shapes, parameter counts, scratch sizes
 //! - [`quant`]: the rounding rule
 //! - [`plan`]: the model format a board reads
+//! - [`frame`]: pixel formats of cameras
+//! - [`mod@preprocess`]: from a frame to the network's image
+//! - [`scores`]: what a network's answer says
+//! - [`wire`]: the conversation between host and board
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod frame;
 pub mod op;
 pub mod plan;
+pub mod preprocess;
 pub mod quant;
+pub mod scores;
 pub mod shape;
+pub mod wire;
 
+pub use frame::{Frame, PixelFormat};
 pub use op::{Op, Window};
+pub use preprocess::preprocess;
 pub use shape::Shape;

@@ -242,7 +242,7 @@ impl Op {
     /// Convolutions gather the input under the window of [`PATCHES`] neighbouring outputs, each [`row_bytes`] long.
     pub fn scratch_bytes(&self, input: Shape) -> usize {
         match self {
-            Self::Conv { window, .. } => PATCHES * row_bytes(window.taps() * input.c as usize),
+            Self::Conv { window, .. } => PATCHES.saturating_mul(row_bytes(window.taps() * input.c as usize)),
             _ => 0,
         }
     }

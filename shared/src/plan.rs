@@ -11,7 +11,7 @@
 //! | 4 | 2 | version, [`VERSION`]; no other is read |
 //! | 6 | 2 | number of steps |
 //! | 8 | 4 | length of the file |
-//! | 12 | 4 | CRC-32 (ISO-HDLC) of everything from byte 16 to the end |
+//! | 12 | 4 | CRC-32 (ISO-HDLC) of everything before and after this field |
 //! | 16 | 8 | digest of the quantized graph, the same in the ONNX file written with it |
 //! | 24 | 4 | arena size |
 //! | 28 | 8 | input: arena offset u32; then zero point i8, crop u8 ([`Crop`]), 2 reserved |
@@ -49,6 +49,9 @@ use crate::shape::Shape;
 
 #[cfg(feature = "encode")]
 pub mod encode;
+mod error;
+
+pub use error::{PlanError, StepFault};
 
 /// First bytes of every plan.
 pub const MAGIC: [u8; 4] = *b"OCPL";
@@ -59,100 +62,17 @@ pub const VERSION: u16 = 1;
 pub(crate) const HEADER_LEN: usize = 68;
 /// Bytes of one step.
 pub(crate) const STEP_LEN: usize = 128;
-/// Where the CRC's coverage starts.
-pub(crate) const CRC_START: usize = 16;
+/// Where the checksum stands.
+pub(crate) const CRC_FIELD: core::ops::Range<usize> = 12..16;
 
 pub(crate) const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
 
-/// Why bytes are not a plan that this engine can run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PlanError {
-    /// Fewer bytes than the header needs or announces.
-    Truncated {
-        /// Bytes that are needed.
-        needed: u32,
-    },
-    /// The first four bytes are not [`MAGIC`].
-    Magic,
-    /// Written for another version of the format.
-    Version {
-        /// The file's version.
-        found: u16,
-    },
-    /// The content is not what was written.
-    Crc {
-        /// CRC-32 that the file carries.
-        stored: u32,
-        /// CRC-32 of its content.
-        computed: u32,
-    },
-    /// A header field holds an impossible value.
-    Header,
-    /// A step is not runnable.
-    Step {
-        /// Position of the step.
-        index: u16,
-        /// What is wrong with it.
-        fault: StepFault,
-    },
-    /// The labels are not UTF-8, or not as many as the output has values.
-    Labels,
-}
-
-/// What is wrong with a step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StepFault {
-    /// Unknown operator, or a field that must be zero is not.
-    Operator,
-    /// Input and output shapes do not follow from the operator.
-    Shape,
-    /// An operand or the scratch lies outside the arena.
-    Arena,
-    /// Output, scratch and inputs overlap.
-    Overlap,
-    /// Parameters lie outside the file or are misaligned.
-    Parameters,
-    /// A multiplier is not a finite, normal, positive number.
-    Multiplier,
-    /// The scratch has another size than the kernel needs.
-    Scratch,
-    /// Operands that must share a zero point do not.
-    ZeroPoint,
-}
-
-impl core::fmt::Display for PlanError {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        match self {
-            Self::Truncated { needed } => write!(f, "truncated: at least {needed} bytes are needed"),
-            Self::Magic => f.write_str("not a plan: it does not begin with `OCPL`"),
-            Self::Version { found } => {
-                write!(f, "plan format version {found}, this program reads version {VERSION}: export the model again")
-            }
-            Self::Crc { stored, computed } => {
-                write!(f, "damaged: checksum {computed:08x}, expected {stored:08x}")
-            }
-            Self::Header => f.write_str("the header holds impossible values"),
-            Self::Step { index, fault } => write!(f, "step {index}: {fault}"),
-            Self::Labels => f.write_str("the labels do not match the output"),
-        }
-    }
-}
-
-impl core::error::Error for PlanError {}
-
-impl core::fmt::Display for StepFault {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str(match self {
-            Self::Operator => "unknown operator or non-zero reserved field",
-            Self::Shape => "shapes do not follow from the operator",
-            Self::Arena => "an operand lies outside the arena",
-            Self::Overlap => "output, scratch and inputs overlap",
-            Self::Parameters => "parameters lie outside the file or are misaligned",
-            Self::Multiplier => "a multiplier is not finite, normal and positive",
-            Self::Scratch => "scratch size differs from what the kernel needs",
-            Self::ZeroPoint => "operands that must share a zero point do not",
-        })
-    }
+/// Checksum of a plan, which is at least a header long, without the field that holds it.
+pub(crate) fn checksum(plan: &[u8]) -> u32 {
+    let mut digest = CRC.digest();
+    digest.update(&plan[..CRC_FIELD.start]);
+    digest.update(&plan[CRC_FIELD.end..]);
+    digest.finalize()
 }
 
 /// How a frame of another shape is brought to the input's aspect ratio before it is resized.
@@ -292,7 +212,7 @@ impl<'a> Plan<'a> {
             return Err(PlanError::Header);
         }
         let bytes = bytes.get(..length).ok_or(truncated(length))?;
-        let (stored, computed) = (field.u32(12), CRC.checksum(&bytes[CRC_START..]));
+        let (stored, computed) = (field.u32(12), checksum(bytes));
         if stored != computed {
             return Err(PlanError::Crc { stored, computed });
         }
@@ -597,7 +517,7 @@ fn with_params<'a>(step: Step<'a>, bytes: &'a [u8], counts: ParamCounts, at: [u3
 /// `len` bytes of the file from `at`, which must be a multiple of `align`; offset zero where there are none.
 fn region(bytes: &[u8], at: u32, len: usize, align: usize) -> Option<&[u8]> {
     let at = at as usize;
-    if at % align != 0 {
+    if !at.is_multiple_of(align) {
         return None;
     }
     if len == 0 {

@@ -39,6 +39,14 @@ impl QuantParams {
 /// `multiplier` must be finite and positive, which a parsed plan guarantees.
 #[inline(always)]
 pub fn requantize(acc: i32, multiplier: f32, zero: i8) -> i8 {
+    if NO_FPU { requantize_soft(acc, multiplier, zero) } else { requantize_float(acc, multiplier, zero) }
+}
+
+/// Whether f32 operations would be library calls: ARM targets without the hard-float calling convention.
+const NO_FPU: bool = cfg!(all(target_arch = "arm", target_os = "none", not(target_abi = "eabihf")));
+
+#[inline(always)]
+fn requantize_float(acc: i32, multiplier: f32, zero: i8) -> i8 {
     saturate(round_half_even(acc as f32 * multiplier), zero)
 }
 
@@ -148,7 +156,11 @@ mod tests {
     fn the_integer_version_equals_the_f32_one() {
         let mut state = 42;
         let check = |acc: i32, multiplier: f32| {
-            assert_eq!(requantize_soft(acc, multiplier, 3), requantize(acc, multiplier, 3), "{acc} * {multiplier:e}");
+            assert_eq!(
+                requantize_soft(acc, multiplier, 3),
+                requantize_float(acc, multiplier, 3),
+                "{acc} * {multiplier:e}"
+            );
         };
         for multiplier in [f32::MIN_POSITIVE, f32::MAX, 1.0, 0.5, 1.0 / 3.0, 1.5e-5] {
             for acc in [0, 1, -1, 3, i32::MAX, i32::MIN, (1 << 24) + 1, (1 << 25) + 2, -((1 << 24) + 3)] {

@@ -67,8 +67,8 @@ pub fn encode(spec: &PlanSpec) -> Result<Vec<u8>, PlanError> {
     }
     let length = out.len() as u32;
     put(&mut out, 8, &length.to_le_bytes());
-    let crc = CRC.checksum(&out[CRC_START..]);
-    put(&mut out, 12, &crc.to_le_bytes());
+    let crc = checksum(&out);
+    put(&mut out, CRC_FIELD.start, &crc.to_le_bytes());
     Plan::parse(&out)?;
     Ok(out)
 }
@@ -78,8 +78,8 @@ pub fn reseal(plan: &mut [u8]) {
     if plan.len() >= HEADER_LEN {
         let length = plan.len() as u32;
         put(plan, 8, &length.to_le_bytes());
-        let crc = CRC.checksum(&plan[CRC_START..]);
-        put(plan, 12, &crc.to_le_bytes());
+        let crc = checksum(plan);
+        put(plan, CRC_FIELD.start, &crc.to_le_bytes());
     }
 }
 
