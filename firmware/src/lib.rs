@@ -1,2 +1,25 @@
+//! The board's half of Ocellus: the int8 engine, the camera and the loop between them.
+//!
+//! The library is `no_std`, allocates nothing and also builds for the host, where it is tested and where it evaluates
+//! whole datasets:
+//!
+//! - [`engine`]: runs a parsed plan in memory that the caller lends
+//! - [`kernels`]: one function per operator, each with a plain reference
+//! - [`camera`]: where pictures come from
+//! - [`app`]: from picture to label, the same on every board
+//! - [`link`], [`session`]: the conversation with the host
+//! - [`profile`]: counting what a run takes
+//!
+//! The boards' programs are in `bin/`; what the emulated ones share is `bin/emulated`.
 #![cfg_attr(not(test), no_std)]
-//! The board half.
+#![warn(missing_docs)]
+
+pub mod app;
+pub mod camera;
+pub mod engine;
+pub mod kernels;
+pub mod link;
+pub mod profile;
+pub mod session;
+
+pub use engine::{ArenaTooSmall, Engine};

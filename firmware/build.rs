@@ -1,0 +1,66 @@
+//! Prepares a board's build: its memory map, its name and sizes for the program, and the linker's arguments.
+//!
+//! On the workstation, where the library alone is built, there is nothing to do.
+
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+fn main() {
+    println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed=boards");
+    if env::var("CARGO_CFG_TARGET_OS").as_deref() != Ok("none") {
+        return;
+    }
+    let boards = Path::new(&variable("CARGO_MANIFEST_DIR")).join("boards");
+    let out = PathBuf::from(variable("OUT_DIR"));
+    let board = chosen_board(&boards);
+    let table = read(&boards.join(format!("{board}.toml")));
+    let mut facts = format!("/// Name of the board.\npub const NAME: &str = {board:?};\n");
+    for (key, meaning) in [
+        ("plan-bytes", "Room for a plan, in bytes."),
+        ("arena-bytes", "Room for feature maps, in bytes."),
+        ("frame-bytes", "Room for a camera frame, in bytes."),
+        ("led-register", "Address of the register whose lowest bit is the LED."),
+    ] {
+        let constant = key.to_uppercase().replace('-', "_");
+        facts += &format!("/// {meaning}\npub const {constant}: usize = {};\n", value(&table, key));
+    }
+    write(&out.join("board.rs"), &facts);
+    write(&out.join("memory.x"), &read(&boards.join(format!("{board}.x"))));
+    println!("cargo:rustc-link-search={}", out.display());
+    for argument in ["-Tlink.x", "-Tdefmt.x", "--nmagic"] {
+        println!("cargo:rustc-link-arg-bins={argument}");
+    }
+}
+
+/// The one board whose feature is on.
+fn chosen_board(boards: &Path) -> String {
+    let entries = fs::read_dir(boards).unwrap_or_else(|error| panic!("cannot list {}: {error}", boards.display()));
+    let chosen: Vec<String> = entries
+        .filter_map(|entry| Some(entry.ok()?.file_name().to_str()?.strip_suffix(".toml")?.to_owned()))
+        .filter(|name| env::var_os(format!("CARGO_FEATURE_BOARD_{}", name.to_uppercase().replace('-', "_"))).is_some())
+        .collect();
+    match chosen.as_slice() {
+        [board] => board.clone(),
+        _ => panic!("build for exactly one board with --features board-<name>; chosen were {chosen:?}"),
+    }
+}
+
+/// The number that `key = number` gives in a board's table.
+fn value(table: &str, key: &str) -> String {
+    let lines = table.lines().filter_map(|line| line.split('#').next()?.split_once('='));
+    let found = lines.filter(|(k, _)| k.trim() == key).map(|(_, v)| v.trim().to_owned()).next();
+    found.unwrap_or_else(|| panic!("the board's table lacks {key}"))
+}
+
+fn variable(name: &str) -> String {
+    env::var(name).unwrap_or_else(|_| panic!("cargo sets {name}"))
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()))
+}
+
+fn write(path: &Path, text: &str) {
+    fs::write(path, text).unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
+}

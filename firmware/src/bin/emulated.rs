@@ -1,0 +1,51 @@
+//! What the emulated boards share: the host's messages by semihosting, replies as defmt logs, instruction counting, the
+//! LED, and an end.
+//!
+//! The program ends with status 0 when the host says so, 1 when the stream of messages is lost, 2 when it cannot be
+//! opened, and 3 after a panic or a fault.
+
+mod count;
+mod led;
+mod report;
+mod source;
+
+use cortex_m_rt::{ExceptionFrame, exception};
+use ocellus_firmware::session::{Board, Session};
+use semihosting::process;
+use {defmt_semihosting as _, panic_probe as _};
+
+include!(concat!(env!("OUT_DIR"), "/board.rs"));
+
+/// Memory for a plan and what it works on. The plan comes first, aligned for the words in it.
+#[derive(Debug)]
+#[repr(C, align(16))]
+pub struct Memory {
+    plan: [u8; PLAN_BYTES],
+    arena: [i8; ARENA_BYTES],
+    frame: [u8; FRAME_BYTES],
+}
+
+impl Memory {
+    /// Empty memory.
+    pub const fn new() -> Self {
+        Self { plan: [0; PLAN_BYTES], arena: [0; ARENA_BYTES], frame: [0; FRAME_BYTES] }
+    }
+}
+
+/// Serves the host until it ends the conversation, then ends the program.
+pub fn run(memory: &'static mut Memory) -> ! {
+    let Some(source) = source::Semihosting::open() else { process::exit(2) };
+    let (Some(counter), led) = (count::Instructions::start(), led::Led::new()) else { process::exit(3) };
+    let Memory { plan, arena, frame } = memory;
+    let board = Board { name: NAME, plan, arena, frame };
+    match Session::new(source, report::Defmt, counter, led).run(board) {
+        Ok(()) => process::exit(0),
+        Err(_) => process::exit(1),
+    }
+}
+
+/// Ends the program after a fault; panics end here too.
+#[exception]
+unsafe fn HardFault(_: &ExceptionFrame) -> ! {
+    process::exit(3)
+}

@@ -1,0 +1,76 @@
+//! Executed instructions, from the system timer.
+//!
+//! When the emulator runs with `-icount shift=0`, virtual time goes on by one nanosecond per instruction, and so the
+//! timer ticks once every so many instructions. How many is measured with a loop of known length. Without `-icount` the
+//! figures mean nothing.
+
+use core::arch::asm;
+use core::sync::atomic::{AtomicU32, Ordering};
+use cortex_m::Peripherals;
+use cortex_m::peripheral::syst::SystClkSource;
+use cortex_m::peripheral::{SCB, SYST};
+use cortex_m_rt::exception;
+use ocellus_firmware::profile::Counter;
+
+/// Ticks between two overflows.
+const PERIOD: u32 = 1 << 24;
+/// Turns of the measuring loop, each of two instructions: a tick more or less is one in 10^5.
+const TURNS: u32 = 2_000_000;
+
+/// Overflows so far.
+static OVERFLOWS: AtomicU32 = AtomicU32::new(0);
+
+/// The timer overflowed.
+#[exception]
+fn SysTick() {
+    OVERFLOWS.fetch_add(1, Ordering::Relaxed);
+}
+
+/// The system timer as a counter of instructions.
+pub struct Instructions {
+    /// Ticks that the measuring loop took; measured when first needed.
+    loop_ticks: Option<u64>,
+}
+
+impl Instructions {
+    /// Starts the timer; nothing where it was started before.
+    pub fn start() -> Option<Self> {
+        let mut timer = Peripherals::take()?.SYST;
+        timer.set_clock_source(SystClkSource::Core);
+        timer.set_reload(PERIOD - 1);
+        timer.clear_current();
+        timer.enable_interrupt();
+        timer.enable_counter();
+        Some(Self { loop_ticks: None })
+    }
+
+    /// Ticks since the start.
+    fn ticks(&self) -> u64 {
+        let elapsed = || u64::from(PERIOD - 1 - SYST::get_current());
+        cortex_m::interrupt::free(|_| {
+            let periods = u64::from(OVERFLOWS.load(Ordering::Relaxed));
+            let now = elapsed();
+            // An overflow that is not counted yet may have come before or after the reading: read once more.
+            let (periods, now) = if SCB::is_pendst_pending() { (periods + 1, elapsed()) } else { (periods, now) };
+            periods * u64::from(PERIOD) + now
+        })
+    }
+
+    /// Ticks of a loop of `2 * TURNS` instructions.
+    fn measure(&self) -> u64 {
+        let before = self.ticks();
+        // SAFETY: a loop that counts down a register.
+        unsafe { asm!("2: subs {0}, {0}, #1", "bne 2b", inout(reg) TURNS => _, options(nomem, nostack)) }
+        (self.ticks() - before).max(1)
+    }
+}
+
+impl Counter for Instructions {
+    fn instructions(&mut self) -> u64 {
+        let loop_ticks = match self.loop_ticks {
+            Some(ticks) => ticks,
+            None => *self.loop_ticks.insert(self.measure()),
+        };
+        self.ticks() * u64::from(2 * TURNS) / loop_ticks
+    }
+}

@@ -1,0 +1,15 @@
+//! Where pictures come from.
+
+use ocellus_shared::Frame;
+
+/// A camera, or what stands in for one.
+pub trait Camera {
+    /// Why there is no picture.
+    type Error;
+
+    /// Waits for the next picture and puts it at the start of `buffer`.
+    ///
+    /// # Errors
+    /// The camera does not deliver, or its picture has no room in `buffer`.
+    fn capture<'b>(&mut self, buffer: &'b mut [u8]) -> Result<Frame<'b>, Self::Error>;
+}

@@ -1,0 +1,13 @@
+//! Residual addition: both inputs are brought to one scale by integer factors, then requantized.
+
+use ocellus_shared::plan::Step;
+use ocellus_shared::quant::requantize;
+
+pub fn run(step: &Step, a: &[i8], b: &[i8], output: &mut [i8]) {
+    let [factor_a, factor_b, offset] = [0, 1, 2].map(|i| step.biases.get(i));
+    let multiplier = step.multipliers.get(0);
+    for ((a, b), result) in a.iter().zip(b).zip(output) {
+        let (a, b) = (i32::from(*a).wrapping_mul(factor_a), i32::from(*b).wrapping_mul(factor_b));
+        *result = requantize(a.wrapping_add(b).wrapping_add(offset), multiplier, step.output.zero);
+    }
+}

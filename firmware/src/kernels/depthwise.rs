@@ -1,0 +1,92 @@
+//! Depthwise convolution: one filter per channel, computed for [`LANES`] channels at a time.
+
+use super::simd::{LANES, multiply_add};
+use super::window::{Reach, each_pixel};
+use ocellus_shared::Window;
+use ocellus_shared::plan::Step;
+use ocellus_shared::quant::requantize;
+
+pub fn run(step: &Step, window: &Window, input: &[i8], output: &mut [i8]) {
+    each_pixel(window, step.input().shape, step.output.shape, output, |rows, columns, pixel| {
+        let position = Position { step, window, input, rows, columns };
+        let (blocks, rest) = pixel.as_chunks_mut::<LANES>();
+        let done = blocks.len() * LANES;
+        for (index, block) in blocks.iter_mut().enumerate() {
+            let first = index * LANES;
+            *block = position.finish(first, position.sums(first));
+        }
+        for (channel, result) in (done..).zip(rest) {
+            let [value] = position.finish(channel, position.sums(channel));
+            *result = value;
+        }
+    });
+}
+
+/// One output pixel: the window and what it reaches.
+struct Position<'a> {
+    step: &'a Step<'a>,
+    window: &'a Window,
+    input: &'a [i8],
+    rows: Reach,
+    columns: Reach,
+}
+
+impl Position<'_> {
+    /// Sums over the window for the `N` channels from `first`.
+    #[inline(always)]
+    fn sums<const N: usize>(&self, first: usize) -> [i32; N] {
+        let Self { rows, columns, .. } = self;
+        let channels = usize::from(self.step.output.shape.c);
+        let (kernel_width, width) = (usize::from(self.window.kernel[1]), usize::from(self.step.input().shape.w));
+        let mut sums = [0; N];
+        for dy in 0..rows.len {
+            let mut weights = ((rows.tap + dy) * kernel_width + columns.tap) * channels + first;
+            let mut values = ((rows.at + dy) * width + columns.at) * channels + first;
+            for _ in 0..columns.len {
+                if let (Some(values), Some(weights)) = (chunk(self.input, values), chunk(self.step.weights, weights)) {
+                    multiply_add(values, weights, &mut sums);
+                }
+                // Neighbouring taps lie as far apart in both.
+                weights += channels;
+                values += channels;
+            }
+        }
+        if rows.len * columns.len < self.window.taps() {
+            self.add_padding(first, &mut sums);
+        }
+        sums
+    }
+
+    /// Adds the taps that fall on padding, where the input counts as its zero point.
+    #[inline(never)]
+    fn add_padding<const N: usize>(&self, first: usize, sums: &mut [i32; N]) {
+        let channels = usize::from(self.step.output.shape.c);
+        let kernel_width = usize::from(self.window.kernel[1]);
+        let zero = [self.step.input().zero; N];
+        let covers = |reach: Reach, tap: usize| (reach.tap..reach.tap + reach.len).contains(&tap);
+        for (tap, weights) in self.step.weights.chunks(channels).enumerate() {
+            let inside = covers(self.rows, tap / kernel_width) && covers(self.columns, tap % kernel_width);
+            if let (false, Some(weights)) = (inside, chunk(weights, first)) {
+                multiply_add(&zero, weights, sums);
+            }
+        }
+    }
+
+    /// The int8 results of the channels from `first`.
+    #[inline(always)]
+    fn finish<const N: usize>(&self, first: usize, sums: [i32; N]) -> [i8; N] {
+        let mut channel = first;
+        sums.map(|sum| {
+            let acc = sum.wrapping_add(self.step.biases.get(channel));
+            let result = requantize(acc, self.step.multipliers.get(channel), self.step.output.zero);
+            channel += 1;
+            result
+        })
+    }
+}
+
+/// The `N` values from `at`; there always are as many.
+#[inline(always)]
+fn chunk<const N: usize>(values: &[i8], at: usize) -> Option<&[i8; N]> {
+    values.get(at..)?.first_chunk()
+}

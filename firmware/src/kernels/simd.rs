@@ -1,0 +1,36 @@
+//! Dot products, as fast as the core allows.
+//!
+//! Every version gives the same sums: additions wrap, so their order does not matter. Tests compare them all with
+//! [`portable`], which is the definition.
+
+#[cfg(all(target_arch = "arm", feature = "dsp"))]
+pub mod dsp;
+pub mod portable;
+#[cfg(target_arch = "x86_64")]
+pub mod x86;
+
+/// Channels that channel-wise kernels hold accumulators for.
+pub const LANES: usize = 16;
+
+/// The dot product of every `x` with every `w`: `sums[p][c] = sum(x[p][i] * w[c][i])`, wrapping.
+///
+/// All of `x` must be of one length; each `w` is at least as long, and what it holds beyond is not read.
+#[inline(always)]
+pub fn dots<const P: usize, const C: usize>(x: [&[i8]; P], w: [&[i8]; C]) -> [[i32; C]; P] {
+    #[cfg(target_arch = "x86_64")]
+    let sums = x86::dots(x, w);
+    #[cfg(all(target_arch = "arm", feature = "dsp"))]
+    let sums = dsp::dots(x, w);
+    #[cfg(not(any(target_arch = "x86_64", all(target_arch = "arm", feature = "dsp"))))]
+    let sums = portable::dots(x, w);
+    sums
+}
+
+/// Adds the products of neighbours to their sums: `sums[i] += x[i] * w[i]`, wrapping.
+#[inline(always)]
+pub fn multiply_add<const N: usize>(x: &[i8; N], w: &[i8; N], sums: &mut [i32; N]) {
+    #[cfg(all(target_arch = "arm", feature = "dsp"))]
+    dsp::multiply_add(x, w, sums);
+    #[cfg(not(all(target_arch = "arm", feature = "dsp")))]
+    portable::multiply_add(x, w, sums);
+}

@@ -1,0 +1,24 @@
+//! Plain loops. A Cortex-M55 compiler turns each into one vector multiply-accumulate per 16 products, which is why
+//! every sum has a loop of its own.
+
+/// See [`super::dots`].
+#[inline(always)]
+pub fn dots<const P: usize, const C: usize>(x: [&[i8]; P], w: [&[i8]; C]) -> [[i32; C]; P] {
+    // One length for all, so that every loop has a plain count.
+    let len = x.first().map_or(0, |x| x.len());
+    x.map(|x| w.map(|w| dot(&x[..len], &w[..len])))
+}
+
+/// `sum(x[i] * w[i])` over the length of `x`.
+#[inline(always)]
+pub(super) fn dot(x: &[i8], w: &[i8]) -> i32 {
+    x.iter().zip(w).fold(0, |sum, (x, w)| sum.wrapping_add(i32::from(*x) * i32::from(*w)))
+}
+
+/// See [`super::multiply_add`].
+#[inline(always)]
+pub fn multiply_add<const N: usize>(x: &[i8; N], w: &[i8; N], sums: &mut [i32; N]) {
+    for ((sum, x), w) in sums.iter_mut().zip(x).zip(w) {
+        *sum = sum.wrapping_add(i32::from(*x) * i32::from(*w));
+    }
+}

@@ -1,0 +1,58 @@
+//! For workstations: SSE2, which every x86-64 has. Eight products per instruction.
+
+use super::portable::dot;
+use core::arch::x86_64::{
+    __m128i, _mm_add_epi32, _mm_madd_epi16, _mm_set_epi64x, _mm_setzero_si128, _mm_srai_epi16, _mm_unpackhi_epi8,
+    _mm_unpacklo_epi8,
+};
+
+/// Values of one vector.
+const WIDTH: usize = 16;
+
+/// See [`super::dots`].
+#[inline(always)]
+pub fn dots<const P: usize, const C: usize>(x: [&[i8]; P], w: [&[i8]; C]) -> [[i32; C]; P] {
+    // SAFETY: SSE2 is part of x86-64.
+    unsafe { sse2(x, w) }
+}
+
+#[inline]
+#[target_feature(enable = "sse2")]
+fn sse2<const P: usize, const C: usize>(x: [&[i8]; P], w: [&[i8]; C]) -> [[i32; C]; P] {
+    let len = x.first().map_or(0, |x| x.len());
+    let (x, w) = (x.map(|x| x[..len].as_chunks()), w.map(|w| w[..len].as_chunks()));
+    let mut sums = [[_mm_setzero_si128(); C]; P];
+    for i in 0..len / WIDTH {
+        let (x, w) = (x.map(|x| widen(&x.0[i])), w.map(|w| widen(&w.0[i])));
+        for (sums, x) in sums.iter_mut().zip(x) {
+            for (sum, w) in sums.iter_mut().zip(w) {
+                let low = _mm_madd_epi16(x[0], w[0]);
+                let high = _mm_madd_epi16(x[1], w[1]);
+                *sum = _mm_add_epi32(*sum, _mm_add_epi32(low, high));
+            }
+        }
+    }
+    let mut totals = sums.map(|sums| sums.map(|lanes| total(bytemuck::cast(lanes))));
+    for (totals, x) in totals.iter_mut().zip(x) {
+        for (total, w) in totals.iter_mut().zip(w) {
+            *total = total.wrapping_add(dot(x.1, w.1));
+        }
+    }
+    totals
+}
+
+/// Sixteen int8 values as two vectors of int16.
+#[inline]
+#[target_feature(enable = "sse2")]
+fn widen(values: &[i8; WIDTH]) -> [__m128i; 2] {
+    let halves: [i64; 2] = bytemuck::cast(*values);
+    let bytes = _mm_set_epi64x(halves[1], halves[0]);
+    // Each byte doubled, then the copy below shifted out, which leaves its sign above.
+    [_mm_unpacklo_epi8(bytes, bytes), _mm_unpackhi_epi8(bytes, bytes)].map(|doubled| _mm_srai_epi16::<8>(doubled))
+}
+
+/// Wrapping sum of four lanes.
+#[inline(always)]
+fn total(lanes: [i32; 4]) -> i32 {
+    lanes.into_iter().fold(0, i32::wrapping_add)
+}

@@ -1,0 +1,183 @@
+//! Answers the host's messages: takes plans, runs images and frames, and tells what came out.
+//!
+//! A message that cannot be done is refused and passed over; only a stream that is out of step ends the session.
+
+use crate::app::{App, LookError};
+use crate::engine::Engine;
+use crate::link::{Broken, FrameMessage, Link, Lost, Report, Source};
+use crate::profile::Counter;
+use embedded_hal::digital::OutputPin;
+use ocellus_shared::plan::Plan;
+use ocellus_shared::wire::{Header, Kind, Refusal, Reply, tensor_crc};
+
+/// A board's name and memory.
+#[derive(Debug)]
+pub struct Board<'m> {
+    /// Its name.
+    pub name: &'static str,
+    /// Room for a plan.
+    pub plan: &'m mut [u8],
+    /// Room for feature maps.
+    pub arena: &'m mut [i8],
+    /// Room for a camera frame.
+    pub frame: &'m mut [u8],
+}
+
+/// The board's side of the conversation.
+#[derive(Debug)]
+pub struct Session<S, R, C, L> {
+    link: Link<S, R>,
+    counter: C,
+    led: L,
+}
+
+impl<S: Source, R: Report, C: Counter, L: OutputPin> Session<S, R, C, L> {
+    /// A session that has read nothing yet.
+    pub fn new(source: S, report: R, counter: C, led: L) -> Self {
+        Self { link: Link::new(source, report), counter, led }
+    }
+
+    /// Answers messages until the host ends the conversation.
+    ///
+    /// # Errors
+    /// The stream breaks off or is out of step; the host has been told why.
+    pub fn run(&mut self, board: Board) -> Result<(), Lost> {
+        let Board { name, plan, arena, frame } = board;
+        let (plan_bytes, arena_bytes) = (plan.len() as u32, arena.len() as u32);
+        self.link.reply(Reply::Ready { board: name, plan_bytes, arena_bytes });
+        let mut header = self.link.header()?;
+        while header.kind != Kind::End {
+            header = if header.kind != Kind::Plan {
+                self.link.pass_over(&header, Refusal::NoPlan, 0)?;
+                self.link.header()?
+            } else if let Some(bytes) = plan.get_mut(..header.payload_len as usize) {
+                self.link.read(&header, bytes)?;
+                self.serve(&header, bytes, arena, frame)?
+            } else {
+                self.link.pass_over(&header, Refusal::PlanTooLarge, plan_bytes)?;
+                self.link.header()?
+            };
+        }
+        self.link.end();
+        Ok(())
+    }
+
+    /// Puts the plan in `bytes` in place, which came as message `plan`, and runs it for every message up to the next plan
+    /// or the end, whose header is returned.
+    fn serve(&mut self, plan: &Header, bytes: &[u8], arena: &mut [i8], frame: &mut [u8]) -> Result<Header, Lost> {
+        let Some(engine) = self.start(plan.sequence, bytes, arena) else { return self.link.header() };
+        let mut app = App::new(engine, &mut self.led);
+        loop {
+            let header = self.link.header()?;
+            match header.kind {
+                Kind::Plan | Kind::End => return Ok(header),
+                Kind::Frame => look(&mut self.link, &header, &mut app, frame)?,
+                Kind::Tensor | Kind::Trace | Kind::Profile => {
+                    tensor(&mut self.link, &header, app.engine(), &mut self.counter)?;
+                }
+            }
+        }
+    }
+
+    /// An engine for the plan in `bytes`, or nothing where the board cannot run it.
+    fn start<'b>(&mut self, sequence: u32, bytes: &'b [u8], arena: &'b mut [i8]) -> Option<Engine<'b, 'b>> {
+        let plan = match Plan::parse(bytes) {
+            Ok(plan) => plan,
+            Err(error) => {
+                self.link.refuse(sequence, Refusal::BadPlan, [0, 0], &error);
+                return None;
+            }
+        };
+        match Engine::new(plan, arena) {
+            Ok(engine) => {
+                let (steps, arena_bytes) = (plan.step_count() as u32, plan.arena_bytes() as u32);
+                self.link.reply(Reply::Plan { sequence, digest: plan.digest(), steps, arena_bytes });
+                Some(engine)
+            }
+            Err(small) => {
+                let sizes = [small.needed as u32, small.available as u32];
+                self.link.refuse(sequence, Refusal::ArenaTooSmall, sizes, &small);
+                None
+            }
+        }
+    }
+}
+
+/// Runs an image as it comes, and tells what the message asked for.
+fn tensor<S: Source, R: Report, C: Counter>(
+    link: &mut Link<S, R>,
+    header: &Header,
+    engine: &mut Engine,
+    counter: &mut C,
+) -> Result<(), Lost> {
+    let input = bytemuck::cast_slice_mut(engine.input_mut());
+    if header.payload_len as usize != input.len() {
+        return link.pass_over(header, Refusal::BadTensor, input.len() as u32);
+    }
+    link.read(header, input)?;
+    match header.kind {
+        Kind::Trace => trace(link, header, engine),
+        Kind::Profile => profile(link, header, engine, counter),
+        _ => scores(link, header, engine.run()),
+    }
+    Ok(())
+}
+
+/// Tells scores.
+fn scores<S: Source, R: Report>(link: &mut Link<S, R>, header: &Header, values: &[i8]) {
+    link.reply(Reply::Scores { sequence: header.sequence, crc: tensor_crc(values), values });
+}
+
+/// Runs the image in place and tells every step's output.
+fn trace<S: Source, R: Report>(link: &mut Link<S, R>, header: &Header, engine: &mut Engine) {
+    let sequence = header.sequence;
+    let values = engine.run_observed(|index, _, output| {
+        link.reply(Reply::Step { sequence, index: index as u32, crc: tensor_crc(output) });
+    });
+    scores(link, header, values);
+}
+
+/// Runs the image in place and tells what every step took. The telling itself is not counted.
+fn profile<S: Source, R: Report, C: Counter>(
+    link: &mut Link<S, R>,
+    header: &Header,
+    engine: &mut Engine,
+    counter: &mut C,
+) {
+    let sequence = header.sequence;
+    let (mut total, mut before) = (0, counter.instructions());
+    let values = engine.run_observed(|index, _, _| {
+        let instructions = counter.instructions().saturating_sub(before);
+        total += instructions;
+        link.reply(Reply::Cost { sequence, index: index as u32, instructions });
+        before = counter.instructions();
+    });
+    link.reply(Reply::Profile { sequence, instructions: total });
+    scores(link, header, values);
+}
+
+/// Takes a frame's message through the whole app.
+fn look<S: Source, R: Report, L: OutputPin>(
+    link: &mut Link<S, R>,
+    header: &Header,
+    app: &mut App<L>,
+    buffer: &mut [u8],
+) -> Result<(), Lost> {
+    let sequence = header.sequence;
+    let plan = *app.engine().plan();
+    match app.look(&mut FrameMessage { link, header }, buffer) {
+        Ok(sighting) => {
+            scores(link, header, sighting.scores);
+            let name = plan.label(usize::from(sighting.class)).unwrap_or_default();
+            let (class, margin) = (u32::from(sighting.class), sighting.margin);
+            link.reply(Reply::Label { sequence, class, margin, steady: sighting.steady, name });
+            Ok(())
+        }
+        Err(LookError::Camera(Broken::Refused)) => Ok(()),
+        Err(LookError::Camera(Broken::Lost)) => Err(Lost),
+        Err(LookError::Preprocess(error)) => {
+            link.refuse(sequence, Refusal::BadFrame, [0, 0], &error);
+            Ok(())
+        }
+    }
+}
