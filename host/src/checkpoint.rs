@@ -1,0 +1,327 @@
+//! A trained network in one `.safetensors` file.
+//!
+//! The tensors are the weights by [`Parameter::name`](crate::net::Parameter); a `last.safetensors` also holds, under
+//! the prefix `state.`, what a resumed run needs. The file's metadata has
+//!
+//! | key | value |
+//! |---|---|
+//! | `format` | `ocellus-checkpoint-1` |
+//! | `recipe` | the recipe, TOML |
+//! | `classes` | class names in label order, JSON |
+//! | `input` | height and width of the images, JSON |
+//! | `dataset` | the dataset's hash |
+//! | `progress` | [`Progress`], JSON; only where training can go on |
+
+use crate::net::{Array, Weights};
+use crate::recipe::Recipe;
+use anyhow::{Context, Result, bail, ensure};
+use ocellus_shared::Shape;
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// The only format there is.
+const FORMAT: &str = "ocellus-checkpoint-1";
+/// What the names of [`Resume::state`] begin with inside the file.
+const STATE: &str = "state.";
+/// The checkpoint of a run folder with the best validation accuracy.
+pub const BEST: &str = "best.safetensors";
+/// The checkpoint of a run folder to go on from.
+pub const LAST: &str = "last.safetensors";
+
+/// A trained network and everything that says what it is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Checkpoint {
+    /// The recipe that it was trained by.
+    pub recipe: Recipe,
+    /// Class names in label order.
+    pub classes: Vec<String>,
+    /// Shape of the images, `(h, w, 3)`.
+    pub input: Shape,
+    /// [`Dataset::hash`](crate::data::Dataset) of what it was trained on.
+    pub dataset_hash: String,
+    /// The parameters.
+    pub weights: Weights,
+    /// What training needs to go on, in a `last.safetensors`.
+    pub resume: Option<Resume>,
+}
+
+/// What training needs to go on exactly where it stopped.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Resume {
+    /// How far it came.
+    pub progress: Progress,
+    /// Optimizer state and moving averages, by `<kind>.<parameter>`.
+    pub state: Weights,
+}
+
+/// How far a training run came.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Finished epochs.
+    pub epoch: u32,
+    /// Steps done in the unfinished epoch.
+    pub step: usize,
+    /// The unfinished epoch so far.
+    pub running: Running,
+    /// The best epoch so far.
+    pub best: Option<Best>,
+    /// Seconds of training, over all resumptions.
+    pub seconds: f64,
+    /// Seconds of CPU time, over all resumptions and threads.
+    pub cpu_seconds: f64,
+    /// One record for each finished epoch.
+    pub history: Vec<EpochRecord>,
+}
+
+/// Sums over the steps of an unfinished epoch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Running {
+    /// Sum of the images' losses.
+    pub loss: f64,
+    /// Images classified correctly.
+    pub correct: usize,
+    /// Images seen.
+    pub images: usize,
+    /// Seconds spent.
+    pub seconds: f64,
+}
+
+/// The epoch with the best validation accuracy.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    /// Its number, from 1.
+    pub epoch: u32,
+    /// Validation images classified correctly.
+    pub correct: usize,
+}
+
+/// One line of `results.csv`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EpochRecord {
+    /// From 1.
+    pub epoch: u32,
+    /// Mean training loss, with augmentation, dropout and label smoothing.
+    pub train_loss: f64,
+    /// Part of the augmented training images classified correctly, in `[0, 1]`.
+    pub train_acc: f64,
+    /// Mean cross-entropy on the validation images.
+    pub val_loss: f64,
+    /// Part of the validation images classified correctly, in `[0, 1]`.
+    pub val_acc: f64,
+    /// Learning rate of the epoch's last step.
+    pub lr: f64,
+    /// Training images per second.
+    pub images_per_s: f64,
+    /// Seconds of the epoch, validation included.
+    pub seconds: f64,
+}
+
+impl Checkpoint {
+    /// Reads the checkpoint at `path`, or the best one of the run folder `path`.
+    ///
+    /// # Errors
+    /// There is none, or the file is damaged, of another format, or not a checkpoint; the message names the file.
+    pub fn load(path: &Path) -> Result<Self> {
+        let file = if path.is_dir() { path.join(BEST) } else { path.to_path_buf() };
+        let bytes = std::fs::read(&file).with_context(|| {
+            format!("cannot read the checkpoint {}; `ocellus train` writes one into its run folder", file.display())
+        })?;
+        Self::parse(&bytes).with_context(|| format!("in the checkpoint {}", file.display()))
+    }
+
+    /// Writes the checkpoint: into a temporary file of the same folder first, so that `path` is either the old or the
+    /// new one, whatever happens.
+    ///
+    /// # Errors
+    /// The folder cannot be written or the disk is full.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        write_atomically(path, &self.emit()?)
+    }
+
+    fn emit(&self) -> Result<Vec<u8>> {
+        let mut metadata = HashMap::from([
+            ("format".to_owned(), FORMAT.to_owned()),
+            ("recipe".to_owned(), self.recipe.to_toml()),
+            ("classes".to_owned(), serde_json::to_string(&self.classes)?),
+            ("input".to_owned(), serde_json::to_string(&[self.input.h, self.input.w])?),
+            ("dataset".to_owned(), self.dataset_hash.clone()),
+        ]);
+        let mut arrays: Vec<(String, &Array)> = self.weights.iter().map(|(name, a)| (name.clone(), a)).collect();
+        if let Some(resume) = &self.resume {
+            metadata.insert("progress".to_owned(), serde_json::to_string(&resume.progress)?);
+            arrays.extend(resume.state.iter().map(|(name, a)| (format!("{STATE}{name}"), a)));
+        }
+        let bytes: Vec<Vec<u8>> =
+            arrays.iter().map(|(_, a)| a.values.iter().flat_map(|v| v.to_le_bytes()).collect()).collect();
+        let views = arrays
+            .into_iter()
+            .zip(&bytes)
+            .map(|((name, array), bytes)| Ok((name, TensorView::new(Dtype::F32, array.shape.clone(), bytes)?)));
+        let views: Vec<_> = views.collect::<Result<_>>()?;
+        Ok(safetensors::serialize(views, Some(metadata))?)
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Self> {
+        const REMEDY: &str = "the file is damaged; take another copy, or train again";
+        let (_, header) = SafeTensors::read_metadata(bytes).context(REMEDY)?;
+        let tensors = SafeTensors::deserialize(bytes).context(REMEDY)?;
+        let none = HashMap::new();
+        let metadata = header.metadata().as_ref().unwrap_or(&none);
+        let get = |key: &str| metadata.get(key).with_context(|| format!("its metadata has no `{key}`"));
+        match metadata.get("format").map(String::as_str) {
+            Some(FORMAT) => {}
+            Some(other) => bail!("its format is {other}, this version reads {FORMAT}; train again with this version"),
+            None => bail!("this safetensors file was not written by `ocellus train`"),
+        }
+        let [h, w]: [u16; 2] = serde_json::from_str(get("input")?).context("its input size")?;
+        let (mut weights, mut state) = (Weights::new(), Weights::new());
+        for (name, view) in tensors.iter() {
+            let array = read_array(&view).with_context(|| format!("its tensor {name}"))?;
+            match name.strip_prefix(STATE) {
+                Some(name) => state.insert(name.to_owned(), array),
+                None => weights.insert(name.to_owned(), array),
+            };
+        }
+        let resume = match metadata.get("progress") {
+            Some(json) => Some(Resume { progress: serde_json::from_str(json).context("its progress")?, state }),
+            None => None,
+        };
+        Ok(Self {
+            recipe: Recipe::parse(get("recipe")?).context("its recipe")?,
+            classes: serde_json::from_str(get("classes")?).context("its class names")?,
+            input: Shape::new(h, w, 3),
+            dataset_hash: get("dataset")?.clone(),
+            weights,
+            resume,
+        })
+    }
+}
+
+fn read_array(view: &TensorView<'_>) -> Result<Array> {
+    ensure!(view.dtype() == Dtype::F32, "has the type {:?}, not F32", view.dtype());
+    let values = view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+    Ok(Array { shape: view.shape().to_vec(), values })
+}
+
+/// Replaces the file at `path` by `bytes`, all or nothing, even if the machine stops in the middle.
+///
+/// # Errors
+/// The folder cannot be written or the disk is full; whatever was at `path` is still there.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_together(&[(path.to_path_buf(), bytes)])
+}
+
+/// As [`write_atomically`] for several files: all of them are complete on the disk before the first one is replaced.
+///
+/// # Errors
+/// As for [`write_atomically`].
+pub fn write_together(files: &[(PathBuf, &[u8])]) -> Result<()> {
+    let mut ready = Vec::new();
+    for (path, bytes) in files {
+        let file = write_beside(path, bytes).with_context(|| unwritable(path))?;
+        ready.push((file, path));
+    }
+    for (file, path) in ready {
+        file.persist(path).with_context(|| unwritable(path))?;
+        // The rename itself is on the disk only when the folder is.
+        std::fs::File::open(folder_of(path)).and_then(|folder| folder.sync_all()).with_context(|| unwritable(path))?;
+    }
+    Ok(())
+}
+
+/// A temporary file with these bytes, in the folder of `path` and with the rights of an ordinary new file.
+fn write_beside(path: &Path, bytes: &[u8]) -> std::io::Result<tempfile::NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut file = builder.tempfile_in(folder_of(path))?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    Ok(file)
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn unwritable(path: &Path) -> String {
+    format!("cannot write {}; is there space, and may you write there?", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checkpoint() -> Checkpoint {
+        let array = |values: &[f32]| Array { shape: vec![values.len()], values: values.to_vec() };
+        let weights = Weights::from([("head.bias".into(), array(&[1.0, -0.0, f32::MIN_POSITIVE]))]);
+        let state = Weights::from([("first.head.bias".into(), array(&[0.1, 0.2, 0.3]))]);
+        let progress = Progress { epoch: 2, step: 7, best: Some(Best { epoch: 1, correct: 9 }), ..Progress::default() };
+        Checkpoint {
+            recipe: Recipe { name: "tiny".into(), ..Recipe::default() },
+            classes: vec!["a \"quoted\" name".into(), "b".into()],
+            input: Shape::new(8, 9, 3),
+            dataset_hash: "abc".into(),
+            weights,
+            resume: Some(Resume { progress, state }),
+        }
+    }
+
+    #[test]
+    fn survives_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        for checkpoint in [checkpoint(), Checkpoint { resume: None, ..checkpoint() }] {
+            checkpoint.save(&folder.path().join(BEST)).unwrap();
+            // The folder stands for its best checkpoint.
+            assert_eq!(Checkpoint::load(folder.path()).unwrap(), checkpoint);
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file is left");
+    }
+
+    #[test]
+    fn damage_is_an_error_and_never_a_panic() {
+        let bytes = checkpoint().emit().unwrap();
+        for len in 0..bytes.len() {
+            assert!(Checkpoint::parse(&bytes[..len]).is_err(), "cut to {len} bytes");
+        }
+        let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+        for at in 0..header {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 0x20;
+            // A damaged name or number may still parse: then it is another checkpoint, not a crash.
+            let _ = Checkpoint::parse(&damaged);
+        }
+    }
+
+    #[test]
+    fn foreign_and_later_files_are_refused() {
+        let view = TensorView::new(Dtype::F32, vec![1], &[0; 4]).unwrap();
+        let message = |format: Option<&str>| {
+            let metadata = format.map(|format| HashMap::from([("format".to_owned(), format.to_owned())]));
+            format!("{:#}", Checkpoint::parse(&safetensors::serialize([("x", &view)], metadata).unwrap()).unwrap_err())
+        };
+        assert!(message(None).contains("not written by `ocellus train`"));
+        assert!(message(Some("ocellus-checkpoint-9")).contains("ocellus-checkpoint-9"));
+    }
+
+    #[test]
+    fn a_missing_file_is_named_with_the_remedy() {
+        let message = format!("{:#}", Checkpoint::load(Path::new("no/such/best.safetensors")).unwrap_err());
+        assert!(message.contains("no/such/best.safetensors") && message.contains("ocellus train"), "{message}");
+    }
+
+    #[test]
+    fn a_failed_write_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("taken");
+        // A folder that is not empty cannot be replaced by a file.
+        std::fs::create_dir_all(path.join("inside")).unwrap();
+        let message = format!("{:#}", write_atomically(&path, b"bytes").unwrap_err());
+        assert!(message.contains("taken"), "{message}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert!(write_atomically(&folder.path().join("no/folder"), b"bytes").is_err());
+    }
+}

@@ -1,0 +1,261 @@
+//! HTTP, with resumption.
+
+use super::ByteProgress;
+use anyhow::{Context, Result, anyhow, ensure};
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::thread::sleep;
+use std::time::Duration;
+use ureq::http::{Response, StatusCode, header};
+use ureq::{Agent, Body};
+
+/// No archive that is fetched is nearly as long.
+const MAX_BYTES: u64 = 2 << 30;
+/// Attempts in a row that bring nothing, after which it is given up.
+const ATTEMPTS: u32 = 4;
+/// A connection over which nothing comes for this long counts as cut.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// Completes `file` with what `url` answers, going on after the bytes that it holds already where the server can do
+/// that. A connection that breaks is made again.
+///
+/// # Errors
+/// The server cannot be reached or refuses; the file cannot be written. What arrived stays in `file`.
+pub fn download(url: &str, file: &mut File, progress: ByteProgress) -> Result<()> {
+    let agent = agent();
+    let mut failures = 0;
+    loop {
+        let before = file.metadata()?.len();
+        let error = match attempt(&agent, url, file, progress) {
+            Ok(()) => return file.sync_all().context("cannot save the download"),
+            Err(Failure::Final(error)) => return Err(error),
+            Err(Failure::Temporary(error)) => error,
+        };
+        failures = if file.metadata()?.len() > before { 1 } else { failures + 1 };
+        if failures == ATTEMPTS {
+            let held = file.metadata()?.len();
+            return Err(error.context(format!("given up after {held} bytes; the same command goes on from there")));
+        }
+        sleep(Duration::from_millis(250) * failures * failures);
+    }
+}
+
+fn agent() -> Agent {
+    Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_connect(Some(SILENCE))
+        .timeout_recv_response(Some(SILENCE))
+        .timeout_per_read(Some(SILENCE))
+        .user_agent(concat!("ocellus/", env!("CARGO_PKG_VERSION")))
+        // The archive is wanted as it is: its length, its ranges and its checksum are those of the packed bytes.
+        .accept_encoding("identity")
+        .build()
+        .new_agent()
+}
+
+/// How an attempt failed.
+enum Failure {
+    /// Another attempt may succeed.
+    Temporary(anyhow::Error),
+    /// None will.
+    Final(anyhow::Error),
+}
+
+fn attempt(agent: &Agent, url: &str, file: &mut File, progress: ByteProgress) -> Result<(), Failure> {
+    let held = file.metadata().context("cannot read the download").map_err(Failure::Final)?.len();
+    let request = agent.get(url);
+    let request = if held > 0 { request.header(header::RANGE, format!("bytes={held}-")) } else { request };
+    let response = request.call().map_err(|error| match error {
+        ureq::Error::BadUri(_) | ureq::Error::Http(_) => Failure::Final(error.into()),
+        _ => Failure::Temporary(error.into()),
+    })?;
+    match start(&response, held)? {
+        Start::Complete => Ok(()),
+        Start::At { offset, total } => append(response, file, offset, total, progress),
+    }
+}
+
+/// Where a response begins.
+#[derive(Debug, PartialEq, Eq)]
+enum Start {
+    /// There is nothing more to come.
+    Complete,
+    /// At a byte of the whole, whose length may be known.
+    At { offset: u64, total: Option<u64> },
+}
+
+/// Makes sense of the answer to a request for the bytes from `held` on.
+fn start(response: &Response<Body>, held: u64) -> Result<Start, Failure> {
+    let range =
+        response.headers().get(header::CONTENT_RANGE).and_then(|value| value.to_str().ok()).and_then(parse_range);
+    match (response.status(), range) {
+        (StatusCode::OK, _) => Ok(Start::At { offset: 0, total: response.body().content_length() }),
+        (StatusCode::PARTIAL_CONTENT, Some((Some(offset), total))) if offset <= held => Ok(Start::At { offset, total }),
+        // The server has no more than what is held: all of it came before, or the checksum will tell.
+        (StatusCode::RANGE_NOT_SATISFIABLE, _) if held > 0 => Ok(Start::Complete),
+        (status, _) => {
+            let error = anyhow!("the server answers {status}: check the address, or try another one with --url");
+            let temporary = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
+            Err(if temporary { Failure::Temporary(error) } else { Failure::Final(error) })
+        }
+    }
+}
+
+/// First byte and length of the whole in `bytes 5-9/10`, `bytes 5-9/*` or `bytes */10`.
+fn parse_range(text: &str) -> Option<(Option<u64>, Option<u64>)> {
+    let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
+    let first = match range {
+        "*" => None,
+        _ => Some(range.split_once('-')?.0.parse().ok()?),
+    };
+    Some((first, total.parse().ok()))
+}
+
+/// Writes the body from `offset` on, and checks that all of it came.
+fn append(
+    response: Response<Body>,
+    file: &mut File,
+    offset: u64,
+    total: Option<u64>,
+    progress: ByteProgress,
+) -> Result<(), Failure> {
+    let cannot = "cannot write the download: is the disk full?";
+    file.set_len(offset).and_then(|()| file.seek(SeekFrom::Start(offset))).context(cannot).map_err(Failure::Final)?;
+    let mut body = response.into_body().into_with_config().limit(u64::MAX).reader();
+    let mut buffer = vec![0; 1 << 16];
+    let mut held = offset;
+    loop {
+        progress(held, total);
+        let count = body.read(&mut buffer).context("the connection broke").map_err(Failure::Temporary)?;
+        if count == 0 {
+            break;
+        }
+        held += count as u64;
+        check_length(held).map_err(Failure::Final)?;
+        file.write_all(&buffer[..count]).context(cannot).map_err(Failure::Final)?;
+    }
+    match total {
+        Some(total) if held < total => Err(Failure::Temporary(anyhow!("{held} of {total} bytes came"))),
+        _ => Ok(()),
+    }
+}
+
+fn check_length(held: u64) -> Result<()> {
+    ensure!(
+        held <= MAX_BYTES,
+        "the server sends more than {MAX_BYTES} bytes: this is not the archive; check the address"
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{BufRead, BufReader};
+    use std::net::{TcpListener, TcpStream};
+    use std::sync::mpsc;
+    use std::thread;
+
+    /// Serves `answers` one after the other, a connection each; sends the range that each request asked for.
+    fn serve(answers: Vec<Vec<u8>>) -> (String, mpsc::Receiver<Option<String>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/x.tar.gz", listener.local_addr().unwrap());
+        let (sender, ranges) = mpsc::channel();
+        thread::spawn(move || {
+            for answer in answers {
+                let (mut stream, _) = listener.accept().unwrap();
+                sender.send(requested_range(&stream)).unwrap();
+                stream.write_all(&answer).unwrap();
+            }
+        });
+        (url, ranges)
+    }
+
+    fn requested_range(stream: &TcpStream) -> Option<String> {
+        let lines = BufReader::new(stream).lines().map(Result::unwrap).take_while(|line| !line.is_empty());
+        lines.filter_map(|line| line.to_lowercase().strip_prefix("range: ").map(str::to_owned)).last()
+    }
+
+    /// An answer that promises `length` bytes.
+    fn answer(status: &str, length: usize, headers: &str, body: &[u8]) -> Vec<u8> {
+        let head = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n{headers}\r\n");
+        [head.as_bytes(), body].concat()
+    }
+
+    fn run(url: &str, held: &[u8]) -> (Result<()>, Vec<u8>) {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(held).unwrap();
+        let result = download(url, &mut file, &|_, _| ());
+        let mut content = Vec::new();
+        file.rewind().unwrap();
+        file.read_to_end(&mut content).unwrap();
+        (result, content)
+    }
+
+    #[test]
+    fn a_whole_file_arrives() {
+        let (url, ranges) = serve(vec![answer("200 OK", 10, "", b"0123456789")]);
+        let (result, content) = run(&url, b"");
+        result.unwrap();
+        assert_eq!(content, b"0123456789");
+        assert_eq!(ranges.recv().unwrap(), None);
+    }
+
+    #[test]
+    fn a_cut_connection_is_made_again_where_it_was_cut() {
+        let (url, ranges) = serve(vec![
+            answer("200 OK", 10, "", b"0123"),
+            answer("206 Partial Content", 6, "Content-Range: bytes 4-9/10\r\n", b"456789"),
+        ]);
+        let (result, content) = run(&url, b"");
+        result.unwrap();
+        assert_eq!(content, b"0123456789");
+        assert_eq!(ranges.iter().collect::<Vec<_>>(), [None, Some("bytes=4-".to_owned())]);
+    }
+
+    #[test]
+    fn a_server_without_ranges_starts_again() {
+        let (url, ranges) = serve(vec![answer("200 OK", 10, "", b"0123456789")]);
+        let (result, content) = run(&url, b"abc");
+        result.unwrap();
+        assert_eq!(content, b"0123456789");
+        assert_eq!(ranges.recv().unwrap(), Some("bytes=3-".to_owned()));
+    }
+
+    #[test]
+    fn what_is_complete_is_left_alone() {
+        let (url, _ranges) = serve(vec![answer("416 Range Not Satisfiable", 0, "Content-Range: bytes */10\r\n", b"")]);
+        let (result, content) = run(&url, b"0123456789");
+        result.unwrap();
+        assert_eq!(content, b"0123456789");
+    }
+
+    #[test]
+    fn a_missing_file_is_not_asked_for_twice() {
+        let (url, ranges) = serve(vec![answer("404 Not Found", 9, "", b"not found")]);
+        let (result, content) = run(&url, b"");
+        let message = result.unwrap_err().to_string();
+        assert!(message.contains("404") && message.contains("--url"), "{message}");
+        assert_eq!(content, b"");
+        assert_eq!(ranges.iter().count(), 1);
+    }
+
+    #[test]
+    fn it_is_given_up_when_nothing_comes() {
+        let (url, ranges) = serve(vec![answer("503 Service Unavailable", 0, "", b""); 4]);
+        let (result, content) = run(&url, b"abc");
+        let message = format!("{:#}", result.unwrap_err());
+        assert!(message.contains("given up after 3 bytes") && message.contains("503"), "{message}");
+        assert_eq!(content, b"abc", "what came before is kept");
+        assert_eq!(ranges.iter().count(), 4);
+    }
+
+    #[test]
+    fn ranges_are_understood() {
+        assert_eq!(parse_range("bytes 5-9/10"), Some((Some(5), Some(10))));
+        assert_eq!(parse_range("bytes 5-9/*"), Some((Some(5), None)));
+        assert_eq!(parse_range("bytes */10"), Some((None, Some(10))));
+        assert_eq!(parse_range("items 5-9/10"), None);
+        assert_eq!(parse_range("bytes 5/10"), None);
+    }
+}

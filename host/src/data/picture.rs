@@ -1,0 +1,210 @@
+//! Pictures from JPEG and PNG files, as RGB of any size.
+
+use anyhow::{Context, Result, ensure};
+use image::{DynamicImage, ImageDecoder, ImageReader, Limits, RgbImage};
+use ocellus_shared::Shape;
+use ocellus_shared::frame::{Frame, PixelFormat};
+use ocellus_shared::plan::Crop;
+use ocellus_shared::preprocess::preprocess;
+use std::fs;
+use std::io::Cursor;
+use std::path::Path;
+use std::sync::Mutex;
+
+/// Files that are longer are refused before they are read.
+const MAX_FILE_BYTES: u64 = 512 << 20;
+/// Pictures of more pixels are refused before they are decoded.
+const MAX_PIXELS: u64 = 100_000_000;
+/// Pictures of more pixels are decoded one at a time, however many threads there are.
+const LARGE_PIXELS: u64 = 16_000_000;
+/// Bytes that a decoder may take: the largest picture with four channels of 16 bits, and as much again to work with.
+const MAX_DECODER_BYTES: u64 = 2 * 8 * MAX_PIXELS;
+
+static LARGE: Mutex<()> = Mutex::new(());
+
+/// Whether a file of this name is taken for a picture: jpg, jpeg or png in any case.
+pub fn has_picture_name(path: &Path) -> bool {
+    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
+    ["jpg", "jpeg", "png"].iter().any(|known| extension.eq_ignore_ascii_case(known))
+}
+
+/// A decoded picture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Picture {
+    /// Columns, at least 1.
+    pub width: u16,
+    /// Rows, at least 1.
+    pub height: u16,
+    /// RGB pixels, `(height, width, 3)`.
+    pub pixels: Vec<u8>,
+}
+
+impl Picture {
+    /// Reads a JPEG or PNG file; its content decides which, not its name.
+    ///
+    /// The picture is turned upright as its EXIF orientation says. Grey becomes RGB, 16 bits become 8, and what is
+    /// transparent is laid over black.
+    ///
+    /// # Errors
+    /// The file cannot be read, is damaged or cut off, is of another format, or has more than 100 million pixels or a
+    /// side of more than 65,535.
+    pub fn open(path: &Path) -> Result<Self> {
+        let length = fs::metadata(path).context("cannot be read")?.len();
+        ensure!(length > 0, "is empty");
+        ensure!(length <= MAX_FILE_BYTES, "is too large: {length} bytes, at most {MAX_FILE_BYTES} are read");
+        Self::decode(&fs::read(path).context("cannot be read")?)
+    }
+
+    /// Decodes the bytes of a JPEG or PNG file; see [`Picture::open`].
+    ///
+    /// # Errors
+    /// See [`Picture::open`].
+    pub fn decode(bytes: &[u8]) -> Result<Self> {
+        ensure!(!jpeg_is_cut_off(bytes), "is cut off: the JPEG has no end");
+        let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?;
+        let mut limits = Limits::default();
+        limits.max_image_width = Some(u32::from(u16::MAX));
+        limits.max_image_height = Some(u32::from(u16::MAX));
+        limits.max_alloc = Some(MAX_DECODER_BYTES);
+        reader.limits(limits);
+        let mut decoder = reader.into_decoder().context("is no JPEG or PNG file, or is damaged")?;
+        let (width, height) = decoder.dimensions();
+        let pixels = u64::from(width) * u64::from(height);
+        ensure!(pixels <= MAX_PIXELS, "is too large: {width}x{height}, at most {MAX_PIXELS} pixels are read");
+        // A thread that panicked in here left nothing behind that could be wrong.
+        let _alone = (pixels > LARGE_PIXELS).then(|| LARGE.lock().unwrap_or_else(|poison| poison.into_inner()));
+        let orientation = decoder.orientation().unwrap_or(image::metadata::Orientation::NoTransforms);
+        let mut image = DynamicImage::from_decoder(decoder).context("is damaged")?;
+        image.apply_orientation(orientation);
+        let image = over_black(image);
+        Ok(Self {
+            width: u16::try_from(image.width()).context("is too wide")?,
+            height: u16::try_from(image.height()).context("is too high")?,
+            pixels: image.into_raw(),
+        })
+    }
+
+    /// Writes the centred square of the picture at `side` x `side` pixels into `image`, `(side, side, 3)`, with the
+    /// same resizing as the board's.
+    pub fn square(&self, side: u16, image: &mut [u8]) {
+        square(self.width, self.height, &self.pixels, side, image);
+    }
+}
+
+/// As [`Picture::square`], from `width` x `height` RGB pixels.
+pub(super) fn square(width: u16, height: u16, pixels: &[u8], side: u16, image: &mut [u8]) {
+    let frame = Frame::new(PixelFormat::Rgb888, width, height, pixels).expect("three bytes for each pixel");
+    let mut levels = vec![0i8; image.len()];
+    preprocess(&frame, Crop::Centre, Shape::new(side, side, 3), &mut levels).expect("the image is a square of RGB");
+    for (byte, level) in image.iter_mut().zip(levels) {
+        *byte = (level as u8) ^ 0x80; // int8 = pixel - 128
+    }
+}
+
+fn over_black(image: DynamicImage) -> RgbImage {
+    if !image.color().has_alpha() {
+        return image.into_rgb8();
+    }
+    let image = image.into_rgba8();
+    let over = |colour: u8, alpha: u8| ((u16::from(colour) * u16::from(alpha) + 127) / 255) as u8;
+    let (width, height) = image.dimensions();
+    let pixels = image.pixels().flat_map(|&image::Rgba([r, g, b, a])| [over(r, a), over(g, a), over(b, a)]).collect();
+    RgbImage::from_raw(width, height, pixels).expect("three bytes for each pixel")
+}
+
+/// Whether `bytes` begin as a JPEG file but stop before its end marker. The decoder would fill the rest with grey.
+fn jpeg_is_cut_off(bytes: &[u8]) -> bool {
+    const END: u8 = 0xd9;
+    if !bytes.starts_with(&[0xff, 0xd8]) {
+        return false;
+    }
+    let mut at = 2;
+    loop {
+        // Within compressed data, 0xff is followed by 0 or a restart marker; before a marker it may be repeated.
+        let is_marker = |pair: &[u8]| pair[0] == 0xff && !matches!(pair[1], 0 | 0xd0..=0xd7 | 0xff);
+        let Some(skipped) = bytes.get(at..).and_then(|rest| rest.windows(2).position(is_marker)) else { return true };
+        at += skipped + 2;
+        if bytes[at - 1] == END {
+            return false;
+        }
+        let Some(&[high, low]) = bytes.get(at..at + 2) else { return true };
+        at += usize::from(u16::from_be_bytes([high, low]));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use image::{ImageBuffer, ImageFormat, Luma, Rgb, Rgba};
+
+    fn encode(image: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
+        let mut bytes = Cursor::new(Vec::new());
+        image.into().write_to(&mut bytes, format).unwrap();
+        bytes.into_inner()
+    }
+
+    fn gradient() -> RgbImage {
+        RgbImage::from_fn(64, 48, |x, y| Rgb([4 * x as u8, 5 * y as u8, 128]))
+    }
+
+    fn error(bytes: &[u8]) -> String {
+        format!("{:#}", Picture::decode(bytes).unwrap_err())
+    }
+
+    #[test]
+    fn every_kind_of_pixel_becomes_rgb() {
+        let grey = ImageBuffer::from_pixel(2, 1, Luma([7u8]));
+        assert_eq!(Picture::decode(&encode(grey, ImageFormat::Png)).unwrap().pixels, [7; 6]);
+        let deep = ImageBuffer::from_pixel(1, 1, Rgb([0x1234u16, 0x8000, 0xffff]));
+        assert_eq!(Picture::decode(&encode(deep, ImageFormat::Png)).unwrap().pixels, [0x12, 0x80, 0xff]);
+        let clear = ImageBuffer::from_pixel(1, 1, Rgba([200u8, 100, 50, 128]));
+        assert_eq!(Picture::decode(&encode(clear, ImageFormat::Png)).unwrap().pixels, [100, 50, 25]);
+    }
+
+    #[test]
+    fn exif_turns_the_picture_upright() {
+        // Orientation 6: the first row is the right side.
+        let exif = b"\xff\xe1\0\x22Exif\0\0MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
+        let plain = encode(gradient(), ImageFormat::Jpeg);
+        let turned = [&plain[..2], exif, &plain[2..]].concat();
+        let picture = Picture::decode(&turned).unwrap();
+        assert_eq!((picture.width, picture.height), (48, 64));
+        assert!(picture.pixels[0] < 10 && picture.pixels[1] > 220, "the lower left corner is first");
+    }
+
+    #[test]
+    fn a_cut_off_file_is_refused_wherever_it_is_cut() {
+        for format in [ImageFormat::Jpeg, ImageFormat::Png] {
+            let whole = encode(gradient(), format);
+            for length in (0..whole.len() - 12).step_by(7) {
+                assert!(Picture::decode(&whole[..length]).is_err(), "{format:?} of {length} bytes");
+            }
+            Picture::decode(&[&whole[..], b"trailing bytes"].concat()).unwrap();
+        }
+    }
+
+    #[test]
+    fn other_content_is_refused() {
+        assert!(error(b"GIF89a whatever").contains("is no JPEG or PNG file"));
+        assert!(error(b"<html>not found</html>").contains("is no JPEG or PNG file"));
+    }
+
+    #[test]
+    fn a_huge_picture_is_refused_before_it_is_decoded() {
+        let mut header = encode(gradient(), ImageFormat::Png)[..33].to_vec();
+        header[16..24].copy_from_slice(&[0, 0, 0x40, 0, 0, 0, 0x40, 0]); // 16384 x 16384
+        let crc = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC).checksum(&header[12..29]);
+        header[29..].copy_from_slice(&crc.to_be_bytes());
+        header.extend(b"\0\0\0\0IDAT\x35\xaf\x06\x1e\0\0\0\0IEND\xae\x42\x60\x82");
+        let message = error(&header);
+        assert!(message.contains("16384x16384"), "{message}");
+    }
+
+    #[test]
+    fn the_square_is_the_middle() {
+        let picture = Picture { width: 4, height: 2, pixels: (0..24).collect() };
+        let mut image = [0; 12];
+        picture.square(2, &mut image);
+        assert_eq!(image, [3, 4, 5, 6, 7, 8, 15, 16, 17, 18, 19, 20]);
+    }
+}

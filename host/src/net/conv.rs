@@ -1,0 +1,231 @@
+//! Convolution for training on a CPU: three matrix products on patches of the input.
+//!
+//! With the patches of an image as a matrix `P`, `(c * kh * kw, oh * ow)`, and the weights as `W`, `(o, c * kh * kw)`:
+//!
+//! | | |
+//! |---|---|
+//! | output | `Y = W P` |
+//! | gradient of the weights | `dW = dY P^T`, summed over the images |
+//! | gradient of the input | `dP = W^T dY`, each value added to the pixel it came from |
+//!
+//! burn has no backward pass of its own for CPUs: it convolves the input with a filter as large as the image, which
+//! takes most of a training step's time.
+
+use crate::net::module::to_vec;
+use burn::tensor::ops::PadMode;
+use burn::tensor::{Device, Tensor, TensorData};
+use ocellus_shared::Window;
+
+/// Bytes of patches that are worked on together: they should stay in a core's own cache.
+const PATCH_BYTES: usize = 1 << 20;
+
+/// The sizes of a convolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    /// Images, input channels, rows, columns.
+    input: [usize; 4],
+    /// Output channels, rows, columns.
+    output: [usize; 3],
+    window: Window,
+}
+
+impl Geometry {
+    /// Of a convolution of maps `(n, c, h, w)` to `out_channels` channels. The window must fit the input.
+    pub fn new(input: [usize; 4], out_channels: usize, window: Window) -> Self {
+        let [top, left, bottom, right] = window.pad.map(usize::from);
+        let axis = |i: usize, size: usize| (size - usize::from(window.kernel[i])) / usize::from(window.stride[i]) + 1;
+        let output = [out_channels, axis(0, input[2] + top + bottom), axis(1, input[3] + left + right)];
+        Self { input, output, window }
+    }
+
+    /// Values of one image.
+    fn image(&self) -> usize {
+        self.input[1..].iter().product()
+    }
+
+    /// Rows of the matrix of patches: values of one patch.
+    fn patch(&self) -> usize {
+        self.input[1] * self.window.taps()
+    }
+
+    /// Its columns: outputs of one channel.
+    fn places(&self) -> usize {
+        self.output[1] * self.output[2]
+    }
+
+    /// Values from one row of a matrix with a column per place to the next. Rows a power of two apart would compete
+    /// for the same few lines of the cache, which halves the speed of a matrix product.
+    fn pitch(&self) -> usize {
+        if self.places().is_multiple_of(128) { self.places() + 16 } else { self.places() }
+    }
+
+    /// Images whose patches are worked on together.
+    fn group(&self) -> usize {
+        (PATCH_BYTES / (4 * self.patch() * self.places())).max(1)
+    }
+
+    /// Output maps `(n, o, oh, ow)` of the maps `x` and the weights `(o, c, kh, kw)`, flat.
+    pub fn forward(&self, x: Tensor<4>, weight: Tensor<1>) -> Tensor<4> {
+        let device = x.device();
+        let [o, oh, ow] = self.output;
+        let weight: Tensor<3> = weight.reshape([1, o, self.patch()]);
+        let mut y = Vec::with_capacity(self.input[0] * o * self.places());
+        for images in to_vec(x).chunks(self.group() * self.image()) {
+            y.extend(to_vec(weight.clone().matmul(self.patches(images, &device))));
+        }
+        Tensor::from_data(TensorData::new(y, [self.input[0], o, oh, ow]), &device)
+    }
+
+    /// Gradient of the weights, flat, for the input `x` and the output's gradient `dy`; with `weight` also the input's.
+    pub fn backward(&self, x: Tensor<4>, weight: Option<Tensor<1>>, dy: Tensor<4>) -> (Tensor<1>, Option<Tensor<4>>) {
+        let device = x.device();
+        let [n, o] = [self.input[0], self.output[0]];
+        let dy: Tensor<3> = dy.reshape([n, o, self.places()]);
+        let dy =
+            dy.pad([(0, self.pitch() - self.places())], PadMode::Constant(0.0)).slice([0..n, 0..o, 0..self.places()]);
+        let transposed = weight.as_ref().map(|w| w.clone().reshape([1, o, self.patch()]).swap_dims(1, 2));
+        let mut dw: Option<Tensor<3>> = None;
+        let mut dx = vec![0.0; if weight.is_some() { n * self.image() } else { 0 }];
+        for (g, images) in to_vec(x).chunks(self.group() * self.image()).enumerate() {
+            let first = g * self.group();
+            let dy = dy.clone().slice(first..first + images.len() / self.image());
+            if let Some(transposed) = &transposed {
+                let dp = to_vec(transposed.clone().matmul(dy.clone()));
+                let pixels = &mut dx[first * self.image()..][..images.len()];
+                self.scatter(&dp, pixels);
+            }
+            let part = dy.matmul(self.patches(images, &device).swap_dims(1, 2)).sum_dim(0);
+            dw = Some(dw.map_or(part.clone(), |sum| sum + part));
+        }
+        let dw = dw.expect("a batch has images").reshape([o * self.patch()]);
+        (dw, weight.map(|_| Tensor::from_data(TensorData::new(dx, self.input), &device)))
+    }
+
+    /// The patches of whole images, `(images, c * kh * kw, oh * ow)`; zero where a patch reaches over the border.
+    fn patches(&self, images: &[f32], device: &Device) -> Tensor<3> {
+        let count = images.len() / self.image();
+        let size = self.patch() * self.pitch();
+        let step = usize::from(self.window.stride[1]);
+        let mut patches = vec![0.0; count * size];
+        for (image, patches) in images.chunks_exact(self.image()).zip(patches.chunks_exact_mut(size)) {
+            self.spans(self.pitch(), |at, from, len| {
+                let to = &mut patches[at..at + len];
+                if step == 1 {
+                    to.copy_from_slice(&image[from..from + len]);
+                } else {
+                    to.iter_mut().zip(image[from..].iter().step_by(step)).for_each(|(to, from)| *to = *from);
+                }
+            });
+        }
+        let data = TensorData::new(patches, [count, self.patch(), self.pitch()]);
+        Tensor::from_data(data, device).slice([0..count, 0..self.patch(), 0..self.places()])
+    }
+
+    /// Adds the gradient of patches to the gradient of the images they came from.
+    fn scatter(&self, patches: &[f32], images: &mut [f32]) {
+        let size = self.patch() * self.places();
+        let step = usize::from(self.window.stride[1]);
+        for (image, patches) in images.chunks_exact_mut(self.image()).zip(patches.chunks_exact(size)) {
+            self.spans(self.places(), |at, from, len| {
+                let values = &patches[at..at + len];
+                if step == 1 {
+                    image[from..from + len].iter_mut().zip(values).for_each(|(to, value)| *to += value);
+                } else {
+                    image[from..].iter_mut().step_by(step).zip(values).for_each(|(to, value)| *to += value);
+                }
+            });
+        }
+    }
+
+    /// Calls `visit(at, from, len)` for every run of patch values `at..at + len`, in a matrix with rows `pitch` apart,
+    /// that lies inside the image; it comes from the pixels that begin at `from` and are a horizontal stride apart.
+    fn spans(&self, pitch: usize, mut visit: impl FnMut(usize, usize, usize)) {
+        let [_, channels, h, w] = self.input;
+        let [_, oh, ow] = self.output;
+        let [kh, kw] = self.window.kernel.map(usize::from);
+        let [sh, sw] = self.window.stride.map(usize::from);
+        let [top, left, ..] = self.window.pad.map(usize::from);
+        for c in 0..channels {
+            for (ky, kx) in (0..kh).flat_map(|ky| (0..kw).map(move |kx| (ky, kx))) {
+                let matrix_row = (c * kh + ky) * kw + kx;
+                // Outputs whose window has this tap inside the image.
+                let inside = |k: usize, pad: usize, stride: usize, size: usize, outputs: usize| {
+                    let first = pad.saturating_sub(k).div_ceil(stride);
+                    first..(size + pad).saturating_sub(k).div_ceil(stride).min(outputs).max(first)
+                };
+                let columns = inside(kx, left, sw, w, ow);
+                if columns.is_empty() {
+                    continue;
+                }
+                for oy in inside(ky, top, sh, h, oh) {
+                    let at = matrix_row * pitch + oy * ow + columns.start;
+                    let from = (c * h + oy * sh + ky - top) * w + columns.start * sw + kx - left;
+                    visit(at, from, columns.len());
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::module::{conv2d, conv2d_weight_backward};
+    use burn::tensor::ops::ConvOptions;
+    use rand::RngExt;
+
+    fn random<const D: usize>(shape: [usize; D], index: u64) -> Tensor<D> {
+        let mut random = crate::random::stream(7, crate::random::Purpose::Weights, index);
+        let values: Vec<f32> = (0..shape.iter().product()).map(|_| random.random_range(-1.0..1.0)).collect();
+        Tensor::from_data(TensorData::new(values, shape), &Device::flex())
+    }
+
+    fn options(window: &Window) -> ConvOptions<2> {
+        let [top, left, bottom, right] = window.pad.map(usize::from);
+        ConvOptions::new_with_padding(window.stride.map(usize::from), [(top, bottom), (left, right)], [1, 1], 1)
+    }
+
+    fn assert_close<const D: usize>(ours: Tensor<D>, theirs: Tensor<D>, what: &str) {
+        assert_eq!(ours.dims(), theirs.dims(), "{what}");
+        let (ours, theirs) = (to_vec(ours), to_vec(theirs));
+        let largest = theirs.iter().fold(0f32, |a, b| a.max(b.abs()));
+        for (a, b) in ours.iter().zip(&theirs) {
+            assert!((a - b).abs() <= 1e-5 * largest, "{what}: {a} and {b}");
+        }
+    }
+
+    #[test]
+    fn agrees_with_burn() {
+        let cases = [
+            (Window::same(3), [3, 2, 6, 5, 4]),
+            // More images than are worked on together.
+            (Window::same(3), [20, 8, 32, 32, 2]),
+            // What EfficientNet pads at stride 2.
+            (Window { kernel: [3, 3], stride: [2, 2], pad: [0, 0, 1, 1] }, [2, 3, 8, 8, 5]),
+            (Window { kernel: [5, 3], stride: [2, 1], pad: [2, 1, 2, 1] }, [2, 3, 9, 7, 2]),
+            // The last column is under no window.
+            (Window::valid(2, 2), [1, 1, 4, 5, 1]),
+            (Window::valid(1, 1), [2, 3, 4, 4, 6]),
+            // Some taps never meet the image.
+            (Window { kernel: [3, 3], stride: [1, 1], pad: [2, 2, 2, 2] }, [1, 2, 1, 1, 2]),
+        ];
+        for (window, [n, c, h, w, o]) in cases {
+            let what = format!("{window:?} on {c}x{h}x{w}");
+            let [kh, kw] = window.kernel.map(usize::from);
+            let (x, weight) = (random([n, c, h, w], 0), random([o, c, kh, kw], 1));
+            let geometry = Geometry::new([n, c, h, w], o, window);
+            let theirs = conv2d(x.clone(), weight.clone(), None, options(&window));
+            assert_close(geometry.forward(x.clone(), weight.clone().reshape([o * c * kh * kw])), theirs.clone(), &what);
+
+            let dy = random(theirs.dims(), 2);
+            let (dw, dx) = geometry.backward(x.clone(), Some(weight.clone().reshape([o * c * kh * kw])), dy.clone());
+            let theirs = conv2d_weight_backward(x.clone(), weight.clone(), dy.clone(), options(&window));
+            assert_close(dw.reshape([o, c, kh, kw]), theirs, &what);
+
+            let x = x.autodiff().require_grad();
+            let y = conv2d(x.clone(), weight, None, options(&window));
+            let gradients = (y * dy).sum().backward();
+            assert_close(dx.expect("asked for"), x.grad(&gradients).expect("x is tracked"), &what);
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! What people see while they wait. All of it goes to stderr: stdout is for results.
+
+use indicatif::{ProgressBar, ProgressStyle};
+use std::time::Duration;
+
+/// A progress bar of `len` steps with the time that is left; invisible where stderr is not a terminal.
+pub fn bar(len: u64, message: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {per_sec} ETA {eta}")
+        .expect("the template is correct");
+    ProgressBar::new(len).with_style(style).with_message(message.to_owned())
+}
+
+/// A progress bar of bytes with the time that is left; how many there will be may become known later.
+pub fn bytes_bar(message: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} ETA {eta}")
+        .expect("the template is correct");
+    ProgressBar::no_length().with_style(style).with_message(message.to_owned())
+}
+
+/// A sign of life for work of unknown length; invisible where stderr is not a terminal.
+pub fn spinner(message: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template("{spinner} {wide_msg} {elapsed}").expect("the template is correct");
+    let spinner = ProgressBar::new_spinner().with_style(style).with_message(message.to_owned());
+    spinner.enable_steady_tick(Duration::from_millis(100));
+    spinner
+}
+
+/// One line that deserves attention but stops nothing.
+pub fn warn(message: &str) {
+    eprintln!("warning: {message}");
+}
+
+/// One line about what is being done.
+pub fn note(message: &str) {
+    eprintln!("{message}");
+}
+
+/// A picture and a line of text that are drawn over each other again and again, on a terminal's standard error.
+#[derive(Debug)]
+pub struct Panel {
+    frames: usize,
+    drawn: usize,
+    /// Lines to go up before drawing.
+    height: usize,
+}
+
+impl Panel {
+    /// A panel for `frames` pictures.
+    pub fn new(frames: usize) -> Self {
+        Self { frames, drawn: 0, height: 0 }
+    }
+
+    /// Draws RGB pixels, `(h, width, 3)`, two rows per line of text, over the last picture.
+    pub fn draw(&mut self, rgb: &[u8], width: usize, caption: &str) {
+        self.drawn += 1;
+        let rows: Vec<&[u8]> = rgb.chunks_exact(3 * width).collect();
+        let mut text = if self.height > 0 { format!("\x1b[{}A", self.height) } else { String::new() };
+        for pair in rows.chunks(2) {
+            text += "  ";
+            for (upper, lower) in pair[0].chunks_exact(3).zip(pair[pair.len() - 1].chunks_exact(3)) {
+                // An upper half block: its colour above, the ground's below.
+                text += &format!("\x1b[38;2;{};{};{}m", upper[0], upper[1], upper[2]);
+                text += &format!("\x1b[48;2;{};{};{}m\u{2580}", lower[0], lower[1], lower[2]);
+            }
+            text += "\x1b[0m\n";
+        }
+        eprintln!("{text}  \x1b[2K{}/{}  {caption}", self.drawn, self.frames);
+        self.height = rows.len().div_ceil(2) + 1;
+    }
+}
+
+/// One line above a progress bar, which stays below it; also where the bar is invisible.
+pub fn above(bar: &ProgressBar, line: &str) {
+    bar.suspend(|| eprintln!("{line}"));
+}
