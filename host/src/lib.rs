@@ -12,4 +12,17 @@ pub mod augment;
 pub mod checkpoint;
 pub mod train;
 
+pub mod graph;
+
+pub mod fold;
+
+pub mod calibrate;
+
+pub mod quantize;
+
+pub mod onnx;
+
+pub mod arena;
+pub mod pack;
+
 pub mod view;

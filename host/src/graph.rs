@@ -1,0 +1,161 @@
+//! The float graph: what a trained network computes when nothing is trained any more.
+//!
+//! A [`Graph`] comes from [`lower`], is simplified by [`fold`](crate::fold::fold), run in f32 by [`run`], and quantized
+//! into a [`QuantGraph`](crate::quantize::QuantGraph). All feature maps are `(h, w, c)`, as on the board.
+
+mod lower;
+pub mod run;
+
+pub use lower::lower;
+
+use crate::net::Function;
+use ocellus_shared::{Op, Shape};
+
+/// A directed acyclic graph of operators in the order they run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Graph {
+    /// Shape of the input image, whose pixels are in `[0, 1]`.
+    pub input: Shape,
+    /// Class names, one per value of the last node.
+    pub labels: Vec<String>,
+    /// SHA-256 of the dataset it was trained on, in hex; empty where that is unknown.
+    pub dataset_hash: String,
+    /// The operators. Value 0 is the image and value `i + 1` the output of `nodes[i]`; the last one is the logits.
+    pub nodes: Vec<Node>,
+}
+
+/// One operator of a [`Graph`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// Name of the layer it comes from; unique.
+    pub name: String,
+    /// What it computes.
+    pub op: Op,
+    /// The values it reads.
+    pub inputs: Vec<usize>,
+    /// Shape of its result.
+    pub output: Shape,
+    /// What it computes with.
+    pub params: Params,
+    /// Applied to its result.
+    pub activation: Activation,
+}
+
+/// What an operator computes with.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Params {
+    /// Nothing but its inputs.
+    None,
+    /// Weights and biases: convolutions, dense layers and channel scales.
+    Linear(Linear),
+    /// The function of an [`Op::Lut`].
+    Function(Function),
+}
+
+/// Weights and biases of a linear operator.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Linear {
+    /// In the layout of [`Op::param_counts`], but without filling between rows.
+    pub weights: Vec<f32>,
+    /// One per output channel.
+    pub bias: Vec<f32>,
+}
+
+impl Linear {
+    /// The parameters of a channel scale that changes nothing.
+    pub fn identity(channels: u16) -> Self {
+        Self { weights: vec![1.0; channels.into()], bias: vec![0.0; channels.into()] }
+    }
+
+    /// Whether a channel scale with these parameters changes nothing.
+    pub fn is_identity(&self) -> bool {
+        self.weights.iter().all(|&w| w == 1.0) && self.bias.iter().all(|&b| b == 0.0)
+    }
+}
+
+/// What is applied to an operator's result.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Activation {
+    /// Nothing.
+    #[default]
+    None,
+    /// `max(x, 0)`.
+    Relu,
+    /// `min(max(x, 0), 6)`.
+    Relu6,
+}
+
+impl Activation {
+    /// The value that it makes of `x`.
+    pub fn apply(self, x: f32) -> f32 {
+        match self {
+            Self::None => x,
+            Self::Relu => x.max(0.0),
+            Self::Relu6 => x.clamp(0.0, 6.0),
+        }
+    }
+
+    /// The one that does what `self` and then `next` do.
+    pub fn then(self, next: Self) -> Self {
+        match (self, next) {
+            (Self::None, other) | (other, Self::None) => other,
+            (Self::Relu, Self::Relu) => Self::Relu,
+            _ => Self::Relu6,
+        }
+    }
+}
+
+impl Graph {
+    /// Shape of value `v`.
+    pub fn shape(&self, v: usize) -> Shape {
+        if v == 0 { self.input } else { self.nodes[v - 1].output }
+    }
+
+    /// Shapes of node `i`'s inputs.
+    pub fn input_shapes(&self, i: usize) -> Vec<Shape> {
+        self.nodes[i].inputs.iter().map(|&v| self.shape(v)).collect()
+    }
+
+    /// The name of value `v`: its node's, or `image`.
+    pub fn value_name(&self, v: usize) -> &str {
+        if v == 0 { "image" } else { &self.nodes[v - 1].name }
+    }
+
+    /// The one node that reads value `v`, unless there are several or none, or `v` is the result.
+    pub fn only_reader(&self, v: usize) -> Option<usize> {
+        let mut readers = self.nodes.iter().enumerate().flat_map(|(i, n)| n.inputs.iter().map(move |&x| (i, x)));
+        let (reader, _) = readers.find(|&(_, x)| x == v)?;
+        readers.all(|(_, x)| x != v).then_some(reader)
+    }
+
+    /// Puts `node` before node `at`, which shifts the values from `at + 1` on; no node reads the new value yet.
+    pub fn insert(&mut self, at: usize, node: Node) {
+        for later in &mut self.nodes[at..] {
+            for v in &mut later.inputs {
+                *v += usize::from(*v > at);
+            }
+        }
+        self.nodes.insert(at, node);
+    }
+
+    /// Takes node `at` out; whoever read its value reads its first input instead.
+    pub fn bypass(&mut self, at: usize) {
+        let removed = self.nodes.remove(at);
+        for later in &mut self.nodes[at..] {
+            for v in &mut later.inputs {
+                if *v == at + 1 {
+                    *v = removed.inputs[0];
+                }
+                *v -= usize::from(*v > at + 1);
+            }
+        }
+    }
+}
+
+/// Output channel that weight `index` of `count` belongs to, in the layout of [`Linear::weights`].
+pub fn out_channel(op: Op, index: usize, count: usize, channels: usize) -> usize {
+    match op {
+        Op::Conv { .. } | Op::Dense { .. } => index / (count / channels),
+        _ => index % channels,
+    }
+}

@@ -1,0 +1,201 @@
+//! From the network that was trained to the graph that is run.
+
+use super::{Activation, Graph, Linear, Node, Params};
+use crate::checkpoint::Checkpoint;
+use crate::net::{Array, Layer, LayerKind, Network, Weights};
+use anyhow::{Context, Result, ensure};
+use ocellus_shared::{Op, Shape};
+
+/// Names that the ONNX files give to their own tensors.
+const RESERVED: [&str; 3] = ["image", "scores", "logits"];
+
+/// Makes a float graph of `network` with the weights of `checkpoint`, layer by layer.
+///
+/// Batch normalisations and activations become channel scales of their own, and dropout disappears;
+/// [`fold`](crate::fold::fold) then merges what can be merged.
+///
+/// # Errors
+/// A layer that cannot be lowered, or whose arrays are missing or of another shape; the message names it.
+pub fn lower(network: &Network, checkpoint: &Checkpoint) -> Result<Graph> {
+    let Checkpoint { weights, classes: labels, dataset_hash, .. } = checkpoint;
+    let graph =
+        Graph { input: network.input, labels: labels.clone(), dataset_hash: dataset_hash.clone(), nodes: Vec::new() };
+    let mut lowering = Lowering { weights, graph, values: vec![0], origins: vec![network.input] };
+    for layer in &network.layers {
+        lowering.layer(layer).with_context(|| format!("layer `{}`", layer.name))?;
+    }
+    let result = lowering.values.last().copied().unwrap_or_default();
+    let graph = lowering.graph;
+    ensure!(result > 0 && result == graph.nodes.len(), "the network's last layer computes nothing");
+    for v in 1..result {
+        let is_read = graph.nodes.iter().any(|n| n.inputs.contains(&v));
+        ensure!(is_read, "layer `{}`: nothing reads its result", graph.value_name(v));
+    }
+    let output = graph.shape(result);
+    ensure!(
+        output == Shape::vector(labels.len() as u16) && !labels.is_empty(),
+        "layer `{}` gives {output} values, but there are {} classes",
+        graph.nodes[result - 1].name,
+        labels.len()
+    );
+    Ok(graph)
+}
+
+struct Lowering<'a> {
+    weights: &'a Weights,
+    graph: Graph,
+    /// The graph's value for each of the network's.
+    values: Vec<usize>,
+    /// For each of the graph's values the shape it had before it was flattened: the network's arrays count the
+    /// channels of a flattened map in `(c, h, w)` order, the graph's in `(h, w, c)` order.
+    origins: Vec<Shape>,
+}
+
+impl Lowering<'_> {
+    fn layer(&mut self, layer: &Layer) -> Result<()> {
+        ensure!(!RESERVED.contains(&layer.name.as_str()), "the name is reserved: rename the layer");
+        let unique = self.graph.nodes.iter().all(|n| n.name != layer.name);
+        ensure!(unique, "another layer has the same name: rename one of them");
+        let known = layer.inputs.iter().all(|&v| v < self.values.len());
+        ensure!(known && !layer.inputs.is_empty(), "reads a value that does not exist yet");
+        let inputs: Vec<usize> = layer.inputs.iter().map(|&v| self.values[v]).collect();
+        let value = match layer.kind {
+            LayerKind::Dropout { .. } => inputs[0],
+            LayerKind::Op { op, bias } => self.operator(layer, op, bias, inputs)?,
+            LayerKind::Function(function) => self.push(layer, Op::Lut, inputs, Params::Function(function))?,
+            LayerKind::BatchNorm { epsilon, .. } => self.batch_norm(layer, epsilon, inputs)?,
+            LayerKind::Relu => self.activation(layer, Activation::Relu, inputs)?,
+            LayerKind::Relu6 => self.activation(layer, Activation::Relu6, inputs)?,
+        };
+        self.values.push(value);
+        Ok(())
+    }
+
+    fn operator(&mut self, layer: &Layer, op: Op, bias: bool, inputs: Vec<usize>) -> Result<usize> {
+        let x = self.graph.shape(inputs[0]);
+        let params = match op {
+            Op::Conv { .. } | Op::Depthwise { .. } | Op::Dense { .. } => {
+                let weights = self.filters(layer, op, x, self.origins[inputs[0]])?;
+                let channels = op.out_shape(&[x])?.c.into();
+                let bias = if bias { self.array(layer, "bias", &[channels])?.to_vec() } else { vec![0.0; channels] };
+                Params::Linear(Linear { weights, bias })
+            }
+            Op::Lut => anyhow::bail!("a table needs to be told its function: use a function layer"),
+            Op::ChannelScale => anyhow::bail!("a channel scale comes from a batch normalisation: use one"),
+            _ => Params::None,
+        };
+        self.push(layer, op, inputs, params)
+    }
+
+    /// The layer's weights, from PyTorch's layout to [`Linear::weights`]'.
+    fn filters(&self, layer: &Layer, op: Op, x: Shape, origin: Shape) -> Result<Vec<f32>> {
+        let c = usize::from(x.c);
+        let channel = channel_order(x, origin);
+        match op {
+            Op::Conv { window, out_channels } => {
+                let [kh, kw] = window.kernel.map(usize::from);
+                let w = self.array(layer, "weight", &[out_channels.into(), c, kh, kw])?;
+                let taps = kh * kw;
+                let at = |o: usize, tap: usize, i: usize| w[(o * c + channel[i]) * taps + tap];
+                let filter = taps * c;
+                let all = 0..usize::from(out_channels) * filter;
+                Ok(all.map(|k| at(k / filter, k % filter / c, k % c)).collect())
+            }
+            Op::Depthwise { window } => {
+                let [kh, kw] = window.kernel.map(usize::from);
+                let w = self.array(layer, "weight", &[c, 1, kh, kw])?;
+                let taps = kh * kw;
+                Ok((0..taps * c).map(|k| w[channel[k % c] * taps + k / c]).collect())
+            }
+            Op::Dense { out_channels } => {
+                let w = self.array(layer, "weight", &[out_channels.into(), x.len()])?;
+                // A map that was not flattened is flattened here, in the same order.
+                let element = flat_order(origin);
+                Ok(w.chunks_exact(x.len()).flat_map(|row| element.iter().map(|&i| row[i])).collect())
+            }
+            _ => unreachable!("only linear operators have filters"),
+        }
+    }
+
+    /// `gamma * (x - mean) / sqrt(variance + epsilon) + beta` as `x * scale + offset`, worked out in f64.
+    fn batch_norm(&mut self, layer: &Layer, epsilon: f64, inputs: Vec<usize>) -> Result<usize> {
+        let x = self.graph.shape(inputs[0]);
+        let channels = [usize::from(x.c)];
+        let gamma = self.array(layer, "weight", &channels)?;
+        let beta = self.array(layer, "bias", &channels)?;
+        let mean = self.array(layer, "running_mean", &channels)?;
+        let variance = self.array(layer, "running_var", &channels)?;
+        ensure!(variance.iter().all(|&v| v >= 0.0), "a running variance is negative or not a number");
+        let (weights, bias) = channel_order(x, self.origins[inputs[0]])
+            .into_iter()
+            .map(|i| {
+                let scale = f64::from(gamma[i]) / (f64::from(variance[i]) + epsilon).sqrt();
+                (scale as f32, (f64::from(beta[i]) - f64::from(mean[i]) * scale) as f32)
+            })
+            .unzip();
+        self.push(layer, Op::ChannelScale, inputs, Params::Linear(Linear { weights, bias }))
+    }
+
+    fn activation(&mut self, layer: &Layer, activation: Activation, inputs: Vec<usize>) -> Result<usize> {
+        let identity = Linear::identity(self.graph.shape(inputs[0]).c);
+        let value = self.push(layer, Op::ChannelScale, inputs, Params::Linear(identity))?;
+        self.graph.nodes[value - 1].activation = activation;
+        Ok(value)
+    }
+
+    /// Appends a node; the number of its value.
+    fn push(&mut self, layer: &Layer, op: Op, inputs: Vec<usize>, params: Params) -> Result<usize> {
+        let shapes: Vec<Shape> = inputs.iter().map(|&v| self.graph.shape(v)).collect();
+        let output = op.out_shape(&shapes).with_context(|| format!("its input is {}", shapes[0]))?;
+        let origin = self.origin(op, &inputs, output)?;
+        self.origins.push(origin);
+        let name = layer.name.clone();
+        self.graph.nodes.push(Node { name, op, inputs, output, params, activation: Activation::None });
+        Ok(self.graph.nodes.len())
+    }
+
+    /// The shape that the result had before it was flattened.
+    fn origin(&self, op: Op, inputs: &[usize], output: Shape) -> Result<Shape> {
+        let is_reordered = |&v: &usize| self.origins[v] != self.graph.shape(v) && self.origins[v].pixels() > 1;
+        Ok(match op {
+            Op::Flatten => self.origins[inputs[0]],
+            Op::Conv { .. } | Op::Dense { .. } => output,
+            Op::Concat => {
+                ensure!(!inputs.iter().any(is_reordered), "concatenating flattened maps is not supported");
+                output
+            }
+            // Everything else keeps the channels that it finds.
+            _ if inputs.iter().any(is_reordered) => {
+                let origin = self.origins[inputs[0]];
+                ensure!(inputs.iter().all(|&v| self.origins[v] == origin), "its inputs were not flattened alike");
+                origin
+            }
+            _ => output,
+        })
+    }
+
+    /// The layer's array `part`, which must have this shape and finite values.
+    fn array(&self, layer: &Layer, part: &str, shape: &[usize]) -> Result<&[f32]> {
+        let name = format!("{}.{part}", layer.name);
+        let Array { shape: found, values } = self
+            .weights
+            .get(&name)
+            .with_context(|| format!("the checkpoint has no `{name}`: it is of another network"))?;
+        ensure!(found == shape, "`{name}` has the shape {found:?}, expected {shape:?}: it is of another network");
+        ensure!(values.len() == shape.iter().product::<usize>(), "`{name}` is incomplete");
+        ensure!(values.iter().all(|v| v.is_finite()), "`{name}` holds a value that is not finite: training diverged");
+        Ok(values)
+    }
+}
+
+/// For each channel of a map of `shape` its position in the network's arrays, where `origin` is the shape it had
+/// before it was flattened.
+fn channel_order(shape: Shape, origin: Shape) -> Vec<usize> {
+    if shape == origin { (0..shape.c.into()).collect() } else { flat_order(origin) }
+}
+
+/// For each element of a map in `(h, w, c)` order its position in `(c, h, w)` order.
+fn flat_order(map: Shape) -> Vec<usize> {
+    let (pixels, c) = (map.pixels(), usize::from(map.c));
+    (0..map.len()).map(|k| (k % c) * pixels + k / c).collect()
+}
