@@ -25,4 +25,17 @@ pub mod onnx;
 pub mod arena;
 pub mod pack;
 
+pub mod board;
+pub mod camera;
+pub mod toolchain;
+
+pub mod sim;
+
+pub mod eval;
+
+pub mod model;
+
+pub mod doctor;
+pub mod report;
+
 pub mod view;

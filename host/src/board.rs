@@ -1,0 +1,147 @@
+//! What the host knows of a board: the table `firmware/boards/<board>.toml`, which the firmware's build reads too.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use ocellus_shared::plan::Plan;
+use serde::Deserialize;
+
+/// The board that a command means when none is named: the emulated Cortex-M7.
+pub const DEFAULT: &str = "mps2-an500";
+
+/// One board.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Board {
+    /// Name of the board, of its program and of its table.
+    #[serde(skip)]
+    pub name: String,
+    /// The processor: `cortex-m7`.
+    pub cpu: String,
+    /// Rust's target triple.
+    pub target: String,
+    /// Compiler flags, most of all the processor's.
+    pub rustflags: Vec<String>,
+    /// Bytes of memory that a plan may fill.
+    pub plan_bytes: usize,
+    /// Bytes of memory that a plan may work in.
+    pub arena_bytes: usize,
+    /// QEMU's name of the machine; nothing for a board that is not emulated.
+    pub machine: Option<String>,
+}
+
+/// A plan that a board has no room for. The exit code tells it from other failures.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DoesNotFit(String);
+
+impl DoesNotFit {
+    /// What does not fit, and the remedy.
+    pub fn new(what: String) -> Self {
+        Self(what)
+    }
+}
+
+impl std::fmt::Display for DoesNotFit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for DoesNotFit {}
+
+impl Board {
+    /// The table of the board called `name`.
+    ///
+    /// # Errors
+    /// No such board (the error lists those that exist), no source tree, or a table that does not parse.
+    pub fn load(name: &str) -> Result<Self> {
+        let known = Self::names()?;
+        if !known.iter().any(|n| n == name) {
+            bail!("no board called {name:?}; there are: {}", known.join(", "));
+        }
+        let path = tables()?.join(format!("{name}.toml"));
+        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let table: Self = toml::from_str(&text).with_context(|| format!("in {}", path.display()))?;
+        Ok(Self { name: name.to_owned(), ..table })
+    }
+
+    /// All boards, in the order of their names.
+    ///
+    /// # Errors
+    /// As for [`Board::load`].
+    pub fn all() -> Result<Vec<Self>> {
+        Self::names()?.iter().map(|name| Self::load(name)).collect()
+    }
+
+    /// Names of all boards, sorted.
+    ///
+    /// # Errors
+    /// There is no source tree.
+    pub fn names() -> Result<Vec<String>> {
+        let folder = tables()?;
+        let entries = std::fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))?;
+        let mut names: Vec<String> = entries
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|path| path.extension().is_some_and(|e| e == "toml"))
+            .filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()))
+            .collect();
+        names.sort();
+        Ok(names)
+    }
+
+    /// Whether `plan` has room on this board.
+    ///
+    /// # Errors
+    /// [`DoesNotFit`], which says what is too large and what to change.
+    pub fn check_fit(&self, plan: &Plan<'_>) -> Result<(), DoesNotFit> {
+        let remedy = "train a narrower network or a smaller --img-size, or choose another --board";
+        let (plan_bytes, arena_bytes) = (plan.bytes().len(), plan.arena_bytes());
+        if plan_bytes > self.plan_bytes {
+            let room = self.plan_bytes;
+            return Err(DoesNotFit(format!(
+                "the plan does not fit {}: it has {plan_bytes} bytes, the board holds {room}; {remedy}",
+                self.name
+            )));
+        }
+        if arena_bytes > self.arena_bytes {
+            let room = self.arena_bytes;
+            return Err(DoesNotFit(format!(
+                "the plan does not fit {}: it works in {arena_bytes} bytes of memory, the board has {room}; {remedy}",
+                self.name
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// The folder of the boards' tables.
+fn tables() -> Result<PathBuf> {
+    Ok(source_tree()?.join("firmware/boards"))
+}
+
+/// The folder of this project's source: `$OCELLUS_SOURCE`, the nearest ancestor of the current folder that holds it, or
+/// the place this program was compiled in.
+///
+/// # Errors
+/// None of them holds it; a wrong `$OCELLUS_SOURCE` is not passed over.
+pub fn source_tree() -> Result<PathBuf> {
+    if let Some(path) = env::var_os("OCELLUS_SOURCE").map(PathBuf::from) {
+        return match is_source_tree(&path) {
+            true => Ok(path),
+            false => bail!("OCELLUS_SOURCE is {}, which holds no firmware/boards", path.display()),
+        };
+    }
+    let here = env::current_dir().unwrap_or_default();
+    let compiled_in = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("/"));
+    here.ancestors()
+        .chain([compiled_in])
+        .find(|path| is_source_tree(path))
+        .map(Path::to_path_buf)
+        .context("cannot find the source tree of Ocellus, which holds the firmware: set OCELLUS_SOURCE to its folder")
+}
+
+fn is_source_tree(path: &Path) -> bool {
+    path.join("firmware/boards").is_dir() && path.join("Cargo.toml").is_file()
+}

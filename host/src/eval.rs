@@ -1,0 +1,188 @@
+//! Asks a model for the scores of many images, by any of the four ways there are, and says how good they are.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail, ensure};
+use ocellus_shared::Shape;
+use ocellus_shared::plan::Plan;
+use rayon::prelude::*;
+use sha2::{Digest, Sha256};
+
+use crate::board::Board;
+use crate::data::Split;
+use crate::graph::{self, Graph};
+use crate::sim;
+
+pub mod agreement;
+pub mod engine;
+mod metrics;
+pub mod tract;
+
+pub use metrics::{ClassMetrics, Metrics, argmax};
+
+use engine::EngineModel;
+use tract::{FloatModel, TractModel};
+
+/// What computes the scores. The set is closed: float before quantization, the judge, and the engine in two places.
+pub enum Evaluator {
+    /// The trained network in f32.
+    Float(Graph),
+    /// The same from its float ONNX file, in tract.
+    FloatOnnx(FloatModel),
+    /// tract, over the int8 ONNX file.
+    Tract(TractModel),
+    /// The board's engine on this machine, over the bytes of a plan.
+    Engine(Vec<u8>),
+    /// The board's engine on an emulated board.
+    Sim {
+        /// The board.
+        board: Board,
+        /// Its firmware.
+        elf: PathBuf,
+        /// The bytes of the plan.
+        plan: Vec<u8>,
+    },
+}
+
+/// Scores of several images, `(n, classes)`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Scores {
+    /// Logits.
+    Float(Vec<f32>),
+    /// Quantized logits.
+    Int8(Vec<i8>),
+}
+
+impl Evaluator {
+    /// Shape of the images it takes, and its class names.
+    ///
+    /// # Errors
+    /// The plan does not parse.
+    pub fn signature(&self) -> Result<(Shape, Vec<String>)> {
+        match self {
+            Self::Float(graph) => Ok((graph.input, graph.labels.clone())),
+            Self::FloatOnnx(model) => Ok((model.input(), model.labels().to_vec())),
+            Self::Tract(model) => Ok((model.input(), model.labels().to_vec())),
+            Self::Engine(plan) | Self::Sim { plan, .. } => {
+                let plan = Plan::parse(plan)?;
+                Ok((plan.input().shape, plan.labels().map(str::to_owned).collect()))
+            }
+        }
+    }
+
+    /// Scores of every image of `split`, in its order. `done` is called once per image, from any thread.
+    ///
+    /// # Errors
+    /// The images have another size than the model's, or the evaluator fails.
+    pub fn scores(&self, split: &Split, done: &(dyn Fn() + Sync)) -> Result<Scores> {
+        let (input, _) = self.signature()?;
+        let size = Shape::new(split.height as u16, split.width as u16, 3);
+        ensure!(input == size, "the images are {size}, the model takes {input}");
+        match self {
+            Self::Float(graph) => float_scores(split, done, |image| Ok(graph::run::logits(graph, image))),
+            Self::FloatOnnx(model) => float_scores(split, done, |image| model.logits(image)),
+            Self::Tract(model) => Ok(Scores::Int8(model.scores_all(&int8_images(split), done)?)),
+            Self::Engine(plan) => Ok(Scores::Int8(EngineModel::new(plan)?.scores_all(&int8_images(split), done)?)),
+            Self::Sim { board, elf, plan } => {
+                Ok(Scores::Int8(sim::scores_of(board, elf, plan, &int8_images(split), done)?))
+            }
+        }
+    }
+}
+
+/// Logits of every image by `logits`, on all cores.
+fn float_scores(
+    split: &Split,
+    done: &(dyn Fn() + Sync),
+    logits: impl Fn(&[f32]) -> Result<Vec<f32>> + Sync,
+) -> Result<Scores> {
+    let one = |i| {
+        let logits = logits(&graph::run::image(split.image(i)));
+        done();
+        logits
+    };
+    let rows = (0..split.len()).into_par_iter().map(one).collect::<Result<Vec<_>>>()?;
+    Ok(Scores::Float(rows.concat()))
+}
+
+impl Scores {
+    /// The figures for these scores against `labels`, one per image.
+    pub fn metrics(&self, classes: &[String], labels: &[u16]) -> Metrics {
+        match self {
+            Self::Float(scores) => Metrics::new(classes, labels, scores),
+            Self::Int8(scores) => Metrics::new(classes, labels, scores),
+        }
+    }
+}
+
+/// RGB pixels as a board's engine takes them: `pixel - 128`.
+pub fn int8_pixels(pixels: &[u8]) -> Vec<i8> {
+    pixels.iter().map(|pixel| (pixel ^ 0x80) as i8).collect()
+}
+
+/// All images of `split` as a board's engine takes them: int8, `(n, h, w, 3)`.
+pub fn int8_images(split: &Split) -> Vec<i8> {
+    int8_pixels(&split.images)
+}
+
+/// SHA-256 over int8 scores in hex: two sides with the same digest agree on every score.
+pub fn digest(scores: &[i8]) -> String {
+    Sha256::digest(bytemuck::cast_slice::<i8, u8>(scores)).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Gives `labels`, which count in `dataset`'s classes, the numbers that the `model`'s classes of the same names have.
+///
+/// Where the names differ but their number does not, the positions decide, and `warn` hears of it.
+///
+/// # Errors
+/// A class that the model does not know.
+pub fn relabel(labels: &mut [u16], dataset: &[String], model: &[String], warn: &dyn Fn(&str)) -> Result<()> {
+    let known: Vec<Option<usize>> = dataset.iter().map(|name| model.iter().position(|m| m == name)).collect();
+    if let Some(map) = known.iter().copied().collect::<Option<Vec<usize>>>() {
+        labels.iter_mut().for_each(|label| *label = map[usize::from(*label)] as u16);
+        return Ok(());
+    }
+    let unknown = known.iter().position(Option::is_none).unwrap_or_default();
+    if dataset.len() != model.len() {
+        bail!(
+            "the dataset's class {:?} is unknown to the model, which has {} classes ({}): give the dataset it was trained for",
+            dataset[unknown],
+            model.len(),
+            model.join(", ")
+        );
+    }
+    warn(&format!(
+        "the dataset's classes have other names than the model's (class {unknown} is {:?} here, {:?} there); \
+         their positions are used",
+        dataset[unknown], model[unknown]
+    ));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(text: &str) -> Vec<String> {
+        text.split(' ').map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn classes_meet_by_name_then_by_position() {
+        let silent = |warning: &str| panic!("{warning}");
+        let mut labels = [0, 1, 2];
+        relabel(&mut labels, &names("cat dog fox"), &names("fox cat dog elk"), &silent).unwrap();
+        assert_eq!(labels, [1, 2, 0]);
+        let heard = std::cell::Cell::new(0);
+        relabel(&mut labels, &names("a dog c"), &names("fox cat dog"), &|_| heard.set(heard.get() + 1)).unwrap();
+        assert_eq!((labels, heard.get()), ([1, 2, 0], 1));
+        let error = relabel(&mut labels, &names("cat owl"), &names("fox cat dog"), &silent).unwrap_err();
+        assert!(error.to_string().contains("\"owl\" is unknown"));
+    }
+
+    #[test]
+    fn the_digest_is_sha_256() {
+        // printf '\x00\xff' | sha256sum
+        assert_eq!(digest(&[0, -1]), "06eb7d6a69ee19e5fbdf749018d3d2abfa04bcbd1365db312eb86dc7169389b8");
+    }
+}

@@ -1,0 +1,174 @@
+//! The files of one model, found from any of them or from the folder that holds them.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use ocellus_shared::plan::Plan;
+
+use crate::checkpoint::{self, Checkpoint};
+use crate::eval::Evaluator;
+use crate::eval::tract::{FloatModel, TractModel};
+use crate::fold::fold;
+use crate::graph;
+use crate::net;
+use crate::recipe::Recipe;
+
+/// What the board runs.
+pub const PLAN: &str = "model.plan";
+/// The same integers, for tract and other ONNX runtimes.
+pub const INT8_ONNX: &str = "model.onnx";
+/// The network before quantization.
+pub const FLOAT_ONNX: &str = "float.onnx";
+/// What it was trained by.
+pub const RECIPE: &str = "recipe.toml";
+
+/// Where a model's files are; those that do not exist are `None`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ModelFiles {
+    /// What the user named.
+    pub named: PathBuf,
+    /// See [`PLAN`].
+    pub plan: Option<PathBuf>,
+    /// See [`INT8_ONNX`].
+    pub int8_onnx: Option<PathBuf>,
+    /// See [`FLOAT_ONNX`].
+    pub float_onnx: Option<PathBuf>,
+    /// The trained weights.
+    pub checkpoint: Option<PathBuf>,
+    /// See [`RECIPE`].
+    pub recipe: Option<PathBuf>,
+}
+
+impl ModelFiles {
+    /// The model at `path`: a model folder, a run folder, or one file (`.plan`, `.onnx`, `.safetensors`) and the files
+    /// of the same model beside it.
+    ///
+    /// # Errors
+    /// Nothing is there, or it is not part of a model.
+    pub fn find(path: &Path) -> Result<Self> {
+        ensure!(path.exists(), "{} does not exist: give a model folder, a run folder or a plan", path.display());
+        if path.is_dir() {
+            let files = Self { named: path.to_owned(), ..Self::in_folder(path) };
+            let nothing = files.plan.is_none() && files.int8_onnx.is_none() && files.checkpoint.is_none();
+            ensure!(
+                !nothing,
+                "{} holds no model: expected {PLAN}, which `ocellus export` writes, or {}, which `ocellus train` does",
+                path.display(),
+                checkpoint::BEST
+            );
+            return Ok(files);
+        }
+        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let files = Self { named: path.to_owned(), ..Self::in_folder(folder) };
+        let this = Some(path.to_owned());
+        match path.extension().and_then(|e| e.to_str()) {
+            Some("plan") => Ok(Self { plan: this, ..files }),
+            Some("onnx") if path.file_name().is_some_and(|name| name == FLOAT_ONNX) => {
+                Ok(Self { float_onnx: this, ..files })
+            }
+            Some("onnx") => Ok(Self { int8_onnx: this, ..files }),
+            Some("safetensors") => Ok(Self { checkpoint: this, ..files }),
+            _ => bail!("{} is no model: its name ends in neither .plan, .onnx nor .safetensors", path.display()),
+        }
+    }
+
+    fn in_folder(folder: &Path) -> Self {
+        let file = |name: &str| Some(folder.join(name)).filter(|path| path.is_file());
+        Self {
+            named: PathBuf::new(),
+            plan: file(PLAN),
+            int8_onnx: file(INT8_ONNX),
+            float_onnx: file(FLOAT_ONNX),
+            checkpoint: file(checkpoint::BEST),
+            recipe: file(RECIPE),
+        }
+    }
+
+    /// The bytes of the plan, which parses.
+    ///
+    /// # Errors
+    /// There is none, or it cannot be read, or it is of another version or damaged.
+    pub fn read_plan(&self) -> Result<Vec<u8>> {
+        let (path, bytes) = self.read(self.plan.as_deref(), PLAN)?;
+        Plan::parse(&bytes)
+            .with_context(|| format!("{} cannot be used; write it anew with `ocellus export`", path.display()))?;
+        Ok(bytes)
+    }
+
+    /// The int8 ONNX file, ready to run in tract.
+    ///
+    /// # Errors
+    /// As for [`ModelFiles::read_plan`].
+    pub fn load_tract(&self) -> Result<TractModel> {
+        let (path, bytes) = self.read(self.int8_onnx.as_deref(), INT8_ONNX)?;
+        TractModel::load(&bytes).with_context(|| path.display().to_string())
+    }
+
+    /// The network before quantization: from the checkpoint where there is one, else from the float ONNX file.
+    ///
+    /// # Errors
+    /// There is neither, or it cannot be read.
+    pub fn load_float(&self) -> Result<Evaluator> {
+        if let Some(path) = &self.checkpoint {
+            let checkpoint = Checkpoint::load(path)?;
+            let network = net::build(&checkpoint.recipe, checkpoint.input, checkpoint.classes.len())?;
+            return Ok(Evaluator::Float(fold(graph::lower(&network, &checkpoint)?)));
+        }
+        ensure!(
+            self.float_onnx.is_some(),
+            "{} holds neither trained weights ({}) nor {FLOAT_ONNX}, of which float needs one",
+            self.named.display(),
+            checkpoint::BEST
+        );
+        let (path, bytes) = self.read(self.float_onnx.as_deref(), FLOAT_ONNX)?;
+        FloatModel::load(&bytes).map(Evaluator::FloatOnnx).with_context(|| path.display().to_string())
+    }
+
+    /// The recipe, or the default one where the model has none.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn read_recipe(&self) -> Result<Recipe> {
+        self.recipe.as_deref().map_or_else(|| Ok(Recipe::default()), Recipe::load)
+    }
+
+    fn read<'a>(&self, path: Option<&'a Path>, name: &str) -> Result<(&'a Path, Vec<u8>)> {
+        let path = path.with_context(|| {
+            format!("no {name} at {}: write it with `ocellus export`, or name the file", self.named.display())
+        })?;
+        Ok((path, std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_and_each_of_its_files_lead_to_the_same_model() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for name in [PLAN, INT8_ONNX, FLOAT_ONNX, RECIPE] {
+            std::fs::write(at(name), name).unwrap();
+        }
+        let whole = ModelFiles::find(folder.path()).unwrap();
+        let damaged = format!("{:#}", whole.read_plan().unwrap_err());
+        assert!(damaged.contains("model.plan cannot be used") && damaged.contains("truncated"), "{damaged}");
+        assert_eq!(whole.checkpoint, None);
+        for name in [PLAN, INT8_ONNX, FLOAT_ONNX] {
+            let one = ModelFiles::find(&at(name)).unwrap();
+            assert_eq!(ModelFiles { named: whole.named.clone(), ..one }, whole, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_model_is_refused_with_what_was_expected() {
+        let folder = tempfile::tempdir().unwrap();
+        let message = |path: &Path| ModelFiles::find(path).unwrap_err().to_string();
+        assert!(message(folder.path()).contains("holds no model: expected model.plan"));
+        assert!(message(&folder.path().join("gone.plan")).contains("does not exist"));
+        let photo = folder.path().join("cat.jpg");
+        std::fs::write(&photo, "").unwrap();
+        assert!(message(&photo).contains("is no model"));
+    }
+}

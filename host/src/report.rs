@@ -1,0 +1,124 @@
+//! Results on standard output: text for people, one JSON object for programs.
+
+use std::io::{self, Write};
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+use crate::eval::{ClassMetrics, Metrics};
+
+/// Prints `text` and a line break.
+///
+/// # Errors
+/// Standard output cannot be written. A reader that has seen enough (`| head`) is not an error.
+pub fn print(text: &str) -> Result<()> {
+    let mut out = io::stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.context("cannot write to standard output"),
+    }
+}
+
+/// Prints `value` as the one JSON object of a `--json` run.
+///
+/// # Errors
+/// As for [`print()`].
+pub fn print_json(value: &impl Serialize) -> Result<()> {
+    print(&serde_json::to_string(value).context("the result has no JSON form")?)
+}
+
+/// The machine that figures were measured on: usable cores, and the processor as far as the system names it.
+pub fn machine() -> String {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+    format!("{cores} cores of {} ({})", model.map_or("a processor", |(_, name)| name.trim()), std::env::consts::ARCH)
+}
+
+/// Lines of cells under a header, the first column left-aligned and the others right-aligned.
+pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+        cells.chain([header[column].chars().count()]).max().unwrap_or_default()
+    };
+    let widths: Vec<usize> = (0..header.len()).map(width).collect();
+    let line = |cells: &[String]| {
+        let padded: Vec<String> = cells
+            .iter()
+            .zip(&widths)
+            .enumerate()
+            .map(|(i, (cell, w))| if i == 0 { format!("{cell:<w$}") } else { format!("{cell:>w$}") })
+            .collect();
+        padded.join("  ").trim_end().to_owned()
+    };
+    let header: Vec<String> = header.iter().map(|cell| (*cell).to_owned()).collect();
+    std::iter::once(line(&header)).chain(rows.iter().map(|row| line(row))).collect::<Vec<_>>().join("\n")
+}
+
+/// Above [`class_row`]s.
+pub const CLASS_HEADER: [&str; 5] = ["class", "precision", "recall", "F1", "support"];
+
+/// The figures of one class as cells.
+pub fn class_row(c: &ClassMetrics) -> Vec<String> {
+    vec![c.label.clone(), percent(c.precision), percent(c.recall), percent(c.f1), c.support.to_string()]
+}
+
+/// A Markdown table, the first column left-aligned and the others right-aligned.
+pub fn markdown(header: &[&str], rows: &[Vec<String>]) -> String {
+    let line = |cells: &mut dyn Iterator<Item = &str>| {
+        let cells: Vec<String> = cells.map(|cell| cell.replace('|', "\\|")).collect();
+        format!("| {} |", cells.join(" | "))
+    };
+    let rule = (0..header.len()).map(|i| if i == 0 { "---" } else { "---:" });
+    let rows = rows.iter().map(|row| line(&mut row.iter().map(String::as_str)));
+    let lines: Vec<String> = [line(&mut header.iter().copied()), line(&mut { rule })].into_iter().chain(rows).collect();
+    lines.join("\n")
+}
+
+/// Accuracy and the table of classes.
+pub fn metrics(metrics: &Metrics) -> String {
+    let rows: Vec<Vec<String>> = metrics.per_class.iter().map(class_row).collect();
+    format!(
+        "accuracy {}   top-5 {}   on {} images\n\n{}",
+        percent(metrics.accuracy),
+        percent(metrics.top5),
+        metrics.images,
+        table(&CLASS_HEADER, &rows)
+    )
+}
+
+/// A part of 1 as a percentage with two decimals.
+pub fn percent(part: f64) -> String {
+    format!("{:.2} %", 100.0 * part)
+}
+
+/// A whole number with spaces between its thousands.
+pub fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let groups: Vec<&[u8]> = digits.as_bytes().rchunks(3).rev().collect();
+    groups.iter().map(|group| String::from_utf8_lossy(group)).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up() {
+        let rows = [vec!["a".to_owned(), "1".to_owned()], vec!["größer".to_owned(), "12345".to_owned()]];
+        assert_eq!(table(&["x", "n"], &rows), "x           n\na           1\ngrößer  12345");
+    }
+
+    #[test]
+    fn bars_do_not_break_a_markdown_table() {
+        let rows = [vec!["a|b".to_owned(), "1".to_owned()]];
+        assert_eq!(markdown(&["x", "n"], &rows), "| x | n |\n| --- | ---: |\n| a\\|b | 1 |");
+    }
+
+    #[test]
+    fn thousands_are_apart() {
+        for (number, text) in [(0, "0"), (999, "999"), (1000, "1 000"), (22_600_123, "22 600 123")] {
+            assert_eq!(thousands(number), text);
+        }
+    }
+}
