@@ -38,4 +38,6 @@ pub mod model;
 pub mod doctor;
 pub mod report;
 
+pub mod cli;
+pub mod commands;
 pub mod view;

@@ -1,0 +1,450 @@
+//! The command line: the only file that knows clap.
+
+use crate::board;
+use crate::camera::FrameSize;
+use crate::recipe::{CalibrationMethod, DeviceKind, Model, OptimizerKind};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use ocellus_shared::frame::PixelFormat;
+use serde::de::{DeserializeOwned, IntoDeserializer};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+/// Train an image classifier, quantize it, and prove that a microcontroller camera board computes the same.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+impl Cli {
+    /// What the process was called with; ends it where that is no valid command line, or asks for help.
+    pub fn of_process() -> Self {
+        Self::parse()
+    }
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 good, 1 failed, 2 usage, 3 does not fit the board, 4 host and device disagree";
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// See the whole way work, from images to a label on an emulated board
+    Demo(DemoArgs),
+    /// Train a network
+    Train(TrainArgs),
+    /// Fetch and check datasets
+    #[command(subcommand)]
+    Data(DataCommand),
+    /// Quantize a trained network and write its ONNX files and plan
+    Export(ExportArgs),
+    /// Say how good a model is: accuracy, top-5 and every class
+    Eval(EvalArgs),
+    /// Classify pictures
+    Run(RunArgs),
+    /// Compare every score of tract, the engine and an emulated board
+    Validate(ValidateArgs),
+    /// Measure a model on this machine and on every emulated board, and write its card
+    Card(CardArgs),
+    /// Build a board's firmware
+    Firmware(FirmwareArgs),
+    /// Say what this machine lacks for building firmware and emulating boards, and install it
+    Doctor(DoctorArgs),
+}
+
+/// Arguments of `ocellus train`. Each beats its key of the recipe.
+#[derive(Args, Debug, Default)]
+pub struct TrainArgs {
+    /// Recipe to train by; with --resume the run's own
+    #[arg(long, env = "OCELLUS_RECIPE", value_name = "FILE")]
+    pub recipe: Option<PathBuf>,
+    /// Folder of the dataset; else the recipe's, else the built-in pictures
+    #[arg(long, env = "OCELLUS_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Run folder to write; else the first free one of runs/NAME, runs/NAME-2, ...
+    #[arg(long, env = "OCELLUS_OUT", value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Go on with the run in the folder --out, exactly where it stopped
+    #[arg(long, requires = "out")]
+    pub resume: bool,
+    /// Family of networks: cnn, linear
+    #[arg(long, env = "OCELLUS_MODEL", value_parser = named::<Model>, value_name = "NAME")]
+    pub model: Option<Model>,
+    /// Times that every training image is seen
+    #[arg(long, env = "OCELLUS_EPOCHS", value_parser = clap::value_parser!(u32).range(1..), value_name = "N")]
+    pub epochs: Option<u32>,
+    /// Images of one step
+    #[arg(long, env = "OCELLUS_BATCH_SIZE", value_name = "N")]
+    pub batch_size: Option<usize>,
+    /// Peak learning rate
+    #[arg(long, env = "OCELLUS_LR", value_name = "RATE")]
+    pub lr: Option<f64>,
+    /// Update rule: sgd, adam
+    #[arg(long, env = "OCELLUS_OPT", value_parser = named::<OptimizerKind>, value_name = "NAME")]
+    pub opt: Option<OptimizerKind>,
+    /// L2 penalty (sgd) or decoupled weight decay (adam)
+    #[arg(long, env = "OCELLUS_WEIGHT_DECAY", value_name = "FACTOR")]
+    pub weight_decay: Option<f64>,
+    /// Label smoothing
+    #[arg(long, env = "OCELLUS_SMOOTHING", value_name = "SHARE")]
+    pub smoothing: Option<f64>,
+    /// Epochs of linear warm-up
+    #[arg(long, env = "OCELLUS_WARMUP_EPOCHS", value_name = "N")]
+    pub warmup_epochs: Option<f64>,
+    /// Epochs without a better validation accuracy before training stops; 0 for never
+    #[arg(long, env = "OCELLUS_PATIENCE", value_name = "N")]
+    pub patience: Option<u32>,
+    /// Seed of initial weights, shuffling, augmentation and dropout
+    #[arg(long, env = "OCELLUS_SEED", value_name = "N")]
+    pub seed: Option<u64>,
+    /// What computes: flex, ndarray, cuda, wgpu
+    #[arg(long, env = "OCELLUS_DEVICE", value_parser = named::<DeviceKind>, value_name = "NAME")]
+    pub device: Option<DeviceKind>,
+    /// Height and width that images are brought to
+    #[arg(long, env = "OCELLUS_IMG_SIZE", value_parser = clap::value_parser!(u16).range(1..), value_name = "PIXELS")]
+    pub img_size: Option<u16>,
+    /// CPU threads; else all. The result does not depend on it
+    #[arg(long, env = "OCELLUS_THREADS", value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+    /// Print the final figures as one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Parses a value by its name in recipes.
+fn named<T: DeserializeOwned>(name: &str) -> Result<T, serde::de::value::Error> {
+    T::deserialize(name.into_deserializer())
+}
+
+/// What `ocellus data` can do.
+#[derive(Debug, Subcommand)]
+pub enum DataCommand {
+    /// Download a dataset into the cache and print its folder; a broken download goes on where it stopped
+    Fetch(DataFetchArgs),
+    /// Look for unreadable and duplicate images, unbalanced classes and leaking splits
+    Check(DataCheckArgs),
+}
+
+/// Arguments of `ocellus data fetch`.
+#[derive(Args, Debug)]
+pub struct DataFetchArgs {
+    /// Dataset to fetch
+    #[arg(value_parser = ["cifar10", "cifar100"])]
+    pub name: String,
+    /// Folder to put it into, instead of $OCELLUS_CACHE, else $XDG_CACHE_HOME/ocellus, else ~/.cache/ocellus
+    #[arg(long, value_name = "DIR")]
+    pub to: Option<PathBuf>,
+    /// Address of its archive, instead of the official one
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    /// SHA-256 of its archive, instead of the published one
+    #[arg(long, value_name = "HEX")]
+    pub sha256: Option<String>,
+}
+
+/// Arguments of `ocellus data check`.
+#[derive(Args, Debug)]
+pub struct DataCheckArgs {
+    /// Folder of the dataset; nothing for the built-in one
+    #[arg(env = "OCELLUS_DATA", value_name = "DIR")]
+    pub path: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `ocellus export`. Those of calibration beat their keys of the recipe.
+#[derive(Args, Debug)]
+pub struct ExportArgs {
+    /// Run folder, or one checkpoint
+    pub run: PathBuf,
+    /// Folder to write float.onnx, model.onnx and model.plan into, by default the run's
+    #[arg(long, env = "OCELLUS_OUT", value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Folder of the dataset; else the one of the recipe, a fetched one, or the built-in one
+    #[arg(long, env = "OCELLUS_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// How ranges follow from what calibration sees
+    #[arg(long, value_enum, value_name = "METHOD")]
+    pub calib: Option<Calibration>,
+    /// Training images to calibrate with
+    #[arg(long, value_name = "N")]
+    pub calib_images: Option<usize>,
+    /// Part of the values, in percent, that `--calib percentile` keeps
+    #[arg(long, value_name = "PERCENT")]
+    pub percentile: Option<f64>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How ranges follow from what calibration sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Calibration {
+    /// From the smallest to the largest
+    MinMax,
+    /// Without the outermost values
+    Percentile,
+    /// With the smallest squared error
+    Mse,
+}
+
+impl From<Calibration> for CalibrationMethod {
+    fn from(calibration: Calibration) -> Self {
+        match calibration {
+            Calibration::MinMax => Self::MinMax,
+            Calibration::Percentile => Self::Percentile,
+            Calibration::Mse => Self::Mse,
+        }
+    }
+}
+
+/// Arguments of `ocellus eval`.
+#[derive(Args, Debug)]
+pub struct EvalArgs {
+    /// Model folder, run folder, plan, ONNX file or checkpoint
+    pub model: PathBuf,
+    /// Folder of the dataset; else the one of the model's recipe, a fetched one, or the built-in one
+    #[arg(long, env = "OCELLUS_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// What computes the scores; by default the engine where there is a plan, else float
+    #[arg(long, value_enum)]
+    pub with: Option<Backend>,
+    /// Board of `--with sim`
+    #[arg(long, env = "OCELLUS_BOARD", default_value = board::DEFAULT)]
+    pub board: String,
+    /// Number of images, from the first, or `all`
+    #[arg(long, default_value = "all", value_name = "N")]
+    pub images: ImageCount,
+    /// Part of the dataset
+    #[arg(long, value_enum, default_value = "test")]
+    pub split: SplitName,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `ocellus validate`.
+#[derive(Args, Debug)]
+pub struct ValidateArgs {
+    /// Plan, or the folder that holds it and its ONNX file
+    pub plan: PathBuf,
+    /// What to compare with tract: the engine on this machine, or also an emulated board
+    #[arg(long, value_enum, default_value = "engine")]
+    pub on: Place,
+    /// Board of `--on sim`
+    #[arg(long, env = "OCELLUS_BOARD", default_value = board::DEFAULT)]
+    pub board: String,
+    /// int8 ONNX file, where it does not lie beside the plan
+    #[arg(long, value_name = "FILE")]
+    pub onnx: Option<PathBuf>,
+    /// Folder of the dataset; else the one of the model's recipe, a fetched one, or the built-in one
+    #[arg(long, env = "OCELLUS_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Number of test images, from the first, or `all`
+    #[arg(long, default_value = "100", value_name = "N")]
+    pub images: ImageCount,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `ocellus run`.
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    /// Plan, or the folder that holds it
+    pub model: PathBuf,
+    /// JPEG or PNG files
+    #[arg(required = true, value_name = "PICTURE")]
+    pub pictures: Vec<PathBuf>,
+    /// Where the engine runs
+    #[arg(long, value_enum, default_value = "engine")]
+    pub on: Place,
+    /// Board of `--on sim`
+    #[arg(long, env = "OCELLUS_BOARD", default_value = board::DEFAULT)]
+    pub board: String,
+    /// Show the picture as a camera frame of this format (with `--on sim` always; rgb565 by default)
+    #[arg(long, value_enum)]
+    pub frame_format: Option<FrameFormat>,
+    /// Columns and rows of the camera frame (160x120 by default)
+    #[arg(long, value_name = "WxH")]
+    pub frame_size: Option<FrameSize>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `ocellus demo`.
+#[derive(Args, Debug)]
+pub struct DemoArgs {
+    /// Folder of the dataset; else CIFAR-10 where it was fetched, else the built-in pictures
+    #[arg(long, env = "OCELLUS_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Emulated board
+    #[arg(long, env = "OCELLUS_BOARD", default_value = board::DEFAULT)]
+    pub board: String,
+    /// Folder for the model and everything else that comes out, by default a new one in runs/
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Train for a moment only: to see that everything works
+    #[arg(long)]
+    pub fast: bool,
+}
+
+/// Arguments of `ocellus card`.
+#[derive(Args, Debug)]
+pub struct CardArgs {
+    /// Run folder, or model folder with its float ONNX file
+    pub model: PathBuf,
+    /// Folder of the dataset; else the one of the model's recipe, a fetched one, or the built-in one
+    #[arg(long, env = "OCELLUS_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Test images for the default emulated board, or `all`; the others see at most 200 of them
+    #[arg(long, default_value = "200", value_name = "N")]
+    pub images: ImageCount,
+    /// File to write, by default README.md in the model's folder
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+/// Arguments of `ocellus firmware`.
+#[derive(Args, Debug)]
+pub struct FirmwareArgs {
+    /// Board to build for
+    #[arg(long, env = "OCELLUS_BOARD", default_value = board::DEFAULT)]
+    pub board: String,
+    /// Build for every board
+    #[arg(long, conflicts_with = "board")]
+    pub all: bool,
+    /// Fail where the compiler warns
+    #[arg(long)]
+    pub deny_warnings: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `ocellus doctor`.
+#[derive(Args, Debug)]
+pub struct DoctorArgs {
+    /// Install what is missing, with apt where this user may
+    #[arg(long)]
+    pub install: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What computes scores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Backend {
+    /// The network in f32, before quantization
+    Float,
+    /// tract, over the int8 ONNX file
+    Tract,
+    /// The board's engine on this machine, over the plan
+    Engine,
+    /// The board's engine on an emulated board
+    Sim,
+}
+
+/// Where the engine runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Place {
+    /// On this machine
+    Engine,
+    /// On an emulated board
+    Sim,
+}
+
+/// Part of a dataset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SplitName {
+    /// Seen by neither training nor calibration
+    Test,
+    /// Chosen between checkpoints by
+    Val,
+}
+
+/// Pixel format of a camera frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FrameFormat {
+    /// 16 bits a pixel
+    Rgb565,
+    /// YUYV
+    Yuv422,
+    /// 24 bits a pixel
+    Rgb888,
+}
+
+impl From<FrameFormat> for PixelFormat {
+    fn from(format: FrameFormat) -> Self {
+        match format {
+            FrameFormat::Rgb565 => Self::Rgb565Be,
+            FrameFormat::Yuv422 => Self::Yuv422,
+            FrameFormat::Rgb888 => Self::Rgb888,
+        }
+    }
+}
+
+/// How many images to take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ImageCount {
+    /// Every one.
+    All,
+    /// The first so many.
+    First(usize),
+}
+
+impl std::str::FromStr for ImageCount {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match (text, text.parse()) {
+            ("all", _) => Ok(Self::All),
+            (_, Ok(count @ 1..)) => Ok(Self::First(count)),
+            _ => Err("expected a number above 0, or `all`"),
+        }
+    }
+}
+
+impl std::fmt::Display for ImageCount {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::All => f.write_str("all"),
+            Self::First(count) => count.fmt(f),
+        }
+    }
+}
+
+impl ImageCount {
+    /// How many of `available` images to take.
+    pub fn of(self, available: usize) -> usize {
+        match self {
+            Self::All => available,
+            Self::First(count) => count.min(available),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn image_counts() {
+        assert_eq!("all".parse::<ImageCount>().unwrap().of(7), 7);
+        assert_eq!("3".parse::<ImageCount>().unwrap().of(7), 3);
+        assert_eq!("9".parse::<ImageCount>().unwrap().of(7), 7);
+        for bad in ["0", "-1", "", "ALL", "1.5"] {
+            assert!(bad.parse::<ImageCount>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! The subcommands, one file each.
+
+pub mod card;
+pub mod data;
+pub mod demo;
+pub mod doctor;
+pub mod eval;
+pub mod export; // local
+pub mod firmware;
+mod inputs;
+pub mod run;
+pub mod train;
+pub mod validate;
+
+use std::fmt;
+
+use anyhow::Result;
+
+use crate::board::DoesNotFit;
+use crate::cli::{Cli, Command};
+
+/// Failures that have an exit code of their own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The arguments ask for something that does not exist.
+    Usage(String),
+    /// Two sides that must compute the same did not.
+    Disagree(String),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Usage(what) | Self::Disagree(what) => f.write_str(what),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// Does what the command line asks for.
+///
+/// # Errors
+/// Whatever kept the command from its end; see [`exit_code`].
+pub fn run(cli: &Cli) -> Result<()> {
+    match &cli.command {
+        Command::Demo(args) => demo::run(args),
+        Command::Train(args) => train::run(args),
+        Command::Data(command) => data::run(command),
+        Command::Export(args) => export::run(args),
+        Command::Eval(args) => eval::run(args),
+        Command::Run(args) => run::run(args),
+        Command::Validate(args) => validate::run(args),
+        Command::Card(args) => card::run(args),
+        Command::Firmware(args) => firmware::run(args),
+        Command::Doctor(args) => doctor::run(args),
+    }
+}
+
+/// The process's exit code for `error`: 1 failed, 2 usage, 3 does not fit, 4 host and device disagree.
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    // The cause may be wrapped in the context of whoever met it.
+    let of_failure = |failure: &Failure| match failure {
+        Failure::Usage(_) => 2,
+        Failure::Disagree(_) => 4,
+    };
+    let does_not_fit = || error.downcast_ref::<DoesNotFit>().map(|_| 3);
+    error.downcast_ref().map(of_failure).or_else(does_not_fit).unwrap_or(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context;
+
+    #[test]
+    fn exit_codes_survive_context() {
+        let wrapped = |error: anyhow::Error| exit_code(&Err::<(), _>(error).context("while validating").unwrap_err());
+        assert_eq!(wrapped(anyhow::anyhow!("broken")), 1);
+        assert_eq!(wrapped(Failure::Usage(String::new()).into()), 2);
+        assert_eq!(wrapped(DoesNotFit::new(String::new()).into()), 3);
+        assert_eq!(wrapped(Failure::Disagree(String::new()).into()), 4);
+    }
+}

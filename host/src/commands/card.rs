@@ -1,0 +1,197 @@
+//! `ocellus card`: the figures of a model, measured, as its README.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use ocellus_shared::plan::Plan;
+
+use super::{Failure, inputs};
+use crate::board::{self, Board};
+use crate::checkpoint::write_atomically;
+use crate::cli::{CardArgs, ImageCount};
+use crate::data::{Dataset, Split};
+use crate::eval::{self, Evaluator, Metrics, Scores};
+use crate::model::ModelFiles;
+use crate::recipe::Recipe;
+use crate::sim::{Clock, Sim};
+use crate::{report, view};
+
+/// Images that the boards other than the default one see at most.
+const OTHER_BOARDS_IMAGES: usize = 200;
+/// Figures of a training run, beside its checkpoint.
+const TRAINING: &str = "metrics.json";
+
+/// What one emulated board did.
+struct OnBoard {
+    board: Board,
+    images: usize,
+    instructions: u64,
+}
+
+/// Everything that the card says.
+struct Card<'a> {
+    recipe: Recipe,
+    dataset: &'a Dataset,
+    plan: Plan<'a>,
+    float: Metrics,
+    int8: Metrics,
+    digest: String,
+    boards: Vec<OnBoard>,
+    /// The command that measures all of this again.
+    command: String,
+    /// `metrics.json` of the training run, where there is one.
+    training: Option<serde_json::Value>,
+}
+
+/// Measures a model and writes its card.
+///
+/// # Errors
+/// [`Failure::Disagree`] where any side computes another score: such a model gets no card. Or anything is missing.
+pub fn run(args: &CardArgs) -> Result<()> {
+    let files = ModelFiles::find(&args.model)?;
+    let (bytes, tract) = (files.read_plan()?, Evaluator::Tract(files.load_tract()?));
+    let (input, classes) = tract.signature()?;
+    let recipe = files.read_recipe()?;
+    let dataset = inputs::labelled_dataset(&recipe.data, args.data.as_deref(), input, &classes)?;
+    let test = &dataset.test;
+    let float = scores(&files.load_float()?, test, "float")?.metrics(&classes, &test.labels);
+    let judge = int8(scores(&tract, test, "tract")?)?;
+    let engine = int8(scores(&Evaluator::Engine(bytes.clone()), test, "engine")?)?;
+    agree("the engine", &judge, &engine)?;
+    let mut boards = Vec::new();
+    for board in Board::all()?.into_iter().filter(|board| board.machine.is_some()) {
+        boards.push(on_board(board, &bytes, test, &judge, args.images)?);
+    }
+    let card = Card {
+        float,
+        int8: Metrics::new(&classes, &test.labels, &judge),
+        digest: eval::digest(&judge),
+        plan: Plan::parse(&bytes)?,
+        training: training(&files)?,
+        command: format!("ocellus card {} --data DIR --images {}", args.model.display(), args.images),
+        dataset: &dataset,
+        recipe,
+        boards,
+    };
+    let folder = if args.model.is_dir() { Some(args.model.as_path()) } else { args.model.parent() };
+    let out = args.out.clone().unwrap_or_else(|| folder.unwrap_or(Path::new(".")).join("README.md"));
+    write_atomically(&out, card.text().as_bytes())?;
+    report::print(&out.display().to_string())
+}
+
+fn scores(evaluator: &Evaluator, split: &Split, name: &str) -> Result<Scores> {
+    ensure!(!split.is_empty(), "the dataset has no test images");
+    let bar = view::bar(split.len() as u64, name);
+    let scores = evaluator.scores(split, &|| bar.inc(1)).with_context(|| name.to_owned())?;
+    bar.finish_and_clear();
+    Ok(scores)
+}
+
+fn int8(scores: Scores) -> Result<Vec<i8>> {
+    match scores {
+        Scores::Int8(scores) => Ok(scores),
+        Scores::Float(_) => bail!("expected int8 scores"),
+    }
+}
+
+/// Fails where `found` is not the beginning of `expected`.
+fn agree(side: &str, expected: &[i8], found: &[i8]) -> Result<()> {
+    let different = expected.iter().zip(found).filter(|(a, b)| a != b).count();
+    if different > 0 || found.len() > expected.len() {
+        let what = format!("{side} and tract disagree on {different} scores: `ocellus validate` says where");
+        return Err(Failure::Disagree(what).into());
+    }
+    Ok(())
+}
+
+/// Compares a board with the judge and counts its instructions.
+fn on_board(board: Board, plan: &[u8], test: &Split, judge: &[i8], images: ImageCount) -> Result<OnBoard> {
+    board.check_fit(&Plan::parse(plan)?)?;
+    let most = if board.name == board::DEFAULT { test.len() } else { OTHER_BOARDS_IMAGES };
+    let split = inputs::take(test, ImageCount::First(images.of(test.len()).min(most)));
+    let elf = inputs::firmware(&board)?;
+    let evaluator = Evaluator::Sim { board: board.clone(), elf: elf.clone(), plan: plan.to_vec() };
+    agree(&board.name, judge, &int8(scores(&evaluator, &split, &board.name)?)?)?;
+    let mut sim = Sim::boot(&board, &elf, Clock::Instructions)?;
+    sim.load_plan(plan)?;
+    let instructions = sim.profile(&eval::int8_pixels(split.image(0)))?.instructions;
+    sim.shut_down()?;
+    Ok(OnBoard { board, images: split.len(), instructions })
+}
+
+/// The training run's figures, if they lie beside the checkpoint.
+fn training(files: &ModelFiles) -> Result<Option<serde_json::Value>> {
+    let path: Option<PathBuf> = files.checkpoint.as_ref().map(|path| path.with_file_name(TRAINING));
+    let Some(path) = path.filter(|path| path.is_file()) else { return Ok(None) };
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(Some(serde_json::from_str(&text).with_context(|| format!("in {}", path.display()))?))
+}
+
+impl Card<'_> {
+    fn text(&self) -> String {
+        let sections = [self.head(), self.accuracy(), self.training_text(), self.cost(), self.classes()];
+        sections.into_iter().filter(|section| !section.is_empty()).collect::<Vec<_>>().join("\n")
+    }
+
+    fn head(&self) -> String {
+        let (name, input) = (self.recipe.title(), self.plan.input().shape);
+        format!(
+            "# {name}\n\nInput: {input}. Classes: {}. Test set: {} images of {}.\n\n\
+             Measured and written by `{}` on {}; do not edit.\n",
+            self.dataset.classes.join(", "),
+            self.dataset.test.len(),
+            self.dataset.name,
+            self.command,
+            report::machine(),
+        )
+    }
+
+    fn accuracy(&self) -> String {
+        let row = |what: &str, m: &Metrics| {
+            vec![what.to_owned(), report::percent(m.accuracy), report::percent(m.top5), m.images.to_string()]
+        };
+        let rows = [row("float", &self.float), row("int8 (tract, engine, boards)", &self.int8)];
+        let figures = report::markdown(&["", "accuracy", "top-5", "images"], &rows);
+        let classes = self.plan.output().shape.len();
+        let same = |who: &str, images: usize| {
+            vec![who.to_owned(), images.to_string(), report::thousands((images * classes) as u64), "0".to_owned()]
+        };
+        let mut rows = vec![same("engine on the workstation", self.int8.images)];
+        rows.extend(self.boards.iter().map(|b| same(&format!("{} ({})", b.board.name, b.board.cpu), b.images)));
+        let agreement = report::markdown(&["compared with tract", "images", "scores", "different"], &rows);
+        format!("## Accuracy\n\n{figures}\n\nSHA-256 of all int8 scores: `{}`\n\n{agreement}\n", self.digest)
+    }
+
+    fn training_text(&self) -> String {
+        let Some(training) = &self.training else { return String::new() };
+        let number = |key: &str| training[key].as_f64().unwrap_or_default();
+        format!(
+            "## Training\n\n{} epochs in {:.0} minutes ({:.0} minutes of CPU time), {:.0} images/s; \
+             best validation accuracy {} in epoch {}.\n",
+            number("epochs"),
+            number("seconds") / 60.0,
+            number("cpu_seconds") / 60.0,
+            number("images_per_s"),
+            report::percent(number("val_accuracy")),
+            number("best_epoch"),
+        )
+    }
+
+    fn cost(&self) -> String {
+        let macs: u64 = self.plan.steps().map(|step| step.op.macs(step.input().shape, step.output.shape)).sum();
+        let row = |what: &str, figure: u64| vec![what.to_owned(), report::thousands(figure)];
+        let mut rows = vec![
+            row("plan in flash, bytes", self.plan.bytes().len() as u64),
+            row("feature maps and scratch in RAM, bytes", self.plan.arena_bytes() as u64),
+            row("multiply-accumulates", macs),
+        ];
+        rows.extend(self.boards.iter().map(|b| row(&format!("instructions on {}", b.board.cpu), b.instructions)));
+        let table = report::markdown(&["one inference", ""], &rows);
+        format!("## Size and cost\n\n{table}\n\nInstructions are counted by the emulator; they are not cycles.\n")
+    }
+
+    fn classes(&self) -> String {
+        let rows: Vec<Vec<String>> = self.int8.per_class.iter().map(report::class_row).collect();
+        format!("## Classes, int8\n\n{}\n", report::markdown(&report::CLASS_HEADER, &rows))
+    }
+}

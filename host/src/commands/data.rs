@@ -1,0 +1,96 @@
+//! `ocellus data`: fetches and checks datasets.
+
+use crate::cli::{DataCheckArgs, DataCommand, DataFetchArgs};
+use crate::data::check::{Report, check};
+use crate::data::fetch::{Options, Source};
+use crate::recipe::DataRecipe;
+use crate::view;
+use anyhow::{Result, ensure};
+
+/// Groups of duplicates that the text lists.
+const LISTED: usize = 20;
+
+/// Does one of the subcommands.
+///
+/// # Errors
+/// See [`Source::fetch`]; a dataset that cannot be trained on as it is.
+pub fn run(command: &DataCommand) -> Result<()> {
+    match command {
+        DataCommand::Fetch(args) => run_fetch(args),
+        DataCommand::Check(args) => run_check(args),
+    }
+}
+
+/// Prints the dataset's folder on stdout, so that another command's `--data` can take it from there.
+fn run_fetch(args: &DataFetchArgs) -> Result<()> {
+    let options = Options { to: args.to.clone(), url: args.url.clone(), sha256: args.sha256.clone() };
+    let bar = view::bytes_bar(&format!("fetching {}", args.name));
+    let dir = Source::named(&args.name)?.fetch(&options, &|done, total| {
+        total.into_iter().for_each(|total| bar.set_length(total));
+        bar.set_position(done);
+    })?;
+    bar.finish_and_clear();
+    println!("{}", dir.display());
+    Ok(())
+}
+
+fn run_check(args: &DataCheckArgs) -> Result<()> {
+    let recipe = DataRecipe { path: args.path.clone(), ..DataRecipe::default() };
+    let bar = view::bar(0, "checking");
+    let report = check(&recipe, &|done, total| {
+        bar.set_length(total as u64);
+        bar.set_position(done as u64);
+    });
+    bar.finish_and_clear();
+    if args.json {
+        println!("{}", serde_json::to_string(&report)?);
+    } else {
+        print(&report);
+    }
+    ensure!(
+        report.is_usable(),
+        "the dataset cannot be trained on as it is: {} problems, {} unreadable images",
+        report.problems.len(),
+        report.unreadable.len()
+    );
+    Ok(())
+}
+
+fn print(report: &Report) {
+    if !report.classes.is_empty() {
+        print_counts(report);
+    }
+    for image in &report.unreadable {
+        println!("unreadable: {} {}", image.image, image.reason);
+    }
+    for group in report.duplicates.iter().take(LISTED) {
+        let what = match (group.across_classes, group.across_splits) {
+            (false, false) => "",
+            (true, false) => ", different labels",
+            (false, true) => ", different splits",
+            (true, true) => ", different labels and splits",
+        };
+        println!("identical{what}: {}", group.images.join(", "));
+    }
+    if report.duplicates.len() > LISTED {
+        println!("and {} more groups of identical images: --json lists all", report.duplicates.len() - LISTED);
+    }
+    let kinds = [("note", &report.notes), ("WARNING", &report.warnings), ("PROBLEM", &report.problems)];
+    for (kind, lines) in kinds {
+        lines.iter().for_each(|line| println!("{kind}: {line}"));
+    }
+}
+
+fn print_counts(report: &Report) {
+    println!("{} ({}): {} images, {} classes", report.name, report.layout, report.images, report.classes.len());
+    for (axis, extent) in [("width", report.width), ("height", report.height)] {
+        println!("{axis:>6} {} to {} pixels, median {}", extent.min, extent.max, extent.median);
+    }
+    let widest = report.classes.iter().map(|class| class.name.chars().count()).max().unwrap_or_default().max(5);
+    println!("{:widest$} {:>7} {:>7} {:>7} {:>7}", "class", "train", "val", "test", "all");
+    for class in &report.classes {
+        let (train, val, test) = (class.train, class.val, class.test);
+        println!("{:widest$} {train:>7} {val:>7} {test:>7} {:>7}", class.name, class.total());
+    }
+    println!("the largest class has {:.2} times the images of the smallest", report.imbalance);
+}

@@ -1,0 +1,59 @@
+//! Shows test images to the emulated board's camera, and what it says.
+
+use std::io::{IsTerminal, stderr};
+use std::path::Path;
+
+use anyhow::Result;
+use ocellus_shared::frame::Frame;
+use ocellus_shared::plan::Plan;
+use ocellus_shared::preprocess::preprocess;
+
+use crate::board::Board;
+use crate::camera::{self, Sensor};
+use crate::commands::Failure;
+use crate::data::Split;
+use crate::eval::Metrics;
+use crate::eval::engine::EngineModel;
+use crate::sim::{Clock, Sighting, Sim};
+use crate::view::{self, Panel};
+
+/// Sends every image of `split` as a camera frame, says live what the board sees, and compares each score with the
+/// engine's here.
+///
+/// # Errors
+/// [`Failure::Disagree`] where a score differs; or the board fails.
+pub fn show(board: &Board, elf: &Path, plan: &[u8], classes: &[String], split: &Split) -> Result<Metrics> {
+    let engine = EngineModel::new(plan)?;
+    let mut sim = Sim::boot(board, elf, Clock::Free)?;
+    sim.load_plan(plan)?;
+    let mut panel = stderr().is_terminal().then(|| Panel::new(split.len()));
+    let mut scores = Vec::new();
+    for i in 0..split.len() {
+        let (sighting, here) = look(&mut sim, &engine, split, i)?;
+        if sighting.scores != here {
+            let what = format!("board and workstation disagree on the frame of image {i}");
+            return Err(Failure::Disagree(what).into());
+        }
+        let truth = &classes[usize::from(split.labels[i])];
+        let verdict = if *truth == sighting.label { "right" } else { "wrong" };
+        let line = format!("sees {:<12} is {truth:<12} {verdict}, margin {:.2}", sighting.label, sighting.margin);
+        match &mut panel {
+            Some(panel) => panel.draw(split.image(i), split.width, &line),
+            None => view::note(&format!("  frame {:>3}: {line}", i + 1)),
+        }
+        scores.extend(sighting.scores);
+    }
+    sim.shut_down()?;
+    Ok(Metrics::new(classes, &split.labels, &scores))
+}
+
+/// What the board says of image `i` as a frame, and the scores that the engine here gives the same frame.
+fn look(sim: &mut Sim, engine: &EngineModel, split: &Split, i: usize) -> Result<(Sighting, Vec<i8>)> {
+    let sensor = Sensor::default();
+    let data = camera::shoot(sensor, split.width as u16, split.height as u16, split.image(i))?;
+    let frame = Frame::new(sensor.format, sensor.width, sensor.height, &data)?;
+    let plan: &Plan = engine.plan();
+    let mut image = vec![0; plan.input().shape.len()];
+    preprocess(&frame, plan.crop(), plan.input().shape, &mut image)?;
+    Ok((sim.frame(&frame)?, engine.scores(&image)?))
+}

@@ -1,0 +1,59 @@
+//! `ocellus eval`.
+
+use anyhow::{Context, Result, ensure};
+use ocellus_shared::plan::Plan;
+use serde_json::json;
+
+use super::inputs;
+use crate::cli::{Backend, EvalArgs, SplitName};
+use crate::eval::Evaluator;
+use crate::model::ModelFiles;
+use crate::{report, view};
+
+/// Evaluates a model.
+///
+/// # Errors
+/// The model lacks what the backend needs, the dataset does not suit it, or the backend fails.
+pub fn run(args: &EvalArgs) -> Result<()> {
+    let files = ModelFiles::find(&args.model)?;
+    let backend = args.with.unwrap_or(if files.plan.is_some() { Backend::Engine } else { Backend::Float });
+    let evaluator = evaluator(&files, backend, &args.board)?;
+    let (input, classes) = evaluator.signature()?;
+    let recipe = files.read_recipe()?.data;
+    let dataset = inputs::labelled_dataset(&recipe, args.data.as_deref(), input, &classes)?;
+    let split = match args.split {
+        SplitName::Test => &dataset.test,
+        SplitName::Val => &dataset.val,
+    };
+    let split = inputs::take(split, args.images);
+    ensure!(!split.is_empty(), "{} has no {:?} images", dataset.name, args.split);
+    let bar = view::bar(split.len() as u64, "evaluating");
+    let scores = evaluator.scores(&split, &|| bar.inc(1))?;
+    bar.finish_and_clear();
+    let metrics = scores.metrics(&classes, &split.labels);
+    let (with, part) = (format!("{backend:?}").to_lowercase(), format!("{:?}", args.split).to_lowercase());
+    if !args.json {
+        report::print(&format!("{} by {with}, on {} ({part})", args.model.display(), dataset.name))?;
+        return report::print(&report::metrics(&metrics));
+    }
+    let mut object = serde_json::to_value(&metrics).context("the figures have no JSON form")?;
+    object["model"] = json!(args.model);
+    object["with"] = json!(with);
+    object["data"] = json!(dataset.name);
+    object["split"] = json!(part);
+    report::print_json(&object)
+}
+
+/// What computes the scores of the model in `files`.
+fn evaluator(files: &ModelFiles, backend: Backend, board: &str) -> Result<Evaluator> {
+    Ok(match backend {
+        Backend::Float => files.load_float()?,
+        Backend::Tract => Evaluator::Tract(files.load_tract()?),
+        Backend::Engine => Evaluator::Engine(files.read_plan()?),
+        Backend::Sim => {
+            let (board, plan) = (inputs::emulated_board(board)?, files.read_plan()?);
+            board.check_fit(&Plan::parse(&plan)?)?;
+            Evaluator::Sim { elf: inputs::firmware(&board)?, board, plan }
+        }
+    })
+}

@@ -1,0 +1,180 @@
+//! `ocellus export`.
+
+use super::{Failure, inputs};
+use crate::checkpoint::{Checkpoint, write_together};
+use crate::cli::ExportArgs;
+use crate::data::{Dataset, Split};
+use crate::eval::agreement::{self, Difference};
+use crate::eval::engine::EngineModel;
+use crate::eval::tract::{FloatModel, TractModel};
+use crate::graph::{Graph, run};
+use crate::quantize::QuantGraph;
+use crate::recipe::Recipe;
+use crate::{arena, calibrate, checkpoint, fold, graph, model, net, onnx, pack, quantize, report, view};
+use anyhow::{Context, Result, ensure};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+/// Images of random values, and as many of the dataset's, on which tract and the engine must agree.
+const CHECKED_IMAGES: usize = 8;
+/// How far tract's float logits may be from ours, as a part of the largest.
+const FLOAT_TOLERANCE: f32 = 1e-3;
+
+/// What an export made.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Summary {
+    /// Folder of the files.
+    pub folder: PathBuf,
+    /// Digest of the quantized graph, which plan and int8 ONNX file share, in hex.
+    pub digest: String,
+    /// Size of the plan, which the board keeps in flash.
+    pub plan_bytes: usize,
+    /// Working memory on the board.
+    pub arena_bytes: usize,
+    /// The least working memory that any arrangement of its buffers could need.
+    pub arena_lower_bound: usize,
+    /// Size of the int8 ONNX file.
+    pub onnx_bytes: usize,
+    /// Values on which tract and the engine agreed before anything was written.
+    pub values_compared: usize,
+}
+
+/// Exports a run's best checkpoint.
+///
+/// # Errors
+/// As [`export`]; or there is no checkpoint, or no dataset to calibrate with.
+pub fn run(args: &ExportArgs) -> Result<()> {
+    let mut checkpoint = Checkpoint::load(&args.run)?;
+    let quant = &mut checkpoint.recipe.quant;
+    quant.method = args.calib.map_or(quant.method, Into::into);
+    quant.percentile = args.percentile.unwrap_or(quant.percentile);
+    quant.images = args.calib_images.unwrap_or(quant.images);
+    checkpoint.recipe.validate()?;
+    let own_folder = if args.run.is_dir() { Some(args.run.as_path()) } else { args.run.parent() };
+    let out = args.out.as_deref().or(own_folder).unwrap_or(Path::new("."));
+    let Checkpoint { recipe, input, classes, .. } = &checkpoint;
+    let dataset = inputs::labelled_dataset(&recipe.data, args.data.as_deref(), *input, classes)?;
+    if dataset.hash != checkpoint.dataset_hash {
+        view::warn(&format!(
+            "{} is not the dataset that the model was trained on; it calibrates with it",
+            dataset.name
+        ));
+    }
+    let summary = export(&checkpoint, &dataset, out)?;
+    if args.json { report::print_json(&summary) } else { report::print(&text(&summary)) }
+}
+
+/// Quantizes `checkpoint`, calibrating with the training images of `dataset`, and writes the float ONNX file, the int8
+/// ONNX file, the plan and the recipe into the folder `out`.
+///
+/// All files are complete on the disk before the first one takes its final name, and they carry one digest, so that a
+/// mixture of old and new ones is noticed.
+///
+/// # Errors
+/// A layer that cannot be exported, by name; [`Failure::Disagree`] if tract and the engine differ; or the folder cannot
+/// be written. Nothing is written then.
+pub fn export(checkpoint: &Checkpoint, dataset: &Dataset, out: &Path) -> Result<Summary> {
+    let network = net::build(&checkpoint.recipe, checkpoint.input, checkpoint.classes.len())?;
+    let graph = fold::fold(graph::lower(&network, checkpoint)?);
+    let ranges = calibrate::ranges(&graph, &dataset.train, &checkpoint.recipe.quant)?;
+    let quantized = quantize::quantize(&graph, &ranges)?;
+    let files = Files {
+        float: onnx::write_float(&graph),
+        int8: onnx::write(&quantized)?,
+        plan: pack::pack(&quantized)?,
+        recipe: checkpoint.recipe.to_toml(),
+    };
+    let values_compared = files.check(&graph, &dataset.train)?;
+    files.write(out)?;
+    Ok(files.summary(&quantized, out, values_compared))
+}
+
+struct Files {
+    float: Vec<u8>,
+    int8: Vec<u8>,
+    plan: Vec<u8>,
+    recipe: String,
+}
+
+impl Files {
+    /// Has tract run both ONNX files; how many int8 values agree with the engine's.
+    fn check(&self, graph: &Graph, split: &Split) -> Result<usize> {
+        let spinner = view::spinner("comparing tract and the engine");
+        let float = FloatModel::load(&self.float)?;
+        for i in 0..CHECKED_IMAGES.min(split.len()) {
+            let image = run::image(split.image(i));
+            let (ours, theirs) = (run::logits(graph, &image), float.logits(&image)?);
+            let largest = ours.iter().fold(1f32, |m, x| m.max(x.abs()));
+            let close = ours.iter().zip(&theirs).all(|(a, b)| (a - b).abs() <= FLOAT_TOLERANCE * largest);
+            ensure!(close, "tract computes other float logits than we do: {theirs:?}, expected {ours:?}");
+        }
+        let (tract, engine) = (TractModel::load(&self.int8)?, EngineModel::new(&self.plan)?);
+        let images = check_images(graph.input.len(), split);
+        let compared = agreement::compare(&tract, &engine, images.iter().map(Vec::as_slice));
+        spinner.finish_and_clear();
+        compared.map_err(|error| match error.downcast::<Difference>() {
+            Ok(difference) => Failure::Disagree(difference.to_string()).into(),
+            Err(error) => error,
+        })
+    }
+
+    fn write(&self, out: &Path) -> Result<()> {
+        let files: [(&str, &[u8]); 4] = [
+            (model::FLOAT_ONNX, &self.float),
+            (model::INT8_ONNX, &self.int8),
+            (model::PLAN, &self.plan),
+            (model::RECIPE, self.recipe.as_bytes()),
+        ];
+        std::fs::create_dir_all(out).with_context(|| format!("cannot make the folder {}", out.display()))?;
+        let files = files.map(|(name, bytes)| (out.join(name), bytes));
+        // A run folder's recipe is what training goes on by, and one that says the same may have comments.
+        let is_run = [checkpoint::BEST, checkpoint::LAST].iter().any(|name| out.join(name).exists());
+        let count = if is_run || self.is_recipe(&out.join(model::RECIPE)) { 3 } else { 4 };
+        write_together(&files[..count])
+    }
+
+    /// Whether the recipe at `path` trains the same network in the same way.
+    fn is_recipe(&self, path: &Path) -> bool {
+        let same = |a: &Recipe, b: &Recipe| a.differing_keys(b).is_empty() && a.quant == b.quant;
+        Recipe::load(path).is_ok_and(|there| Recipe::parse(&self.recipe).is_ok_and(|ours| same(&there, &ours)))
+    }
+
+    fn summary(&self, graph: &QuantGraph, out: &Path, values_compared: usize) -> Summary {
+        let arena = arena::plan(graph);
+        Summary {
+            folder: out.to_owned(),
+            digest: graph.digest().iter().map(|b| format!("{b:02x}")).collect(),
+            plan_bytes: self.plan.len(),
+            arena_bytes: arena.bytes,
+            arena_lower_bound: arena.lower_bound,
+            onnx_bytes: self.int8.len(),
+            values_compared,
+        }
+    }
+}
+
+/// int8 images: the extremes, random values, and the first of `split`.
+fn check_images(len: usize, split: &Split) -> Vec<Vec<i8>> {
+    let mut random = ChaCha8Rng::seed_from_u64(0);
+    let mut images = vec![vec![i8::MIN; len], vec![i8::MAX; len]];
+    images.extend((0..CHECKED_IMAGES).map(|_| (0..len).map(|_| random.random()).collect()));
+    let count = CHECKED_IMAGES.min(split.len());
+    images.extend((0..count).map(|i| split.image(i).iter().map(|&pixel| (pixel ^ 0x80) as i8).collect()));
+    images
+}
+
+fn text(summary: &Summary) -> String {
+    let kib = |bytes: usize| format!("{:.1} KiB", bytes as f64 / 1024.0);
+    let row = |what: &str, figure: String| vec![what.to_owned(), figure];
+    let rows = [
+        row("plan (flash)", kib(summary.plan_bytes)),
+        row("working memory (RAM)", kib(summary.arena_bytes)),
+        row("  at the least", kib(summary.arena_lower_bound)),
+        row("int8 ONNX", kib(summary.onnx_bytes)),
+        row("values on which tract and engine agree", report::thousands(summary.values_compared as u64)),
+        row("digest", summary.digest.clone()),
+    ];
+    report::table(&[&summary.folder.display().to_string(), ""], &rows)
+}

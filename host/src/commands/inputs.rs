@@ -1,0 +1,120 @@
+//! What several commands need before they start: a board, its firmware, a dataset that fits the model.
+
+use std::iter;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use ocellus_shared::Shape;
+
+use super::Failure;
+use crate::board::Board;
+use crate::cli::ImageCount;
+use crate::data::{self, Dataset, Split};
+use crate::eval;
+use crate::recipe::DataRecipe;
+use crate::toolchain;
+use crate::view;
+
+/// The emulated board called `name`.
+pub fn emulated_board(name: &str) -> Result<Board> {
+    let known = Board::names()?;
+    if !known.iter().any(|n| n == name) {
+        return Err(Failure::Usage(format!("no board called {name:?}; there are: {}", known.join(", "))).into());
+    }
+    let board = Board::load(name)?;
+    ensure!(board.machine.is_some(), "{name} is not an emulated board");
+    Ok(board)
+}
+
+/// Builds the firmware of `board`, with a spinner that shows what cargo does.
+pub fn firmware(board: &Board) -> Result<PathBuf> {
+    let spinner = view::spinner(&format!("building the firmware of {}", board.name));
+    let built = toolchain::build_firmware(board, &|line| spinner.set_message(format!("{}: {line}", board.name)))?;
+    spinner.finish_and_clear();
+    Ok(built.elf)
+}
+
+/// The dataset to judge a model with: `data` where it is given; else the first of these whose classes are the model's:
+/// the one of its recipe, one that was fetched, the built-in one. Images have the model's size.
+///
+/// # Errors
+/// The model does not take square colour images, or no dataset has its classes.
+pub fn labelled_dataset(recipe: &DataRecipe, data: Option<&Path>, input: Shape, classes: &[String]) -> Result<Dataset> {
+    let recipe = sized(recipe, input)?;
+    if let Some(path) = data {
+        let mut dataset = load(&DataRecipe { path: Some(path.to_owned()), ..recipe })?;
+        for split in [&mut dataset.train, &mut dataset.val, &mut dataset.test] {
+            eval::relabel(&mut split.labels, &dataset.classes, classes, &view::warn)?;
+        }
+        dataset.classes = classes.to_vec();
+        return Ok(dataset);
+    }
+    for candidate in candidates(&recipe) {
+        let dataset = load(&candidate)?;
+        if dataset.classes == classes {
+            return Ok(dataset);
+        }
+    }
+    bail!("no dataset with the model's classes ({}) was found: give its folder with --data", classes.join(", "))
+}
+
+/// Images of the model's size to compare two sides with, whatever they show: as [`labelled_dataset`], but any dataset
+/// will do.
+pub fn any_dataset(recipe: &DataRecipe, data: Option<&Path>, input: Shape) -> Result<Dataset> {
+    let recipe = sized(recipe, input)?;
+    match data {
+        Some(path) => load(&DataRecipe { path: Some(path.to_owned()), ..recipe }),
+        None => load(&candidates(&recipe)[0]),
+    }
+}
+
+fn sized(recipe: &DataRecipe, input: Shape) -> Result<DataRecipe> {
+    ensure!(
+        input.h == input.w && input.c == 3,
+        "the model takes images of {input}; datasets hold square colour images"
+    );
+    Ok(DataRecipe { img_size: Some(input.h), ..recipe.clone() })
+}
+
+/// Where to look when no dataset is named; at least one.
+fn candidates(recipe: &DataRecipe) -> Vec<DataRecipe> {
+    let own = recipe.path.clone().filter(|path| path.exists());
+    let fetched = data::fetch::SOURCES.iter().filter_map(|source| source.cached());
+    let built_in = DataRecipe { path: None, ..recipe.clone() };
+    own.into_iter()
+        .chain(fetched)
+        .map(|path| DataRecipe { path: Some(path), ..recipe.clone() })
+        .chain([built_in])
+        .collect()
+}
+
+/// The run folder to write to: `wanted`, or the first of `runs/<name>`, `runs/<name>-2`, ... that does not exist.
+///
+/// # Errors
+/// All of them exist.
+pub fn run_folder(wanted: Option<&Path>, name: &str) -> Result<PathBuf> {
+    if let Some(folder) = wanted {
+        return Ok(folder.to_owned());
+    }
+    let runs = Path::new("runs");
+    let mut folders = iter::once(runs.join(name)).chain((2..10_000).map(|n| runs.join(format!("{name}-{n}"))));
+    folders.find(|folder| !folder.exists()).with_context(|| format!("runs/ is full of {name}: give another --out"))
+}
+
+/// Reads a dataset behind a progress bar.
+pub fn load(recipe: &DataRecipe) -> Result<Dataset> {
+    let bar = view::bar(0, "reading images");
+    let dataset = data::load(recipe, &|done, all| {
+        bar.set_length(all as u64);
+        bar.set_position(done as u64);
+    })?;
+    bar.finish_and_clear();
+    Ok(dataset)
+}
+
+/// The first images of `split`, as many as `count` says.
+pub fn take(split: &Split, count: ImageCount) -> Split {
+    let count = count.of(split.len());
+    let bytes = count * split.height * split.width * 3;
+    Split { images: split.images[..bytes].to_vec(), labels: split.labels[..count].to_vec(), ..*split }
+}

@@ -1,0 +1,141 @@
+//! `ocellus run`.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use ocellus_shared::frame::{Frame, PixelFormat};
+use ocellus_shared::plan::Plan;
+use ocellus_shared::preprocess::preprocess;
+use ocellus_shared::scores::{self, Ranked};
+use serde_json::{Value, json};
+
+use super::{Failure, inputs};
+use crate::camera::{self, Sensor};
+use crate::cli::{Place, RunArgs};
+use crate::data::picture::Picture;
+use crate::eval::engine::EngineModel;
+use crate::model::ModelFiles;
+use crate::report;
+use crate::sim::{Clock, Sim};
+
+/// Classes that are named for each picture.
+const SHOWN: usize = 3;
+
+/// Classifies pictures, one after the other.
+///
+/// # Errors
+/// A file that is no picture or no plan, a plan that does not fit the board, or a board that answers differently.
+pub fn run(args: &RunArgs) -> Result<()> {
+    let bytes = ModelFiles::find(&args.model)?.read_plan()?;
+    let engine = EngineModel::new(&bytes)?;
+    // All pictures are read first: a bad one must not cost the time that a board takes to boot.
+    let pictures = args
+        .pictures
+        .iter()
+        .map(|path| Picture::open(path).with_context(|| path.display().to_string()))
+        .collect::<Result<Vec<_>>>()?;
+    let mut sim = match args.on {
+        Place::Engine => None,
+        Place::Sim => Some(boot(&args.board, &bytes)?),
+    };
+    let sensor = sensor(args);
+    let mut results = Vec::new();
+    for (path, picture) in args.pictures.iter().zip(&pictures) {
+        let scores = classify(&engine, sim.as_mut(), sensor, picture).with_context(|| path.display().to_string())?;
+        if !args.json {
+            report::print(&describe(path, engine.plan(), &scores))?;
+        }
+        results.push(result(path, engine.plan(), &scores));
+    }
+    if let Some(sim) = sim {
+        sim.shut_down()?;
+    }
+    match (args.json, results.len()) {
+        (false, _) => Ok(()),
+        (true, 1) => report::print_json(&results[0]),
+        (true, _) => report::print_json(&json!({ "results": results })),
+    }
+}
+
+/// An emulated board with the plan in place.
+fn boot(board: &str, plan: &[u8]) -> Result<Sim> {
+    let board = inputs::emulated_board(board)?;
+    board.check_fit(&Plan::parse(plan)?)?;
+    let elf = inputs::firmware(&board)?;
+    let mut sim = Sim::boot(&board, &elf, Clock::Free)?;
+    sim.load_plan(plan)?;
+    Ok(sim)
+}
+
+/// The camera that shows the pictures; none where they go to the model as they are.
+fn sensor(args: &RunArgs) -> Option<Sensor> {
+    let wanted = args.on == Place::Sim || args.frame_format.is_some() || args.frame_size.is_some();
+    let usual = Sensor::default();
+    let (width, height) = args.frame_size.map_or((usual.width, usual.height), |size| (size.width, size.height));
+    wanted.then(|| Sensor { format: args.frame_format.map_or(usual.format, PixelFormat::from), width, height })
+}
+
+/// int8 scores of a picture, from the engine here, and from the board where there is one: both see the same frame.
+fn classify(engine: &EngineModel, sim: Option<&mut Sim>, sensor: Option<Sensor>, picture: &Picture) -> Result<Vec<i8>> {
+    let Picture { width, height, pixels } = picture;
+    let shot = sensor.map(|sensor| camera::shoot(sensor, *width, *height, pixels)).transpose()?;
+    let frame = match (&shot, sensor) {
+        (Some(data), Some(sensor)) => Frame::new(sensor.format, sensor.width, sensor.height, data),
+        _ => Frame::new(PixelFormat::Rgb888, *width, *height, pixels),
+    };
+    let frame = frame.context("the frame")?;
+    let plan = engine.plan();
+    let mut image = vec![0; plan.input().shape.len()];
+    preprocess(&frame, plan.crop(), plan.input().shape, &mut image).context("the model takes no colour pictures")?;
+    let here = engine.scores(&image)?;
+    if let Some(sim) = sim {
+        let there = sim.frame(&frame)?.scores;
+        if here != there {
+            let what = format!("host and board disagree: the engine here says {here:?}, the board {there:?}");
+            return Err(Failure::Disagree(what).into());
+        }
+    }
+    Ok(here)
+}
+
+/// The best classes, best first.
+fn best(scores: &[i8]) -> Vec<Ranked> {
+    let mut room = [Ranked::default(); SHOWN];
+    scores::top_k(scores, &mut room).to_vec()
+}
+
+/// Probability of each class: softmax of the dequantized logits.
+fn probabilities(plan: &Plan, scores: &[i8]) -> Vec<f64> {
+    let params = plan.output_params();
+    let best = scores.iter().copied().max().unwrap_or_default();
+    let odds = |score: i8| f64::from(params.dequantize(score) - params.dequantize(best)).exp();
+    let sum: f64 = scores.iter().map(|&score| odds(score)).sum();
+    scores.iter().map(|&score| odds(score) / sum).collect()
+}
+
+fn describe(path: &Path, plan: &Plan, scores: &[i8]) -> String {
+    let probabilities = probabilities(plan, scores);
+    let class = |r: &Ranked| {
+        let name = plan.label(r.class.into()).unwrap_or_default();
+        format!("{name} {:.1} %", 100.0 * probabilities[usize::from(r.class)])
+    };
+    let classes: Vec<String> = best(scores).iter().map(class).collect();
+    let margin = scores::margin(scores, plan.output_params());
+    format!("{}: {}   (margin {margin:.2})", path.display(), classes.join(", "))
+}
+
+fn result(path: &Path, plan: &Plan, scores: &[i8]) -> Value {
+    let probabilities = probabilities(plan, scores);
+    let label = |class: u16| plan.label(class.into()).unwrap_or_default();
+    let top = |r: &Ranked| {
+        let probability = probabilities[usize::from(r.class)];
+        json!({ "label": label(r.class), "score": r.score, "probability": probability })
+    };
+    json!({
+        "picture": path,
+        "label": label(scores::best(scores).class),
+        "scores": scores,
+        "top": best(scores).iter().map(top).collect::<Vec<_>>(),
+        "margin": scores::margin(scores, plan.output_params()),
+    })
+}

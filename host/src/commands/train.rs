@@ -1,0 +1,134 @@
+//! `ocellus train`.
+
+use super::inputs;
+use crate::cli::TrainArgs;
+use crate::recipe::Recipe;
+use crate::train::metrics::Metrics;
+use crate::train::{self, Outcome};
+use crate::view;
+use anyhow::{Context, Result};
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What a shell expects of a program that Ctrl-C ended.
+const INTERRUPTED: i32 = 130;
+
+/// Trains. Ctrl-C stops after the current step and saves; pressed again, it stops at once.
+///
+/// # Errors
+/// The recipe or the dataset cannot be read, or training fails; see [`train::run`].
+pub fn run(args: &TrainArgs) -> Result<()> {
+    let recipe = resolve(args)?;
+    let out = inputs::run_folder(args.out.as_deref(), recipe.title())?;
+    let dataset = inputs::load(&recipe.data)?;
+    let stop = stop_on_interrupt()?;
+    let threads = args.threads.or(std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
+    view::note(&format!("training {} on {} into {}", recipe.title(), dataset.name, out.display()));
+    match train::run(&recipe, &dataset, &out, args.resume, threads, &stop)? {
+        Outcome::Finished { metrics, .. } => report(&metrics, &out, args.json),
+        Outcome::Stopped if args.json => println!("{}", serde_json::json!({ "stopped": true, "out": out })),
+        Outcome::Stopped => println!("stopped and saved; go on with: ocellus train --resume --out {}", out.display()),
+    }
+    Ok(())
+}
+
+/// The recipe of the command line: flags beat environment (which clap has already settled), both beat the file.
+fn resolve(args: &TrainArgs) -> Result<Recipe> {
+    let of_run = args.out.as_ref().filter(|_| args.resume).map(|out| out.join("recipe.toml"));
+    let mut recipe = match args.recipe.clone().or(of_run) {
+        Some(path) => Recipe::load(&path)?,
+        None => Recipe::default(),
+    };
+    if args.data.is_some() {
+        recipe.data.path.clone_from(&args.data);
+    }
+    if args.img_size.is_some() {
+        recipe.data.img_size = args.img_size;
+    }
+    set(&mut recipe.model, args.model);
+    let train = &mut recipe.train;
+    set(&mut train.epochs, args.epochs);
+    set(&mut train.batch_size, args.batch_size);
+    set(&mut train.lr, args.lr);
+    set(&mut train.opt, args.opt);
+    set(&mut train.weight_decay, args.weight_decay);
+    set(&mut train.smoothing, args.smoothing);
+    set(&mut train.warmup_epochs, args.warmup_epochs);
+    set(&mut train.patience, args.patience);
+    set(&mut train.seed, args.seed);
+    set(&mut train.device, args.device);
+    recipe.validate().context("in the recipe with the flags of the command line")?;
+    Ok(recipe)
+}
+
+fn set<T>(key: &mut T, flag: Option<T>) {
+    if let Some(value) = flag {
+        *key = value;
+    }
+}
+
+fn stop_on_interrupt() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = stop.clone();
+    let handler = move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            std::process::exit(INTERRUPTED);
+        }
+        view::note("stopping after this step; once more to stop at once");
+    };
+    ctrlc::set_handler(handler).context("cannot catch Ctrl-C")?;
+    Ok(stop)
+}
+
+fn report(metrics: &Metrics, out: &Path, json: bool) {
+    if json {
+        println!("{}", serde_json::to_string(metrics).expect("metrics are plain numbers"));
+        return;
+    }
+    println!(
+        "test accuracy {:.2} % on {} images (validation {:.2} %, epoch {} of {})",
+        100.0 * metrics.test_accuracy,
+        metrics.test_images,
+        100.0 * metrics.val_accuracy,
+        metrics.best_epoch,
+        metrics.epochs
+    );
+    println!(
+        "{:.1} minutes, {:.0} images/s; next: ocellus export {}",
+        metrics.seconds / 60.0,
+        metrics.images_per_s,
+        out.display()
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recipe::{Model, OptimizerKind};
+
+    #[test]
+    fn flags_beat_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("recipe.toml");
+        std::fs::write(&file, "model = \"linear\"\n[train]\nlr = 0.25\nepochs = 7\nwarmup-epochs = 0.5\n").unwrap();
+        let args = TrainArgs {
+            recipe: Some(file),
+            epochs: Some(3),
+            opt: Some(OptimizerKind::Adam),
+            img_size: Some(16),
+            ..TrainArgs::default()
+        };
+        let recipe = resolve(&args).unwrap();
+        assert_eq!((recipe.model, recipe.train.lr, recipe.train.warmup_epochs), (Model::Linear, 0.25, 0.5));
+        assert_eq!((recipe.train.epochs, recipe.train.opt), (3, OptimizerKind::Adam));
+        assert_eq!(recipe.data.img_size, Some(16));
+    }
+
+    #[test]
+    fn flags_are_checked_like_the_file() {
+        let error = resolve(&TrainArgs { lr: Some(-1.0), ..TrainArgs::default() }).unwrap_err();
+        assert!(format!("{error:#}").contains("train.lr = -1"), "{error:#}");
+    }
+}

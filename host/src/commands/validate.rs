@@ -1,0 +1,160 @@
+//! `ocellus validate`.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail, ensure};
+use ocellus_shared::plan::Plan;
+use ocellus_shared::wire::tensor_crc;
+use serde_json::{Map, Value, json};
+
+use super::{Failure, inputs};
+use crate::board::Board;
+use crate::cli::{Place, ValidateArgs};
+use crate::data::Split;
+use crate::eval::engine::EngineModel;
+use crate::eval::tract::TractModel;
+use crate::eval::{self, Evaluator, Scores};
+use crate::model::ModelFiles;
+use crate::sim::{Clock, Sim};
+use crate::{report, view};
+
+/// A model that several sides compute.
+struct Subject {
+    tract: TractModel,
+    plan: Vec<u8>,
+    /// The emulated board and its firmware, where it takes part.
+    board: Option<(Board, PathBuf)>,
+}
+
+/// One side's int8 scores, `(n, classes)`.
+struct Side {
+    name: &'static str,
+    scores: Vec<i8>,
+}
+
+/// Where two sides part for the first time.
+struct Difference {
+    side: &'static str,
+    image: usize,
+    layer: String,
+}
+
+/// Compares every score of tract, the engine, and the emulated board where asked to.
+///
+/// # Errors
+/// [`Failure::Disagree`] where any score differs; or a side cannot run.
+pub fn run(args: &ValidateArgs) -> Result<()> {
+    let mut files = ModelFiles::find(&args.plan)?;
+    files.int8_onnx = args.onnx.clone().or(files.int8_onnx);
+    let subject = subject(&files, args)?;
+    let plan = Plan::parse(&subject.plan)?;
+    let dataset = inputs::any_dataset(&files.read_recipe()?.data, args.data.as_deref(), plan.input().shape)?;
+    let images = inputs::take(&dataset.test, args.images);
+    ensure!(!images.is_empty(), "{} has no test images", dataset.name);
+    view::note(&format!("comparing on {} test images of {}", images.len(), dataset.name));
+    let (judge, sides) = subject.scores(&images)?;
+    let classes = plan.output().shape.len();
+    let different = (0..judge.scores.len()).filter(|&i| sides.iter().any(|s| s.scores[i] != judge.scores[i])).count();
+    let difference = subject.first_difference(&judge, &sides, &images, classes)?;
+    let digests: Map<String, Value> =
+        [&judge].into_iter().chain(&sides).map(|s| (s.name.to_owned(), json!(eval::digest(&s.scores)))).collect();
+    if args.json {
+        report::print_json(&json!({
+            "images": images.len(),
+            "data": dataset.name,
+            "scores_compared": judge.scores.len(),
+            "scores_different": different,
+            "digest": digests,
+            "first_difference": difference.as_ref().map(|d| json!({ "side": d.side, "image": d.image, "layer": d.layer })),
+        }))?;
+    } else {
+        for side in [&judge].into_iter().chain(&sides) {
+            report::print(&format!("{:<7} {}", side.name, eval::digest(&side.scores)))?;
+        }
+        report::print(&format!("{different} of {} scores differ", judge.scores.len()))?;
+    }
+    let Some(Difference { side, image, layer }) = difference else { return Ok(()) };
+    let what =
+        format!("{side} and tract disagree on {different} scores, first on image {image}, from layer {layer} on");
+    Err(Failure::Disagree(what).into())
+}
+
+/// The model, once it is sure that plan and ONNX file are two forms of the same one.
+fn subject(files: &ModelFiles, args: &ValidateArgs) -> Result<Subject> {
+    let plan = files.read_plan()?;
+    let parsed = Plan::parse(&plan)?;
+    let tract = files.load_tract()?;
+    if tract.digest() != parsed.digest() {
+        bail!(
+            "{} and {} are of different models: export both again, or name the right file with --onnx",
+            shown(&files.plan),
+            shown(&files.int8_onnx)
+        );
+    }
+    let board = match args.on {
+        Place::Engine => None,
+        Place::Sim => {
+            let board = inputs::emulated_board(&args.board)?;
+            board.check_fit(&parsed)?;
+            let elf = inputs::firmware(&board)?;
+            Some((board, elf))
+        }
+    };
+    Ok(Subject { tract, plan, board })
+}
+
+fn shown(path: &Option<PathBuf>) -> String {
+    path.as_ref().map(|p| p.display().to_string()).unwrap_or_default()
+}
+
+impl Subject {
+    /// The judge's scores of every image, and those of the sides that must equal them.
+    fn scores(&self, images: &Split) -> Result<(Side, Vec<Side>)> {
+        let side = |name, evaluator: &Evaluator| {
+            let bar = view::bar(images.len() as u64, name);
+            let scores = evaluator.scores(images, &|| bar.inc(1)).context(name)?;
+            bar.finish_and_clear();
+            let Scores::Int8(scores) = scores else { bail!("{name} gives no int8 scores") };
+            anyhow::Ok(Side { name, scores })
+        };
+        let judge = side("tract", &Evaluator::Tract(self.tract.clone()))?;
+        let mut sides = vec![side("engine", &Evaluator::Engine(self.plan.clone()))?];
+        if let Some((board, elf)) = &self.board {
+            let (board, elf, plan) = (board.clone(), elf.clone(), self.plan.clone());
+            sides.push(side("sim", &Evaluator::Sim { board, elf, plan })?);
+        }
+        for side in &sides {
+            ensure!(side.scores.len() == judge.scores.len(), "{} gives another number of scores", side.name);
+        }
+        Ok((judge, sides))
+    }
+
+    /// The first image that any side scores differently, and the first layer in which the two part.
+    fn first_difference(
+        &self,
+        judge: &Side,
+        sides: &[Side],
+        images: &Split,
+        classes: usize,
+    ) -> Result<Option<Difference>> {
+        let differs = |side: &Side, image: usize| {
+            let scores = image * classes..(image + 1) * classes;
+            side.scores[scores.clone()] != judge.scores[scores]
+        };
+        let first = (0..images.len()).find_map(|i| sides.iter().find(|s| differs(s, i)).map(|s| (s.name, i)));
+        let Some((side, image)) = first else { return Ok(None) };
+        let pixels = eval::int8_pixels(images.image(image));
+        let expected = self.tract.trace(&pixels)?;
+        let found = match (&self.board, side) {
+            (Some((board, elf)), "sim") => {
+                let mut sim = Sim::boot(board, elf, Clock::Free)?;
+                sim.load_plan(&self.plan)?;
+                sim.trace(&pixels)?.steps
+            }
+            _ => EngineModel::new(&self.plan)?.trace(&pixels)?.iter().map(|values| tensor_crc(values)).collect(),
+        };
+        let layer = expected.iter().zip(&found).find(|((_, values), crc)| tensor_crc(values) != **crc);
+        let layer = layer.map_or_else(|| "the scores themselves".to_owned(), |((name, _), _)| name.clone());
+        Ok(Some(Difference { side, image, layer }))
+    }
+}
