@@ -1,1 +1,5 @@
-//! stub
+//! What the tests of several crates share.
+
+pub mod plans;
+pub mod program;
+pub mod random;

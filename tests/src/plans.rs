@@ -1,0 +1,179 @@
+//! Plans with random parameters, written without the exporter: for tests of everything that runs or reads plans.
+
+use crate::random::Random;
+use ocellus_shared::op::{MAX_INPUTS, ParamCounts};
+use ocellus_shared::plan::encode::{PlanSpec, StepSpec};
+use ocellus_shared::plan::{Crop, Operand};
+use ocellus_shared::{Op, Shape, Window};
+
+/// A plan under construction. Every value has its own place in the arena, at any alignment.
+pub struct Sketch {
+    random: Random,
+    arena_bytes: usize,
+    values: Vec<Operand>,
+    steps: Vec<StepSpec>,
+    /// Whether parameters take the most extreme values instead of sensible ones.
+    extreme: bool,
+}
+
+impl Sketch {
+    /// An empty plan for an image of shape `input`, which is value 0.
+    pub fn new(mut random: Random, input: Shape) -> Self {
+        let extreme = random.once_in(8);
+        let mut sketch = Self { random, arena_bytes: 0, values: Vec::new(), steps: Vec::new(), extreme };
+        let operand = sketch.place(input, -128);
+        sketch.values.push(operand);
+        sketch
+    }
+
+    /// Shape of a value.
+    pub fn shape(&self, value: usize) -> Shape {
+        self.values[value].shape
+    }
+
+    /// Adds a step over the values `inputs` and returns its own value; `None` where the operator does not take them.
+    pub fn push(&mut self, op: Op, inputs: &[usize]) -> Option<usize> {
+        let inputs: Vec<Operand> = inputs.iter().map(|i| self.values[*i]).collect();
+        let shapes: Vec<Shape> = inputs.iter().map(|i| i.shape).collect();
+        let shape = op.out_shape(&shapes).ok()?;
+        let copies = matches!(op, Op::MaxPool { .. } | Op::Flatten | Op::Concat);
+        if copies && inputs.iter().any(|i| i.zero != inputs[0].zero) {
+            return None;
+        }
+        let zero = if copies { inputs[0].zero } else { self.zero() };
+        let scratch_bytes = op.scratch_bytes(shapes[0]);
+        // Scratch on either side of the output.
+        let before = self.random.once_in(2).then(|| self.reserve(scratch_bytes));
+        let output = match op {
+            Op::Flatten => Operand { shape, ..inputs[0] },
+            _ => self.place(shape, zero),
+        };
+        let scratch = (before.unwrap_or_else(|| self.reserve(scratch_bytes)), scratch_bytes);
+        let counts = op.param_counts(shapes[0], shape);
+        let fan_in = op.macs(shapes[0], shape) / shape.len() as u64;
+        let (weights, biases, multipliers) = self.parameters(&op, counts, fan_in.max(1));
+        self.steps.push(StepSpec { op, inputs, output, scratch, weights, biases, multipliers });
+        self.values.push(output);
+        Some(self.values.len() - 1)
+    }
+
+    /// The plan; its scores are the last value.
+    pub fn finish(self) -> PlanSpec {
+        let output = self.values[self.values.len() - 1];
+        PlanSpec {
+            digest: *b"sketched",
+            arena_bytes: self.arena_bytes,
+            input: self.values[0],
+            crop: Crop::Centre,
+            output,
+            output_scale: 0.125,
+            labels: (0..output.shape.len()).map(|i| format!("class {i}")).collect(),
+            steps: self.steps,
+        }
+    }
+
+    fn zero(&mut self) -> i8 {
+        if self.random.once_in(2) { -128 } else { self.random.bits() as i8 }
+    }
+
+    fn reserve(&mut self, bytes: usize) -> usize {
+        let at = self.arena_bytes + self.random.between(0, 3);
+        self.arena_bytes = at + bytes;
+        at
+    }
+
+    fn place(&mut self, shape: Shape, zero: i8) -> Operand {
+        Operand { offset: self.reserve(shape.len()), shape, zero }
+    }
+
+    /// Parameters that spread the results over the int8 range, or the most extreme ones.
+    fn parameters(&mut self, op: &Op, counts: ParamCounts, fan_in: u64) -> (Vec<i8>, Vec<i32>, Vec<f32>) {
+        let weights = match self.extreme {
+            true => (0..counts.weights).map(|_| self.random.choose(&[-128, -127, 127])).collect(),
+            false => self.random.tensor(counts.weights),
+        };
+        let bound = 20_000 * (fan_in as f32).sqrt() as i32;
+        let biases = (0..counts.biases).map(|_| match self.extreme {
+            true => self.random.choose(&[i32::MIN, i32::MAX, -1]),
+            false if *op == Op::Add => self.random.between(0, 32_767) as i32,
+            false => self.random.between(0, 2 * bound as usize) as i32 - bound,
+        });
+        let biases = biases.collect();
+        // Products of uniform int8 values have a deviation of about 74 * 74; sums over a map have no weights.
+        let (spread, reach) = match op {
+            Op::AvgPool { window } => (74.0 * window.taps() as f32, 100.0),
+            Op::GlobalAvgPool => (2000.0, 100.0),
+            Op::Add => (74.0 * 20_000.0, 50.0),
+            _ => (74.0 * 74.0 * (fan_in as f32).sqrt(), 50.0),
+        };
+        let multipliers = (0..counts.multipliers).map(|_| match self.extreme {
+            true => self.random.choose(&[f32::MIN_POSITIVE, 1e-9, 1.0, f32::MAX]),
+            false => reach * (0.5 + self.random.fraction()) / spread,
+        });
+        let multipliers = multipliers.collect();
+        (weights, biases, multipliers)
+    }
+}
+
+/// A small network of random operators and odd shapes.
+pub fn random(seed: u64) -> PlanSpec {
+    let mut random = Random::new(seed);
+    let mut side = |most| random.between(1, most) as u16;
+    let input = Shape::new(side(11), side(11), side(7));
+    let mut sketch = Sketch::new(random.clone(), input);
+    random.bits();
+    let mut last = 0;
+    for _ in 0..random.between(1, 8) {
+        // An operator that does not fit what there is so far is left out.
+        let (op, inputs) = random_op(&mut random, &sketch, last);
+        last = sketch.push(op, &inputs).unwrap_or(last);
+    }
+    let out_channels = random.between(1, 12) as u16;
+    sketch.push(Op::Dense { out_channels }, &[last]);
+    sketch.finish()
+}
+
+/// Any operator, and the values it reads: mostly the `last` one.
+fn random_op(random: &mut Random, sketch: &Sketch, last: usize) -> (Op, Vec<usize>) {
+    let kernel = [0; 2].map(|_| random.between(1, 4) as u8);
+    let stride = [0; 2].map(|_| random.between(1, 3) as u8);
+    let mut pad = |axis: usize| random.between(0, usize::from(kernel[axis]) - 1) as u8;
+    let pad = [pad(0), pad(1), pad(0), pad(1)];
+    let window = if random.once_in(4) { Window::valid(1, 1) } else { Window { kernel, stride, pad } };
+    let unpadded = Window { pad: [0; 4], ..window };
+    let out_channels = random.between(1, 37) as u16;
+    let alike = |same: &dyn Fn(Shape) -> bool| (0..=last).filter(|v| same(sketch.shape(*v))).collect::<Vec<_>>();
+    let shape = sketch.shape(last);
+    match random.between(0, 12) {
+        0..=2 => (Op::Conv { window, out_channels }, vec![last]),
+        3 => (Op::Depthwise { window }, vec![last]),
+        4 => (Op::MaxPool { window }, vec![last]),
+        5 => (Op::AvgPool { window: unpadded }, vec![last]),
+        6 => (Op::GlobalAvgPool, vec![last]),
+        7 => (Op::Lut, vec![last]),
+        8 => (Op::ChannelScale, vec![last]),
+        9 => (Op::Flatten, vec![last]),
+        10 => (Op::Dense { out_channels }, vec![last]),
+        11 => (Op::Add, vec![last, random.choose(&alike(&|s| s == shape))]),
+        _ => {
+            let candidates = alike(&|s| (s.h, s.w) == (shape.h, shape.w));
+            let count = random.between(1, MAX_INPUTS - 1);
+            let others = (0..count).map(|_| random.choose(&candidates));
+            (Op::Concat, core::iter::once(last).chain(others).collect())
+        }
+    }
+}
+
+/// The 22.6 million multiply-accumulates of the CIFAR network, with random parameters.
+pub fn cifar_cnn(seed: u64) -> PlanSpec {
+    let mut sketch = Sketch::new(Random::new(seed), Shape::new(32, 32, 3));
+    sketch.extreme = false;
+    let conv = |out_channels| Op::Conv { window: Window::same(3), out_channels };
+    let pool = Op::MaxPool { window: Window::valid(2, 2) };
+    let dense = |out_channels| Op::Dense { out_channels };
+    let layers = [conv(32), conv(32), pool, conv(64), conv(32), pool, conv(128), pool, dense(256), dense(10)];
+    for (value, op) in layers.into_iter().enumerate() {
+        sketch.push(op, &[value]).expect("the layers follow on each other");
+    }
+    sketch.finish()
+}

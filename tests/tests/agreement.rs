@@ -1,0 +1,85 @@
+//! tract, over the ONNX file, and the engine, over the plan, give the same int8 values in every layer.
+
+mod random;
+
+use ocellus::eval::agreement::compare;
+use ocellus::eval::engine::EngineModel;
+use ocellus::eval::tract::{FloatModel, TractModel};
+use ocellus::fold::fold;
+use ocellus::graph::{lower, run};
+use ocellus::quantize::{QuantGraph, quantize};
+use ocellus::recipe::{CalibrationMethod, QuantRecipe};
+use ocellus::{calibrate, onnx, pack};
+use random::{network, quant_graph};
+use rayon::prelude::*;
+
+/// Values that have to be compared before the test is satisfied.
+const VALUES: usize = 1_000_000;
+const NETWORKS: u64 = 1000;
+const IMAGES: usize = 6;
+
+/// Compares every value of a network; how many there were.
+fn check(seed: u64, graph: &QuantGraph) -> Result<usize, String> {
+    let layers = graph.nodes.iter().map(|n| format!("\n  {}: {:?} of {:?}", n.name, n.op, n.inputs));
+    compare_files(graph, seed).map_err(|error| format!("seed {seed}: {error:#}{}", layers.collect::<String>()))
+}
+
+fn compare_files(graph: &QuantGraph, seed: u64) -> anyhow::Result<usize> {
+    let plan = pack::pack(graph)?;
+    let tract = TractModel::load(&onnx::write(graph)?)?;
+    let images = quant_graph::images(graph, seed, IMAGES);
+    compare(&tract, &EngineModel::new(&plan)?, images.iter().map(Vec::as_slice))
+}
+
+/// The number of values on which all networks agree.
+fn total(results: &[Result<usize, String>]) -> usize {
+    let failures: Vec<&String> = results.iter().filter_map(|r| r.as_ref().err()).collect();
+    assert!(failures.is_empty(), "{} of {} networks fail; the first is {}", failures.len(), results.len(), failures[0]);
+    results.iter().flatten().sum()
+}
+
+#[test]
+fn random_integers() {
+    let results: Vec<_> =
+        (0..NETWORKS).into_par_iter().map(|seed| check(seed, &quant_graph::quant_graph(seed))).collect();
+    let compared = total(&results);
+    assert!(compared >= VALUES, "only {compared} values were compared");
+    eprintln!("{compared} values of {NETWORKS} graphs agree");
+}
+
+/// The same for float networks that took the whole way, whose int8 logits must also be near the float ones.
+#[test]
+fn random_quantized_networks() {
+    let networks = NETWORKS / 10;
+    let results: Vec<_> = (0..networks).into_par_iter().map(check_network).collect();
+    eprintln!("{} values of {networks} networks agree", total(&results));
+}
+
+fn check_network(seed: u64) -> Result<usize, String> {
+    let (network, checkpoint) = network::network(seed);
+    let pictures = network::pictures(&network, seed, 24);
+    let graph = fold(lower(&network, &checkpoint).unwrap());
+    let recipe = QuantRecipe { method: CalibrationMethod::MinMax, ..QuantRecipe::default() };
+    let ranges = calibrate::ranges(&graph, &pictures, &recipe).unwrap();
+    let quantized = quantize(&graph, &ranges).map_err(|error| format!("seed {seed}: {error:#}"))?;
+    let tract = FloatModel::load(&onnx::write_float(&graph)).unwrap();
+    let plan = pack::pack(&quantized).unwrap();
+    let engine = EngineModel::new(&plan).unwrap();
+    let (mut error, mut size) = (0.0, 0.0);
+    for i in 0..pictures.len() {
+        let image = run::image(pictures.image(i));
+        let int8: Vec<i8> = pictures.image(i).iter().map(|&pixel| (pixel ^ 0x80) as i8).collect();
+        let exact = run::logits(&graph, &image);
+        for (a, b) in exact.iter().zip(tract.logits(&image).unwrap()) {
+            assert!((a - b).abs() < 1e-3 * a.abs().max(1.0), "seed {seed}: float logit {b} in tract, {a} here");
+        }
+        for (q, x) in engine.scores(&int8).unwrap().into_iter().zip(&exact) {
+            error += (quantized.scores().params.dequantize(q) - x).powi(2);
+            size += x.powi(2);
+        }
+    }
+    if error > 0.05 * size {
+        return Err(format!("seed {seed}: squared error {error} of int8 logits whose square is {size}"));
+    }
+    check(seed, &quantized)
+}

@@ -1,0 +1,272 @@
+//! The program from the outside: exit codes, what goes to which stream, bad input, help texts.
+//!
+//! The help texts are compared with `tests/cli/*.txt`; `UPDATE_SNAPSHOTS=1 cargo test --test cli` writes them anew.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use ocellus::onnx;
+use ocellus_shared::plan::encode::{PlanSpec, StepSpec, encode, reseal};
+use ocellus_shared::plan::{Crop, Operand};
+use ocellus_shared::{Op, Shape};
+use ocellus_tests::program::ocellus;
+use serde_json::Value;
+use tempfile::TempDir;
+
+#[path = "support/model.rs"]
+mod model;
+
+/// What a run of the program gave.
+struct Run {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+impl Run {
+    /// The one JSON object on standard output.
+    fn json(&self) -> Value {
+        let value: Value = serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e} in {}", self.stdout));
+        assert!(value.is_object(), "{value}");
+        value
+    }
+
+    /// Checks the exit code, that nothing panicked, and that each of `parts` is in the message.
+    #[track_caller]
+    fn fails(&self, code: i32, parts: &[&str]) {
+        assert_eq!(self.code, code, "{}", self.stderr);
+        assert!(!self.stderr.contains("panicked"), "{}", self.stderr);
+        for part in parts {
+            assert!(self.stderr.contains(part), "{part:?} is not in: {}", self.stderr);
+        }
+    }
+}
+
+fn finish(mut command: Command) -> Run {
+    let output = command.output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Run { code: output.status.code().unwrap(), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+fn run(arguments: &[&str]) -> Run {
+    let mut command = ocellus();
+    command.args(arguments);
+    finish(command)
+}
+
+/// A model folder with plan and int8 ONNX file.
+struct Model(TempDir);
+
+impl Model {
+    fn new() -> Self {
+        let folder = Self(tempfile::tempdir().unwrap());
+        let graph = model::random_model();
+        fs::write(folder.file("model.plan"), model::random_plan()).unwrap();
+        fs::write(folder.file("model.onnx"), onnx::write(&graph).unwrap()).unwrap();
+        folder
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn path(&self) -> &str {
+        self.0.path().to_str().unwrap()
+    }
+
+    /// Changes one byte of a file, and repairs a plan's checksum if asked to.
+    fn damage(&self, name: &str, at_from_end: usize, repair: bool) {
+        let mut bytes = fs::read(self.file(name)).unwrap();
+        let at = bytes.len() - at_from_end;
+        bytes[at] ^= 0x40;
+        if repair {
+            reseal(&mut bytes);
+        }
+        fs::write(self.file(name), bytes).unwrap();
+    }
+}
+
+#[test]
+fn help_texts_are_as_recorded() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli");
+    for name in ["", "demo", "data", "train", "export", "eval", "run", "validate", "card", "firmware", "doctor"] {
+        let arguments: Vec<&str> = [name, "--help"].into_iter().filter(|a| !a.is_empty()).collect();
+        let help = run(&arguments);
+        assert_eq!(help.code, 0);
+        let path = folder.join(format!("{}.txt", if name.is_empty() { "ocellus" } else { name }));
+        if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
+            fs::write(&path, &help.stdout).unwrap();
+        }
+        let recorded = fs::read_to_string(&path).unwrap_or_default();
+        assert_eq!(help.stdout, recorded, "{}: see the top of this file", path.display());
+    }
+}
+
+#[test]
+fn wrong_usage_exits_with_2() {
+    for arguments in [
+        &["frobnicate"][..],
+        &["eval"],
+        &["eval", "x", "--images", "0"],
+        &["eval", "x", "--with", "onnx"],
+        &["run", "x"],
+        &["run", "x", "y.jpg", "--frame-size", "0x0"],
+        &["validate", "x", "--on", "moon"],
+        &["firmware", "--all", "--board", "mps2-an500"],
+    ] {
+        run(arguments).fails(2, &["error"]);
+    }
+    let model = Model::new();
+    run(&["eval", model.path(), "--with", "sim", "--board", "toaster"]).fails(2, &["toaster", "mps2-an500"]);
+}
+
+#[test]
+fn eval_gives_one_object() {
+    let model = Model::new();
+    let result = run(&["eval", model.path(), "--images", "50", "--json"]);
+    assert_eq!(result.code, 0, "{}", result.stderr);
+    let json = result.json();
+    assert_eq!(json["images"], 50);
+    assert!((0.0..=1.0).contains(&json["accuracy"].as_f64().unwrap()));
+    assert!(json["top5"].as_f64().unwrap() >= json["accuracy"].as_f64().unwrap());
+    let classes = json["per_class"].as_array().unwrap();
+    assert_eq!(classes.len(), 10);
+    let support: u64 = classes.iter().map(|c| c["support"].as_u64().unwrap()).sum();
+    assert_eq!(support, 50);
+    assert!(classes.iter().all(|c| ["precision", "recall", "f1"].iter().all(|key| c[*key].is_f64())));
+}
+
+#[test]
+fn every_backend_of_eval_gives_the_same_int8_figures() {
+    let model = Model::new();
+    let figures = |with: &str| {
+        let result = run(&["eval", model.path(), "--with", with, "--images", "30", "--json"]);
+        assert_eq!(result.code, 0, "{}", result.stderr);
+        result.json()["confusion"].clone()
+    };
+    assert_eq!(figures("engine"), figures("tract"));
+    assert_eq!(figures("engine"), figures("sim"));
+    run(&["eval", model.path(), "--with", "float"]).fails(1, &["best.safetensors"]);
+}
+
+#[test]
+fn validate_agrees_on_all_sides() {
+    let model = Model::new();
+    let plan = model.file("model.plan");
+    let result = run(&["validate", plan.to_str().unwrap(), "--on", "sim", "--images", "20", "--json"]);
+    assert_eq!(result.code, 0, "{}", result.stderr);
+    let json = result.json();
+    assert_eq!(
+        (&json["images"], &json["scores_compared"], &json["scores_different"]),
+        (&20.into(), &200.into(), &0.into())
+    );
+    let digest = json["digest"]["tract"].as_str().unwrap();
+    assert_eq!(digest.len(), 64);
+    assert_eq!(json["digest"]["engine"], digest);
+    assert_eq!(json["digest"]["sim"], digest);
+}
+
+#[test]
+fn validate_exits_with_4_and_names_image_and_layer() {
+    let model = Model::new();
+    // Near the end lie the parameters of the last layer.
+    model.damage("model.plan", 38, true);
+    let result = run(&["validate", model.path(), "--images", "20", "--json"]);
+    result.fails(4, &["first on image", "from layer head"]);
+    let json = result.json();
+    assert_ne!(json["digest"]["tract"], json["digest"]["engine"]);
+    assert!(json["scores_different"].as_u64().unwrap() > 0);
+    assert_eq!(json["first_difference"]["layer"], "head");
+}
+
+#[test]
+fn damaged_and_foreign_files_are_named() {
+    let model = Model::new();
+    let onnx = model.file("model.onnx");
+    model.damage("model.plan", 100, false);
+    run(&["eval", model.path()]).fails(1, &["model.plan", "damaged", "ocellus export"]);
+    fs::write(model.file("model.plan"), b"OCPL").unwrap();
+    run(&["eval", model.path()]).fails(1, &["model.plan", "truncated", "ocellus export"]);
+    fs::write(model.file("model.plan"), b"GIF89a; not a plan at all").unwrap();
+    run(&["run", model.path(), "x.jpg"]).fails(1, &["model.plan", "truncated"]);
+    model.damage("model.onnx", 1000, false);
+    run(&["eval", onnx.to_str().unwrap(), "--with", "tract"]).fails(1, &["model.onnx"]);
+    run(&["eval", "no/such/model"]).fails(1, &["no/such/model", "does not exist"]);
+    run(&["eval", env!("CARGO_MANIFEST_DIR")]).fails(1, &["holds no model", "ocellus export"]);
+}
+
+#[test]
+fn plan_and_onnx_of_different_models_do_not_validate() {
+    let (model, other) = (Model::new(), Model::new());
+    let mut plan = fs::read(other.file("model.plan")).unwrap();
+    plan[16] ^= 1; // first byte of the digest
+    reseal(&mut plan);
+    fs::write(other.file("model.plan"), plan).unwrap();
+    let onnx = model.file("model.onnx");
+    run(&["validate", other.path(), "--onnx", onnx.to_str().unwrap()]).fails(1, &["different models", "--onnx"]);
+}
+
+#[test]
+fn a_plan_that_does_not_fit_exits_with_3() {
+    let folder = tempfile::tempdir().unwrap();
+    let shape = Shape::new(1024, 1024, 3);
+    let at = |offset, shape| Operand { offset, shape, zero: 0 };
+    let means = Shape::vector(3);
+    let mean = StepSpec {
+        op: Op::GlobalAvgPool,
+        inputs: vec![at(0, shape)],
+        output: at(shape.len(), means),
+        scratch: (0, 0),
+        weights: vec![],
+        biases: vec![0],
+        multipliers: vec![1e-6],
+    };
+    let plan = encode(&PlanSpec {
+        digest: [0; 8],
+        arena_bytes: shape.len() + means.len(),
+        input: at(0, shape),
+        crop: Crop::Centre,
+        output: at(shape.len(), means),
+        output_scale: 1.0,
+        labels: ["red", "green", "blue"].map(String::from).to_vec(),
+        steps: vec![mean],
+    });
+    let path = folder.path().join("large.plan");
+    fs::write(&path, plan.unwrap()).unwrap();
+    let result = run(&["eval", path.to_str().unwrap(), "--with", "sim", "--board", "mps2-an505"]);
+    result.fails(3, &["does not fit mps2-an505", "3145731 bytes", "--board"]);
+}
+
+#[test]
+fn pictures_that_cannot_be_read_are_named() {
+    let model = Model::new();
+    run(&["run", model.path(), "gone.jpg"]).fails(1, &["gone.jpg"]);
+    let text = model.file("text.png");
+    fs::write(&text, "hello").unwrap();
+    run(&["run", model.path(), text.to_str().unwrap()]).fails(1, &["text.png"]);
+}
+
+#[test]
+fn missing_qemu_is_named_with_its_fix() {
+    let model = Model::new();
+    let mut command = ocellus();
+    command.args(["validate", model.path(), "--on", "sim"]).env("OCELLUS_QEMU", "/no/such/qemu");
+    finish(command).fails(1, &["/no/such/qemu", "qemu-system-arm"]);
+    let mut command = ocellus();
+    command.args(["doctor", "--json"]).env("OCELLUS_QEMU", "/no/such/qemu");
+    let result = finish(command);
+    result.fails(1, &["qemu-system-arm"]);
+    let json = result.json();
+    assert_eq!(json["ok"], false);
+    let checks = json["checks"].as_array().unwrap();
+    let qemu = checks.iter().find(|check| check["name"] == "qemu-system-arm").unwrap();
+    assert!(qemu["fix"].as_str().unwrap().contains("qemu-system-arm"), "{qemu}");
+}
+
+#[test]
+fn a_wrong_source_tree_is_named() {
+    let mut command = ocellus();
+    command.args(["firmware"]).env("OCELLUS_SOURCE", "/no/such/source");
+    finish(command).fails(1, &["OCELLUS_SOURCE", "/no/such/source"]);
+}

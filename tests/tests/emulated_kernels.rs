@@ -1,0 +1,31 @@
+//! The kernels of the emulated cores against this machine's, step by step, on random networks of every operator.
+//!
+//! QEMU and a compiler for the boards are needed; where they are missing this test fails and says how to get them.
+
+use ocellus::board::Board;
+use ocellus::eval::engine::EngineModel;
+use ocellus::sim::{Clock, Sim};
+use ocellus::toolchain;
+use ocellus_shared::plan::encode;
+use ocellus_shared::wire::tensor_crc;
+use ocellus_tests::{plans, random::Random};
+
+/// Networks per board.
+const NETWORKS: u64 = 150;
+
+#[test]
+fn every_step_of_random_networks_is_the_same_on_every_core() {
+    for board in Board::all().unwrap().into_iter().filter(|board| board.machine.is_some()) {
+        let built = toolchain::build_firmware(&board, &|_| ()).unwrap_or_else(|error| panic!("{error:#}"));
+        let mut sim = Sim::boot(&board, &built.elf, Clock::Free).unwrap_or_else(|error| panic!("{error:#}"));
+        for seed in 0..NETWORKS {
+            let plan = encode::encode(&plans::random(seed)).unwrap();
+            let model = EngineModel::new(&plan).unwrap();
+            let image = Random::new(!seed).tensor(model.plan().input().shape.len());
+            sim.load_plan(&plan).unwrap();
+            let expected: Vec<u32> = model.trace(&image).unwrap().iter().map(|output| tensor_crc(output)).collect();
+            assert_eq!(sim.trace(&image).unwrap().steps, expected, "{} network {seed}", board.name);
+        }
+        sim.shut_down().unwrap();
+    }
+}

@@ -1,0 +1,62 @@
+//! `ocellus export`: what it writes, and what it leaves alone.
+
+mod random;
+
+use ocellus::commands::export::export;
+use ocellus::data::Dataset;
+use ocellus::eval::tract::TractModel;
+use ocellus_shared::plan::Plan;
+use random::network;
+
+/// A checkpoint of the default network's smallest form, and pictures for it.
+fn model() -> (ocellus::checkpoint::Checkpoint, Dataset) {
+    let (checkpoint, network) =
+        random::network::of_recipe("[net]\nblocks = [[4], [5]]\nblock-dropout = [0.0, 0.0]\ndense = 7\n");
+    let train = network::pictures(&network, 1, 12);
+    let [val, test] = [0, 0].map(|count| network::pictures(&network, 2, count));
+    let (name, classes) = ("random".into(), checkpoint.classes.clone());
+    (checkpoint, Dataset { name, classes, train, val, test, hash: String::new() })
+}
+
+#[test]
+fn the_files_belong_together() {
+    let (checkpoint, dataset) = model();
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("new/model");
+    let summary = export(&checkpoint, &dataset, &out).unwrap();
+    let read = |name: &str| std::fs::read(out.join(name)).unwrap();
+    let plan = read("model.plan");
+    let plan = Plan::parse(&plan).unwrap();
+    let tract = TractModel::load(&read("model.onnx")).unwrap();
+    assert_eq!(plan.digest(), tract.digest());
+    assert!(plan.labels().eq(tract.labels()) && plan.labels().eq(&checkpoint.classes));
+    assert_eq!((plan.input().shape, plan.arena_bytes()), (checkpoint.input, summary.arena_bytes));
+    assert_eq!(String::from_utf8(read("recipe.toml")).unwrap(), checkpoint.recipe.to_toml());
+    let names = std::fs::read_dir(&out).unwrap().count();
+    assert_eq!(names, 4, "nothing temporary is left");
+    assert!(TractModel::load(&read("float.onnx")).unwrap_err().to_string().contains("float model"));
+}
+
+#[test]
+fn a_failed_export_leaves_the_old_files() {
+    let (mut checkpoint, dataset) = model();
+    let folder = tempfile::tempdir().unwrap();
+    export(&checkpoint, &dataset, folder.path()).unwrap();
+    let old = std::fs::read(folder.path().join("model.plan")).unwrap();
+    let none = Dataset { train: network::pictures(&random::network::network(0).0, 1, 0), ..dataset.clone() };
+    let error = export(&checkpoint, &none, folder.path()).unwrap_err();
+    assert!(error.to_string().contains("no images to calibrate with"), "{error:#}");
+    checkpoint.weights.values_mut().next().unwrap().values[0] = f32::INFINITY;
+    assert!(export(&checkpoint, &dataset, folder.path()).is_err());
+    assert_eq!(std::fs::read(folder.path().join("model.plan")).unwrap(), old);
+}
+
+#[test]
+fn a_run_folder_keeps_its_recipe() {
+    let (checkpoint, dataset) = model();
+    let folder = tempfile::tempdir().unwrap();
+    checkpoint.save(&folder.path().join("best.safetensors")).unwrap();
+    std::fs::write(folder.path().join("recipe.toml"), "# mine\n").unwrap();
+    export(&checkpoint, &dataset, folder.path()).unwrap();
+    assert_eq!(std::fs::read_to_string(folder.path().join("recipe.toml")).unwrap(), "# mine\n");
+}

@@ -1,0 +1,139 @@
+//! `ocellus train` from the outside: killed, interrupted and resumed runs, flags, bad input.
+
+use ocellus::checkpoint::{BEST, Checkpoint, LAST};
+use ocellus_tests::program::ocellus;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// A network so small that an epoch on the built-in pictures takes about a second.
+const RECIPE: &str = "
+name = \"tiny\"
+[data]
+img-size = 16
+[net]
+blocks = [[4], [6]]
+block-dropout = [0.1, 0.1]
+dense = 0
+[train]
+epochs = 6
+batch-size = 100
+[augment]
+cutout = 4
+";
+
+/// A folder with the recipe; runs go beside it.
+fn workplace() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("tiny.toml"), RECIPE).unwrap();
+    folder
+}
+
+fn train(workplace: &TempDir, arguments: &[&str]) -> Command {
+    let mut command = ocellus();
+    command.current_dir(workplace.path()).arg("train").args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Standard output and error of a run that ends with `code`.
+#[track_caller]
+fn ends(mut command: Command, code: i32) -> [String; 2] {
+    let output = command.output().unwrap();
+    let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+    assert_eq!(output.status.code(), Some(code), "{text:?}");
+    assert!(!text[1].contains("panicked"), "{}", text[1]);
+    text
+}
+
+fn wait_for(file: &Path) {
+    let start = Instant::now();
+    while !file.exists() {
+        assert!(start.elapsed() < Duration::from_secs(120), "{} does not appear", file.display());
+        sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_run_killed_at_any_moment_ends_with_the_same_weights() {
+    let place = workplace();
+    ends(train(&place, &["--recipe", "tiny.toml", "--out", "whole"]), 0);
+
+    let killed = place.path().join("killed");
+    let mut child = train(&place, &["--recipe", "tiny.toml", "--out", "killed"]).spawn().unwrap();
+    wait_for(&killed.join(LAST));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!killed.join("metrics.json").exists(), "it was over before it was killed");
+
+    // The recipe is the run's own; the number of threads decides nothing.
+    let [stdout, _] = ends(train(&place, &["--resume", "--out", "killed", "--threads", "1", "--json"]), 0);
+    let metrics: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((metrics["epochs"].as_u64(), metrics["test_images"].as_u64()), (Some(6), Some(2000)));
+
+    let weights = |run: &str, file| Checkpoint::load(&place.path().join(run).join(file)).unwrap().weights;
+    for file in [BEST, LAST] {
+        assert!(weights("whole", file) == weights("killed", file), "{file} differs");
+    }
+    let results = fs::read_to_string(killed.join("results.csv")).unwrap();
+    assert_eq!(results.lines().count(), 7, "{results}");
+    for entry in fs::read_dir(&killed).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        // Only what was being written when it was killed may be left over, under a temporary name.
+        let known = [BEST, LAST, "recipe.toml", "results.csv", "metrics.json"].contains(&name.as_str());
+        assert!(known || name.starts_with(".tmp"), "{name}");
+    }
+}
+
+#[test]
+fn ctrl_c_saves_and_says_how_to_go_on() {
+    let place = workplace();
+    let child = train(&place, &["--recipe", "tiny.toml", "--out", "run", "--epochs", "1000"]).spawn().unwrap();
+    wait_for(&place.path().join("run").join(LAST));
+    let status = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(status.success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert!(stdout.contains("ocellus train --resume --out run"), "{stdout}");
+    assert!(Checkpoint::load(&place.path().join("run").join(LAST)).unwrap().resume.is_some());
+}
+
+#[test]
+fn bad_input_is_refused_with_a_reason() {
+    let place = workplace();
+    let refused = |arguments: &[&str], code, part: &str| {
+        let [stdout, stderr] = ends(train(&place, arguments), code);
+        assert!(stdout.is_empty() && stderr.contains(part), "{arguments:?}: {stderr}");
+    };
+    refused(&["--opt", "lion"], 2, "lion");
+    refused(&["--epochs", "0"], 2, "--epochs");
+    refused(&["--resume"], 2, "--out");
+    refused(&["--lr", "-1"], 2, "");
+    refused(&["--lr=-1"], 1, "train.lr");
+    refused(&["--recipe", "none.toml"], 1, "none.toml");
+    refused(&["--resume", "--out", "none"], 1, "recipe.toml");
+    refused(&["--data", "none"], 1, "none");
+    refused(&["--recipe", "tiny.toml", "--device", "cuda", "--out", "x"], 1, "--features cuda");
+
+    fs::write(place.path().join("wrong.toml"), "[train]\nlearning-rate = 1\n").unwrap();
+    refused(&["--recipe", "wrong.toml"], 1, "learning-rate");
+
+    let damaged = place.path().join("damaged");
+    fs::create_dir(&damaged).unwrap();
+    fs::copy(place.path().join("tiny.toml"), damaged.join("recipe.toml")).unwrap();
+    fs::write(damaged.join(LAST), "not a checkpoint").unwrap();
+    refused(&["--resume", "--out", "damaged"], 1, LAST);
+    assert_eq!(fs::read(damaged.join(LAST)).unwrap(), b"not a checkpoint");
+}
+
+#[test]
+fn every_shipped_recipe_is_valid() {
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models");
+    let recipes = fs::read_dir(models).unwrap().map(|entry| entry.unwrap().path().join("recipe.toml"));
+    let names: Vec<String> =
+        recipes.map(|path| ocellus::recipe::Recipe::load(&path).unwrap().title().to_owned()).collect();
+    assert!(names.iter().any(|name| name == "cnn-cifar10"), "{names:?}");
+}
