@@ -4,8 +4,10 @@
 use ocellus::cli::Cli;
 use ocellus::commands;
 use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
+    log_to_stderr();
     match commands::run(&Cli::of_process()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -13,4 +15,11 @@ fn main() -> ExitCode {
             ExitCode::from(commands::exit_code(&error))
         }
     }
+}
+
+/// Warnings, or what the environment variable `OCELLUS_LOG` asks for (`ocellus=debug`), on standard error.
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_env("OCELLUS_LOG").unwrap_or_else(|_| EnvFilter::new("ocellus=warn"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    log.without_time().with_target(false).init();
 }
