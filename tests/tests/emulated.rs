@@ -9,7 +9,8 @@ use ocellus::camera::{self, Sensor};
 use ocellus::data::shapes;
 use ocellus::eval::engine::EngineModel;
 use ocellus::eval::int8_images;
-use ocellus::model::PLAN;
+use ocellus::eval::tract::TractModel;
+use ocellus::model::{INT8_ONNX, PLAN};
 use ocellus::sim::{self, Clock, Sim};
 use ocellus::toolchain;
 use ocellus_shared::Shape;
@@ -74,11 +75,19 @@ fn cortex_m55_computes_the_same() {
 fn the_committed_models_compute_the_same() {
     let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models");
     let folders = std::fs::read_dir(models).unwrap().flatten().map(|entry| entry.path());
-    for folder in folders.filter(|folder| folder.join(PLAN).is_file()) {
+    let folders: Vec<_> = folders.filter(|folder| folder.join(PLAN).is_file()).collect();
+    assert!(!folders.is_empty(), "there is no committed model");
+    for folder in folders {
         let bytes = std::fs::read(folder.join(PLAN)).unwrap();
         let input = Plan::parse(&bytes).unwrap().input().shape;
-        let images = shapes::pictures(0..100, input.h.into(), 7);
-        assert_same_scores("mps2-an500", &bytes, &int8_images(&images));
+        let images = int8_images(&shapes::pictures(0..300, input.h.into(), 7));
+        assert_same_scores("mps2-an500", &bytes, &images);
+        let judge = TractModel::load(&std::fs::read(folder.join(INT8_ONNX)).unwrap()).unwrap();
+        let engine = EngineModel::new(&bytes).unwrap();
+        assert_eq!(judge.digest(), engine.plan().digest(), "{}", folder.display());
+        for image in images.chunks_exact(input.len()) {
+            assert_eq!(judge.scores(image).unwrap(), engine.scores(image).unwrap(), "{}", folder.display());
+        }
     }
 }
 
