@@ -71,6 +71,7 @@ fn main() -> ExitCode {
         eprintln!("verify: {} is good ({:.0} s)", step.name, begin.elapsed().as_secs_f32());
     }
     eprintln!("\nverify: all good ({:.0} s)", start.elapsed().as_secs_f32());
+    println!("steps: {} passed, 0 failed", steps.len());
     ExitCode::SUCCESS
 }
 
