@@ -104,6 +104,9 @@ pub struct TrainArgs {
     /// Height and width that images are brought to
     #[arg(long, env = "OCELLUS_IMG_SIZE", value_parser = clap::value_parser!(u16).range(1..), value_name = "PIXELS")]
     pub img_size: Option<u16>,
+    /// Any other key of the recipe, by its section: --set augment.cutout=8
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
     /// CPU threads; else all. The result does not depend on it
     #[arg(long, env = "OCELLUS_THREADS", value_name = "N")]
     pub threads: Option<NonZeroUsize>,

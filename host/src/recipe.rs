@@ -1,8 +1,20 @@
 //! The recipe: everything that decides what a training run produces, in one TOML file.
 
+mod augment;
+mod data;
+mod net;
+mod quant;
+mod train;
+
+pub use augment::AugmentRecipe;
+pub use data::{DataRecipe, LabelKind};
+pub use net::{LayerOrder, NetRecipe};
+pub use quant::{CalibrationMethod, QuantRecipe};
+pub use train::{DeviceKind, OptimizerKind, TrainRecipe};
+
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Everything that decides what a training run produces. Keys that are left out have the defaults documented here.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -46,6 +58,30 @@ impl Recipe {
         Ok(recipe)
     }
 
+    /// Changes keys by `section.key=value` texts, where a value is what it would be in TOML, and a text needs no quotes.
+    ///
+    /// # Errors
+    /// A text without `=`, an unknown key, a value of another kind, or one that makes no sense; names the key.
+    pub fn with(&self, changes: &[String]) -> Result<Self> {
+        let mut table = toml::Table::try_from(self).expect("a recipe is a TOML table");
+        for change in changes {
+            let (key, value) = change.split_once('=').with_context(|| format!("{change:?} is not KEY=VALUE"))?;
+            let (key, value) = (key.trim(), value.trim());
+            let mut path: Vec<&str> = key.split('.').collect();
+            let last = path.pop().expect("a split has at least one part");
+            let mut section = &mut table;
+            for name in path {
+                let entry = section.entry(name).or_insert_with(|| toml::Table::new().into());
+                section =
+                    entry.as_table_mut().with_context(|| format!("{key}: {name} is not a section of a recipe"))?;
+            }
+            section.insert(last.to_owned(), toml_value(value));
+        }
+        let recipe: Self = table.try_into().context("in the keys that were set")?;
+        recipe.validate()?;
+        Ok(recipe)
+    }
+
     /// The recipe as TOML with every key written out, so that later defaults do not change what a run meant.
     pub fn to_toml(&self) -> String {
         toml::to_string(self).expect("a recipe has only string keys and TOML values")
@@ -81,23 +117,18 @@ impl Recipe {
     pub fn validate(&self) -> Result<()> {
         let name = self.name.as_str();
         ensure!(!name.contains(['/', '\\']) && name != "." && name != "..", "name = {name:?} cannot name a folder");
-        let d = &self.data;
-        ensure!(
-            d.val_fraction > 0.0 && d.val_fraction < 1.0,
-            "data.val-fraction = {} is not between 0 and 1",
-            d.val_fraction
-        );
-        ensure!(
-            d.test_fraction > 0.0 && d.test_fraction < 1.0,
-            "data.test-fraction = {} is not between 0 and 1",
-            d.test_fraction
-        );
-        ensure!(d.img_size != Some(0), "data.img-size must be at least 1");
+        self.data.validate()?;
         self.net.validate()?;
         self.train.validate()?;
         self.augment.validate()?;
         self.quant.validate()
     }
+}
+
+/// `text` as a TOML value; a text of its own where it is none.
+fn toml_value(text: &str) -> toml::Value {
+    let line = toml::from_str::<toml::Table>(&format!("x = {text}"));
+    line.ok().and_then(|mut table| table.remove("x")).unwrap_or_else(|| text.into())
 }
 
 /// Families of network architectures, each written down in one file of `net/`.
@@ -121,275 +152,6 @@ impl Model {
     }
 }
 
-/// Where the images come from.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub struct DataRecipe {
-    /// A dataset's folder in any supported layout; nothing for the built-in one.
-    pub path: Option<PathBuf>,
-    /// Which labels to use where a dataset has two kinds (CIFAR-100).
-    pub labels: LabelKind,
-    /// Height and width that images are brought to; nothing for the dataset's own.
-    pub img_size: Option<u16>,
-    /// Part of the training images held out for validation where the dataset has no split of its own, in `(0, 1)`.
-    pub val_fraction: f64,
-    /// Part of the images held out for the test where a folder has no split of its own, in `(0, 1)`.
-    pub test_fraction: f64,
-    /// Seed of the splits, and of the built-in dataset's pictures.
-    pub seed: u64,
-}
-
-/// Granularity of labels.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum LabelKind {
-    /// The finest there is.
-    #[default]
-    Fine,
-    /// Superclasses.
-    Coarse,
-}
-
-impl Default for DataRecipe {
-    fn default() -> Self {
-        Self { path: None, labels: LabelKind::Fine, img_size: None, val_fraction: 0.1, test_fraction: 0.2, seed: 0 }
-    }
-}
-
-/// Widths and drop rates of the network.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub struct NetRecipe {
-    /// Whether normalisation comes before or after the activation.
-    pub order: LayerOrder,
-    /// Output channels of each convolution of each block; a block ends with a 2x2 max pooling and dropout.
-    pub blocks: Vec<Vec<u16>>,
-    /// Drop rate at the end of each block, in `[0, 1)`.
-    pub block_dropout: Vec<f64>,
-    /// Values of the hidden dense layer; 0 for none.
-    pub dense: u16,
-    /// Drop rate after the hidden dense layer, in `[0, 1)`.
-    pub dense_dropout: f64,
-}
-
-impl Default for NetRecipe {
-    fn default() -> Self {
-        Self {
-            order: LayerOrder::ConvBnRelu,
-            blocks: vec![vec![32, 32], vec![64, 32], vec![128]],
-            block_dropout: vec![0.2, 0.2, 0.2],
-            dense: 256,
-            dense_dropout: 0.45,
-        }
-    }
-}
-
-impl NetRecipe {
-    fn validate(&self) -> Result<()> {
-        ensure!(
-            self.blocks.len() == self.block_dropout.len(),
-            "net.blocks has {} blocks but net.block-dropout {} rates; give one rate for each block",
-            self.blocks.len(),
-            self.block_dropout.len()
-        );
-        let widths = self.blocks.iter().flatten();
-        ensure!(widths.clone().all(|&width| width > 0), "net.blocks has a convolution without output channels");
-        ensure!(self.blocks.iter().all(|block| !block.is_empty()), "net.blocks has a block without convolutions");
-        let rates = self.block_dropout.iter().chain([&self.dense_dropout]);
-        for rate in rates {
-            ensure!((0.0..1.0).contains(rate), "net: the drop rate {rate} is not in [0, 1)");
-        }
-        Ok(())
-    }
-}
-
-/// Whether normalisation comes before or after the activation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum LayerOrder {
-    /// The normalisation folds into the convolution.
-    #[default]
-    ConvBnRelu,
-    /// The normalisation folds into the layer after it, where that has no padding.
-    ConvReluBn,
-}
-
-/// How the weights are fitted.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub struct TrainRecipe {
-    /// Times that every training image is seen.
-    pub epochs: u32,
-    /// Images of one step; what does not fill a last batch is left for another epoch's shuffle.
-    pub batch_size: usize,
-    /// Parts that a batch is computed in, side by side, each with batch statistics of its own. The result depends on
-    /// this number and not on the number of threads.
-    pub shards: usize,
-    /// The update rule.
-    pub opt: OptimizerKind,
-    /// Peak learning rate: warmed up to linearly, then lowered to 0 on half a cosine.
-    pub lr: f64,
-    /// Epochs of linear warm-up.
-    pub warmup_epochs: f64,
-    /// Nesterov momentum of SGD.
-    pub momentum: f64,
-    /// L2 penalty (SGD) or decoupled weight decay (Adam) of convolution and dense weights, not of biases and
-    /// normalisations.
-    pub weight_decay: f64,
-    /// Label smoothing: this share of the target is spread evenly over all classes.
-    pub smoothing: f64,
-    /// Decay per step of the moving average of the weights that is evaluated and kept; 0 for the weights themselves.
-    pub ema: f64,
-    /// Epochs without a better validation accuracy before training stops; 0 for never.
-    pub patience: u32,
-    /// Seed of initial weights, shuffling, augmentation and dropout.
-    pub seed: u64,
-    /// What computes.
-    pub device: DeviceKind,
-}
-
-impl Default for TrainRecipe {
-    fn default() -> Self {
-        Self {
-            epochs: 20,
-            batch_size: 128,
-            shards: 2,
-            opt: OptimizerKind::Sgd,
-            lr: 0.05,
-            warmup_epochs: 1.0,
-            momentum: 0.9,
-            weight_decay: 5e-4,
-            smoothing: 0.05,
-            ema: 0.998,
-            patience: 0,
-            seed: 0,
-            device: DeviceKind::Flex,
-        }
-    }
-}
-
-impl TrainRecipe {
-    fn validate(&self) -> Result<()> {
-        ensure!(self.epochs > 0, "train.epochs must be at least 1");
-        ensure!(self.batch_size > 0, "train.batch-size must be at least 1");
-        ensure!(self.shards > 0, "train.shards must be at least 1");
-        ensure!(self.lr.is_finite() && self.lr > 0.0, "train.lr = {} is not a positive number", self.lr);
-        ensure!(
-            (0.0..=f64::from(self.epochs)).contains(&self.warmup_epochs),
-            "train.warmup-epochs = {} is not between 0 and train.epochs = {}",
-            self.warmup_epochs,
-            self.epochs
-        );
-        ensure!((0.0..1.0).contains(&self.momentum), "train.momentum = {} is not in [0, 1)", self.momentum);
-        ensure!((0.0..1.0).contains(&self.weight_decay), "train.weight-decay = {} is not in [0, 1)", self.weight_decay);
-        ensure!((0.0..1.0).contains(&self.smoothing), "train.smoothing = {} is not in [0, 1)", self.smoothing);
-        ensure!((0.0..1.0).contains(&self.ema), "train.ema = {} is not in [0, 1)", self.ema);
-        Ok(())
-    }
-}
-
-/// Update rules.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum OptimizerKind {
-    /// Stochastic gradient descent with Nesterov momentum.
-    #[default]
-    Sgd,
-    /// Adam with decoupled weight decay.
-    Adam,
-}
-
-/// What computes the training.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum DeviceKind {
-    /// burn-flex on the CPU.
-    #[default]
-    Flex,
-    /// burn-ndarray on the CPU: slow, a second opinion.
-    Ndarray,
-    /// An NVIDIA GPU; needs the cargo feature `cuda`.
-    Cuda,
-    /// Any GPU through Vulkan, Metal or Direct3D; needs the cargo feature `wgpu`.
-    Wgpu,
-}
-
-impl DeviceKind {
-    /// Whether its tensors live in this process's memory.
-    pub fn is_cpu(self) -> bool {
-        matches!(self, Self::Flex | Self::Ndarray)
-    }
-}
-
-/// How training images are varied, anew in every epoch.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub struct AugmentRecipe {
-    /// Probability of mirroring left and right.
-    pub flip: f64,
-    /// Most pixels of a random shift along each axis; the border is reflected.
-    pub shift: u16,
-    /// Side in pixels of a square that is painted grey.
-    pub cutout: u16,
-    /// Probability of that square.
-    pub cutout_probability: f64,
-}
-
-impl Default for AugmentRecipe {
-    fn default() -> Self {
-        Self { flip: 0.5, shift: 4, cutout: 8, cutout_probability: 0.5 }
-    }
-}
-
-impl AugmentRecipe {
-    fn validate(&self) -> Result<()> {
-        ensure!((0.0..=1.0).contains(&self.flip), "augment.flip = {} is not a probability", self.flip);
-        let p = self.cutout_probability;
-        ensure!((0.0..=1.0).contains(&p), "augment.cutout-probability = {p} is not a probability");
-        Ok(())
-    }
-}
-
-/// How activations are calibrated for int8.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub struct QuantRecipe {
-    /// How a value's range follows from what calibration saw of it.
-    pub method: CalibrationMethod,
-    /// Part of the values, in percent, that the percentile method keeps inside the range; in `(50, 100]`.
-    pub percentile: f64,
-    /// Calibration images.
-    pub images: usize,
-}
-
-impl Default for QuantRecipe {
-    fn default() -> Self {
-        Self { method: CalibrationMethod::Mse, percentile: 99.99, images: 512 }
-    }
-}
-
-impl QuantRecipe {
-    fn validate(&self) -> Result<()> {
-        let p = self.percentile;
-        ensure!(p > 50.0 && p <= 100.0, "quant.percentile = {p} is not above 50 and at most 100");
-        ensure!(self.images > 0, "quant.images must be at least 1");
-        Ok(())
-    }
-}
-
-/// How a value's range follows from what calibration saw of it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum CalibrationMethod {
-    /// From the smallest to the largest.
-    MinMax,
-    /// Without the outermost values.
-    Percentile,
-    /// The range with the smallest squared quantization error.
-    #[default]
-    Mse,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -403,6 +165,23 @@ mod tests {
         recipe.train.lr = 0.1 + 0.2;
         assert_eq!(Recipe::parse(&recipe.to_toml()).unwrap(), recipe);
         assert_eq!(Recipe::parse("").unwrap(), Recipe::default());
+    }
+
+    #[test]
+    fn keys_are_set_one_by_one() {
+        let changes = ["train.lr=0.25", "train.opt = adam", "data.img-size=96", "net.blocks=[[8], [16, 16]]", "name=x"];
+        let changes =
+            [&changes[..], &["net.block-dropout=[0, 0.5]"]].concat().iter().map(|s| s.to_string()).collect::<Vec<_>>();
+        let recipe = Recipe::default().with(&changes).unwrap();
+        assert_eq!((recipe.train.lr, recipe.train.opt), (0.25, OptimizerKind::Adam));
+        assert_eq!((recipe.data.img_size, recipe.name.as_str()), (Some(96), "x"));
+        assert_eq!(recipe.net.blocks, [vec![8], vec![16, 16]]);
+        for (bad, word) in
+            [("train.lr", "KEY=VALUE"), ("train.speed=1", "speed"), ("train.lr=fast", "lr"), ("model.x=1", "model")]
+        {
+            let error = Recipe::default().with(&[bad.to_owned()]).unwrap_err();
+            assert!(format!("{error:#}").contains(word), "{bad}: {error:#}");
+        }
     }
 
     #[test]

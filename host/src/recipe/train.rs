@@ -1,0 +1,111 @@
+//! `[train]` of a recipe.
+
+use anyhow::{Result, ensure};
+use serde::{Deserialize, Serialize};
+
+/// How the weights are fitted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct TrainRecipe {
+    /// Times that every training image is seen.
+    pub epochs: u32,
+    /// Images of one step; what does not fill a last batch is left for another epoch's shuffle.
+    pub batch_size: usize,
+    /// Parts that a batch is computed in, side by side, each with batch statistics of its own. The result depends on
+    /// this number and not on the number of threads.
+    pub shards: usize,
+    /// The update rule.
+    pub opt: OptimizerKind,
+    /// Peak learning rate: warmed up to linearly, then lowered to 0 on half a cosine.
+    pub lr: f64,
+    /// Epochs of linear warm-up.
+    pub warmup_epochs: f64,
+    /// Nesterov momentum of SGD.
+    pub momentum: f64,
+    /// L2 penalty (SGD) or decoupled weight decay (Adam) of convolution and dense weights, not of biases and
+    /// normalisations.
+    pub weight_decay: f64,
+    /// Label smoothing: this share of the target is spread evenly over all classes.
+    pub smoothing: f64,
+    /// Decay per step of the moving average of the weights that is evaluated and kept; 0 for the weights themselves.
+    pub ema: f64,
+    /// Epochs without a better validation accuracy before training stops; 0 for never.
+    pub patience: u32,
+    /// Seed of initial weights, shuffling, augmentation and dropout.
+    pub seed: u64,
+    /// What computes.
+    pub device: DeviceKind,
+}
+
+impl Default for TrainRecipe {
+    fn default() -> Self {
+        Self {
+            epochs: 20,
+            batch_size: 128,
+            shards: 2,
+            opt: OptimizerKind::Sgd,
+            lr: 0.05,
+            warmup_epochs: 1.0,
+            momentum: 0.9,
+            weight_decay: 5e-4,
+            smoothing: 0.05,
+            ema: 0.998,
+            patience: 0,
+            seed: 0,
+            device: DeviceKind::Flex,
+        }
+    }
+}
+
+impl TrainRecipe {
+    pub(super) fn validate(&self) -> Result<()> {
+        ensure!(self.epochs > 0, "train.epochs must be at least 1");
+        ensure!(self.batch_size > 0, "train.batch-size must be at least 1");
+        ensure!(self.shards > 0, "train.shards must be at least 1");
+        ensure!(self.lr.is_finite() && self.lr > 0.0, "train.lr = {} is not a positive number", self.lr);
+        ensure!(
+            (0.0..=f64::from(self.epochs)).contains(&self.warmup_epochs),
+            "train.warmup-epochs = {} is not between 0 and train.epochs = {}",
+            self.warmup_epochs,
+            self.epochs
+        );
+        ensure!((0.0..1.0).contains(&self.momentum), "train.momentum = {} is not in [0, 1)", self.momentum);
+        ensure!((0.0..1.0).contains(&self.weight_decay), "train.weight-decay = {} is not in [0, 1)", self.weight_decay);
+        ensure!((0.0..1.0).contains(&self.smoothing), "train.smoothing = {} is not in [0, 1)", self.smoothing);
+        ensure!((0.0..1.0).contains(&self.ema), "train.ema = {} is not in [0, 1)", self.ema);
+        Ok(())
+    }
+}
+
+/// Update rules.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OptimizerKind {
+    /// Stochastic gradient descent with Nesterov momentum.
+    #[default]
+    Sgd,
+    /// Adam with decoupled weight decay.
+    Adam,
+}
+
+/// What computes the training.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeviceKind {
+    /// burn-flex on the CPU.
+    #[default]
+    Flex,
+    /// burn-ndarray on the CPU: slow, a second opinion.
+    Ndarray,
+    /// An NVIDIA GPU; needs the cargo feature `cuda`.
+    Cuda,
+    /// Any GPU through Vulkan, Metal or Direct3D; needs the cargo feature `wgpu`.
+    Wgpu,
+}
+
+impl DeviceKind {
+    /// Whether its tensors live in this process's memory.
+    pub fn is_cpu(self) -> bool {
+        matches!(self, Self::Flex | Self::Ndarray)
+    }
+}
