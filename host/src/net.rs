@@ -6,13 +6,14 @@
 
 pub mod cnn;
 pub mod conv;
+pub mod kernels;
 pub mod linear;
 pub mod module;
 pub mod tape;
 
 use crate::recipe::{Model, Recipe};
 use anyhow::{Context, Result, ensure};
-use ocellus_shared::{Op, Shape, Window};
+use ocellus_shared::{Op, Shape};
 use std::collections::BTreeMap;
 
 /// A directed acyclic graph of layers in the order they run.
@@ -64,20 +65,6 @@ pub enum LayerKind {
         /// The probability, in `[0, 1)`.
         probability: f64,
     },
-}
-
-impl LayerKind {
-    /// Window and output channels, if it is a convolution over all channels.
-    fn convolution(&self) -> Option<(Window, u16)> {
-        match *self {
-            Self::Op { op: Op::Conv { window, out_channels }, .. } => Some((window, out_channels)),
-            _ => None,
-        }
-    }
-
-    fn has_bias(&self) -> bool {
-        matches!(self, Self::Op { bias: true, .. })
-    }
 }
 
 /// A smooth activation function, which a board looks up in a table.
