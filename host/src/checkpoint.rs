@@ -206,6 +206,9 @@ fn read_array(view: &TensorView<'_>) -> Result<Array> {
     Ok(Array { shape: view.shape().to_vec(), values })
 }
 
+/// How the names of files begin that are not whole yet.
+const UNFINISHED: &str = ".unfinished-";
+
 /// Replaces the file at `path` by `bytes`, all or nothing, even if the machine stops in the middle.
 ///
 /// # Errors
@@ -232,9 +235,19 @@ pub fn write_together(files: &[(PathBuf, &[u8])]) -> Result<()> {
     Ok(())
 }
 
+/// Removes what a killed process left half-written in `folder`, which nobody else may be writing to.
+pub fn remove_unfinished(folder: &Path) {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    for entry in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(UNFINISHED)) {
+        // It is only in the way; whoever cannot remove it will not be able to write either, and will say so.
+        let _ = std::fs::remove_file(entry.path());
+    }
+}
+
 /// A temporary file with these bytes, in the folder of `path` and with the rights of an ordinary new file.
 fn write_beside(path: &Path, bytes: &[u8]) -> std::io::Result<tempfile::NamedTempFile> {
     let mut builder = tempfile::Builder::new();
+    builder.prefix(UNFINISHED);
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     let mut file = builder.tempfile_in(folder_of(path))?;
@@ -311,6 +324,16 @@ mod tests {
     fn a_missing_file_is_named_with_the_remedy() {
         let message = format!("{:#}", Checkpoint::load(Path::new("no/such/best.safetensors")).unwrap_err());
         assert!(message.contains("no/such/best.safetensors") && message.contains("ocellus train"), "{message}");
+    }
+
+    #[test]
+    fn what_a_killed_write_left_is_removed_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let half = write_beside(&folder.path().join("x"), b"half").unwrap().keep().unwrap().1;
+        std::fs::write(folder.path().join("mine"), b"").unwrap();
+        remove_unfinished(folder.path());
+        assert!(!half.exists());
+        assert!(folder.path().join("mine").exists());
     }
 
     #[test]

@@ -20,7 +20,8 @@ fn model() -> (ocellus::checkpoint::Checkpoint, Dataset) {
 
 #[test]
 fn the_files_belong_together() {
-    let (checkpoint, dataset) = model();
+    let (mut checkpoint, dataset) = model();
+    checkpoint.recipe.data.path = Some("/home/somebody/photos".into());
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("new/model");
     let summary = export(&checkpoint, &dataset, &out).unwrap();
@@ -31,6 +32,7 @@ fn the_files_belong_together() {
     assert_eq!(plan.digest(), tract.digest());
     assert!(plan.labels().eq(tract.labels()) && plan.labels().eq(&checkpoint.classes));
     assert_eq!((plan.input().shape, plan.arena_bytes()), (checkpoint.input, summary.arena_bytes));
+    checkpoint.recipe.data.path = None;
     assert_eq!(String::from_utf8(read("recipe.toml")).unwrap(), checkpoint.recipe.to_toml());
     let names = std::fs::read_dir(&out).unwrap().count();
     assert_eq!(names, 4, "nothing temporary is left");

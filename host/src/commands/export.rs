@@ -84,7 +84,7 @@ pub fn export(checkpoint: &Checkpoint, dataset: &Dataset, out: &Path) -> Result<
         float: onnx::write_float(&graph),
         int8: onnx::write(&quantized)?,
         plan: pack::pack(&quantized)?,
-        recipe: checkpoint.recipe.to_toml(),
+        recipe: portable(&checkpoint.recipe).to_toml(),
     };
     let values_compared = files.check(&graph, &dataset.train)?;
     files.write(out)?;
@@ -153,6 +153,13 @@ impl Files {
             values_compared,
         }
     }
+}
+
+/// The recipe without the place of the data on this machine.
+fn portable(recipe: &Recipe) -> Recipe {
+    let mut recipe = recipe.clone();
+    recipe.data.path = None;
+    recipe
 }
 
 /// int8 images: the extremes, random values, and the first of `split`.

@@ -2,7 +2,7 @@
 
 use super::Trainer;
 use super::optimizer::Optimizer;
-use crate::checkpoint::{BEST, Checkpoint, LAST, Resume, write_atomically};
+use crate::checkpoint::{BEST, Checkpoint, LAST, Resume, remove_unfinished, write_atomically};
 use crate::net::Weights;
 use crate::net::module::Arrays;
 use crate::recipe::Recipe;
@@ -27,6 +27,7 @@ impl Trainer<'_> {
 
     /// Goes back to where the folder's last checkpoint was.
     pub(super) fn restore(&mut self) -> Result<()> {
+        remove_unfinished(&self.out);
         let file = self.out.join(LAST);
         let saved = Checkpoint::load(&file)?;
         check_same_run(self.recipe, &self.dataset.hash, &saved)
