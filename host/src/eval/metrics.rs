@@ -57,6 +57,29 @@ impl Metrics {
     }
 }
 
+impl Metrics {
+    /// Mean of the classes' F1, each counting the same; 0 without classes.
+    pub fn macro_f1(&self) -> f64 {
+        self.per_class.iter().map(|class| class.f1).sum::<f64>() / self.per_class.len().max(1) as f64
+    }
+
+    /// The class with the smallest F1, the first of equals; nothing without classes.
+    pub fn worst_class(&self) -> Option<&ClassMetrics> {
+        self.per_class.iter().min_by(|a, b| a.f1.total_cmp(&b.f1))
+    }
+
+    /// The `count` most frequent mistakes, the first of equals first: class, what it was taken for, and how many images.
+    pub fn confusions(&self, count: usize) -> Vec<(&str, &str, usize)> {
+        let name = |class: usize| self.per_class[class].label.as_str();
+        let cells = self.confusion.iter().enumerate().flat_map(|(label, row)| {
+            row.iter().enumerate().map(move |(prediction, &images)| (label, prediction, images))
+        });
+        let mut mistakes: Vec<_> = cells.filter(|&(label, taken, images)| label != taken && images > 0).collect();
+        mistakes.sort_by_key(|&(.., images)| std::cmp::Reverse(images));
+        mistakes.into_iter().take(count).map(|(label, taken, images)| (name(label), name(taken), images)).collect()
+    }
+}
+
 fn class_metrics(confusion: &[Vec<usize>], class: usize, name: &str) -> ClassMetrics {
     let hits = confusion[class][class];
     let predicted = confusion.iter().map(|row| row[class]).sum();
@@ -102,6 +125,10 @@ mod tests {
         assert_eq!(m.confusion, [[1, 1, 0], [0, 1, 0], [0, 1, 0]]);
         let figures: Vec<_> = m.per_class.iter().map(|c| (c.precision, c.recall, c.f1, c.support)).collect();
         assert_eq!(figures, [(1.0, 0.5, 2.0 / 3.0, 2), (1.0 / 3.0, 1.0, 0.5, 1), (0.0, 0.0, 0.0, 1)]);
+        assert!((m.macro_f1() - (2.0 / 3.0 + 0.5) / 3.0).abs() < 1e-12);
+        assert_eq!(m.worst_class().unwrap().label, "class 2");
+        assert_eq!(m.confusions(9), [("class 0", "class 1", 1), ("class 2", "class 1", 1)]);
+        assert_eq!(m.confusions(1).len(), 1);
     }
 
     #[test]
