@@ -71,7 +71,8 @@ fn step_cost(recipe: &Recipe, batch: &Batch) -> f64 {
 
 #[test]
 fn images_cost_less_than_a_tenth_of_a_step() {
-    if cpu_seconds() == 0.0 {
+    // Right after the start the counter may say 0 where it works.
+    if !Path::new("/proc/self/stat").exists() {
         eprintln!("this system does not tell CPU time: the cost of augmentation is not tested");
         return;
     }
