@@ -117,8 +117,7 @@ fn saturate(factor: f32) -> Matrix {
 fn turn_hue(turns: f32) -> Matrix {
     let (sin, cos) = (turns * TAU).sin_cos();
     let mut matrix = IDENTITY;
-    for c in 0..3 {
-        let luma = LUMA[c];
+    for (c, luma) in LUMA.into_iter().enumerate() {
         let (u, v) = (U * (IDENTITY[2][c] - luma), V * (IDENTITY[0][c] - luma));
         let (u, v) = (cos * u - sin * v, sin * u + cos * v);
         let (red, blue) = (luma + v / V, luma + u / U);

@@ -80,9 +80,9 @@ impl Candidate {
             return Ok(());
         }
         let list = |names: Vec<&&String>| names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
-        let side = |path: &Path, names: Vec<&&String>| match names.is_empty() {
-            true => String::new(),
-            false => format!("; only {} has: {}", path.display(), list(names)),
+        let side = |path: &Path, names: Vec<&&String>| {
+            let only = list(names);
+            if only.is_empty() { only } else { format!("; only {} has: {only}", path.display()) }
         };
         let what = format!(
             "{} and {} tell different classes apart{}{}: compare models of the same classes",
@@ -137,8 +137,7 @@ struct TestSets {
     first: Option<Fingerprint>,
 }
 
-/// Two test sets with the same one hold the same images, as far as can be seen through different sizes.
-#[derive(PartialEq)]
+/// What tells whether two test sets hold the same images.
 struct Fingerprint {
     name: String,
     images: usize,
@@ -182,10 +181,10 @@ impl Fingerprint {
 
     fn is_like(&self, other: &Self) -> bool {
         // Images of one size are compared themselves, of two sizes by where they come from.
-        match self.pixels.0 == other.pixels.0 {
-            true => self.pixels == other.pixels,
-            false => (&self.name, self.images, self.drawn) == (&other.name, other.images, other.drawn),
+        if self.pixels.0 == other.pixels.0 {
+            return self.pixels == other.pixels;
         }
+        (&self.name, self.images, self.drawn) == (&other.name, other.images, other.drawn)
     }
 }
 

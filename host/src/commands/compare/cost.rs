@@ -7,7 +7,7 @@ use ocellus_shared::plan::Plan;
 use ocellus_shared::{Op, Shape};
 use serde::Serialize;
 
-use crate::board::{Board, DoesNotFit};
+use crate::board::Board;
 use crate::commands::inputs;
 use crate::graph::Graph;
 use crate::sim::{Clock, Sim};
@@ -61,8 +61,8 @@ impl Cost {
     /// # Errors
     /// The firmware does not build, or the emulator fails.
     pub fn measure(&mut self, board: &Board, plan: &[u8], image: &[i8]) -> Result<()> {
-        if let Err(DoesNotFit { .. }) = board.check_fit(&Plan::parse(plan)?).inspect_err(|e| view::warn(&e.to_string()))
-        {
+        if let Err(error) = board.check_fit(&Plan::parse(plan)?) {
+            view::warn(&error.to_string());
             return Ok(());
         }
         let elf = inputs::firmware(board)?;
