@@ -58,14 +58,19 @@ impl Metrics {
 }
 
 impl Metrics {
-    /// Mean of the classes' F1, each counting the same; 0 without classes.
+    /// Mean of the F1 of those classes that the images show, each counting the same; 0 without images.
     pub fn macro_f1(&self) -> f64 {
-        self.per_class.iter().map(|class| class.f1).sum::<f64>() / self.per_class.len().max(1) as f64
+        let (sum, classes) = self.shown().fold((0.0, 0usize), |(sum, n), class| (sum + class.f1, n + 1));
+        sum / classes.max(1) as f64
     }
 
-    /// The class with the smallest F1, the first of equals; nothing without classes.
+    /// The class with the smallest F1 of those that the images show, the first of equals; nothing without images.
     pub fn worst_class(&self) -> Option<&ClassMetrics> {
-        self.per_class.iter().min_by(|a, b| a.f1.total_cmp(&b.f1))
+        self.shown().min_by(|a, b| a.f1.total_cmp(&b.f1))
+    }
+
+    fn shown(&self) -> impl Iterator<Item = &ClassMetrics> {
+        self.per_class.iter().filter(|class| class.support > 0)
     }
 
     /// The `count` most frequent mistakes, the first of equals first: class, what it was taken for, and how many images.
@@ -147,5 +152,15 @@ mod tests {
     #[test]
     fn nan_never_wins_over_a_number_that_comes_first() {
         assert_eq!(argmax(&[0.0, f32::NAN, 1.0]), 2);
+    }
+
+    #[test]
+    fn a_class_without_images_is_not_the_worst_one() {
+        let m = Metrics::new(&classes(3), &[0, 0, 1], &[9i8, 1, 0, 1, 9, 0, 0, 9, 1]);
+        assert_eq!(m.per_class[2].support, 0);
+        assert_eq!(m.worst_class().map(|class| class.label.as_str()), Some("class 0"));
+        assert!((m.macro_f1() - 2.0 / 3.0).abs() < 1e-12);
+        let none = Metrics::new::<f32>(&classes(2), &[], &[]);
+        assert!(none.macro_f1() == 0.0 && none.worst_class().is_none());
     }
 }
