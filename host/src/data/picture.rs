@@ -229,7 +229,7 @@ mod tests {
 
     #[test]
     fn inks_become_light() {
-        // Pillow 12, 8x8, quality 90, with Adobe's marker, that is inverted: cyan ink, and (0, 200, 100, 50) of 255.
+        // Pillow 13, 8x8, quality 90, with Adobe's marker, that is inverted: cyan ink, and (0, 200, 100, 50) of 255.
         let head = "ffd8ffee000e41646f626500640000000000ffdb0043000302020302020303030304030304050805050404050a070706080c0a\
                     0c0c0b0a0b0b0d0e12100d0e110e0b0b1016101113141515150c0f171816141812141514ffc000140800080008044311004d\
                     11005911004b1100";
@@ -246,7 +246,7 @@ mod tests {
 
     #[test]
     fn palettes_are_looked_up() {
-        // Pillow 12: two pixels of a palette of two; in the second file, the second colour is transparent.
+        // Pillow 13: two pixels of a palette of two; in the second file, the second colour is transparent.
         let head =
             "89504e470d0a1a0a0000000d4948445200000002000000010103000000ceecedc900000006504c54450a141ec8643277a0b39c";
         let clear = "0000000274524e53ff00e5b7304a";
