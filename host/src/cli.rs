@@ -34,13 +34,15 @@ pub enum Command {
     Demo(DemoArgs),
     /// Train a network
     Train(TrainArgs),
-    /// Fetch and check datasets
+    /// Fetch, check and look at datasets
     #[command(subcommand)]
     Data(DataCommand),
     /// Quantize a trained network and write its ONNX files and plan
     Export(ExportArgs),
     /// Say how good a model is: accuracy, top-5 and every class
     Eval(EvalArgs),
+    /// Put several models side by side: accuracy, classes, size and cost
+    Compare(CompareArgs),
     /// Classify pictures
     Run(RunArgs),
     /// Compare every score of tract, the engine and an emulated board
@@ -127,6 +129,8 @@ pub enum DataCommand {
     Fetch(DataFetchArgs),
     /// Look for unreadable and duplicate images, unbalanced classes and leaking splits
     Check(DataCheckArgs),
+    /// Draw training images as the network sees them: one row per image, the first column as it is
+    Preview(DataPreviewArgs),
 }
 
 /// Arguments of `ocellus data fetch`.
@@ -155,6 +159,29 @@ pub struct DataCheckArgs {
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
+}
+
+/// Arguments of `ocellus data preview`.
+#[derive(Args, Debug)]
+pub struct DataPreviewArgs {
+    /// Recipe whose [augment] is shown; else the default one
+    #[arg(long, env = "OCELLUS_RECIPE", value_name = "FILE")]
+    pub recipe: Option<PathBuf>,
+    /// Folder of the dataset; else the recipe's, else the built-in pictures
+    #[arg(long, env = "OCELLUS_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// PNG file to write
+    #[arg(long, default_value = "preview.png", value_name = "FILE")]
+    pub out: PathBuf,
+    /// Number of images
+    #[arg(long, default_value = "8", value_parser = clap::value_parser!(u16).range(1..=32), value_name = "N")]
+    pub images: u16,
+    /// Height and width that images are brought to
+    #[arg(long, env = "OCELLUS_IMG_SIZE", value_parser = clap::value_parser!(u16).range(1..), value_name = "PIXELS")]
+    pub img_size: Option<u16>,
+    /// Any other key of the recipe, by its section: --set augment.rotate=15
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
 }
 
 /// Arguments of `ocellus export`. Those of calibration beat their keys of the recipe.
@@ -223,6 +250,32 @@ pub struct EvalArgs {
     /// Part of the dataset
     #[arg(long, value_enum, default_value = "test")]
     pub split: SplitName,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `ocellus compare`.
+#[derive(Args, Debug)]
+pub struct CompareArgs {
+    /// Run folders, model folders, plans or checkpoints of the same classes
+    #[arg(required = true, num_args = 2.., value_name = "MODEL")]
+    pub models: Vec<PathBuf>,
+    /// Folder of the dataset; else the one of each model's recipe, a fetched one, or the built-in one
+    #[arg(long, env = "OCELLUS_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Number of test images, from the first, or `all`
+    #[arg(long, default_value = "all", value_name = "N")]
+    pub images: ImageCount,
+    /// With `sim`, measure program and instructions on an emulated board; else they come from the models' cards
+    #[arg(long, value_enum, default_value = "engine")]
+    pub on: Place,
+    /// Board whose program and instructions are shown
+    #[arg(long, env = "OCELLUS_BOARD", default_value = board::DEFAULT)]
+    pub board: String,
+    /// Also write the table, with the F1 of every class, to this file
+    #[arg(long, value_name = "FILE")]
+    pub csv: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,

@@ -1,6 +1,7 @@
 //! The subcommands, one file each.
 
 pub mod card;
+pub mod compare;
 pub mod data;
 pub mod demo;
 pub mod doctor;
@@ -49,6 +50,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Data(command) => data::run(command),
         Command::Export(args) => export::run(args),
         Command::Eval(args) => eval::run(args),
+        Command::Compare(args) => compare::run(args),
         Command::Run(args) => run::run(args),
         Command::Validate(args) => validate::run(args),
         Command::Card(args) => card::run(args),

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use ocellus::data::picture::Picture;
 use ocellus::onnx;
 use ocellus_shared::plan::encode::{PlanSpec, StepSpec, encode, reseal};
 use ocellus_shared::plan::{Crop, Operand};
@@ -90,11 +91,13 @@ impl Model {
 #[test]
 fn help_texts_are_as_recorded() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli");
-    for name in ["", "demo", "data", "train", "export", "eval", "run", "validate", "card", "firmware", "doctor"] {
-        let arguments: Vec<&str> = [name, "--help"].into_iter().filter(|a| !a.is_empty()).collect();
+    let names = ["", "demo", "data", "data preview", "train", "export", "eval", "compare", "run", "validate", "card"];
+    for name in names.into_iter().chain(["firmware", "doctor"]) {
+        let arguments: Vec<&str> = name.split_whitespace().chain(["--help"]).collect();
         let help = run(&arguments);
         assert_eq!(help.code, 0);
-        let path = folder.join(format!("{}.txt", if name.is_empty() { "ocellus" } else { name }));
+        let path =
+            folder.join(format!("{}.txt", if name.is_empty() { "ocellus".into() } else { name.replace(' ', "-") }));
         if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
             fs::write(&path, &help.stdout).unwrap();
         }
@@ -114,6 +117,8 @@ fn wrong_usage_exits_with_2() {
         &["run", "x", "y.jpg", "--frame-size", "0x0"],
         &["validate", "x", "--on", "moon"],
         &["firmware", "--all", "--board", "mps2-an500"],
+        &["compare", "only-one"],
+        &["data", "preview", "--images", "0"],
     ] {
         run(arguments).fails(2, &["error"]);
     }
@@ -135,6 +140,40 @@ fn eval_gives_one_object() {
     let support: u64 = classes.iter().map(|c| c["support"].as_u64().unwrap()).sum();
     assert_eq!(support, 50);
     assert!(classes.iter().all(|c| ["precision", "recall", "f1"].iter().all(|key| c[*key].is_f64())));
+}
+
+#[test]
+fn compare_puts_models_side_by_side() {
+    let (a, b) = (Model::new(), Model::new());
+    let csv = a.file("table.csv");
+    let shared = ["--images", "20", "--csv", csv.to_str().unwrap()];
+    let both = run(&[&["compare", a.path(), b.path(), "--json"][..], &shared].concat()).json();
+    let models = both["models"].as_array().unwrap();
+    assert_eq!(models.len(), 2);
+    assert_eq!(models[0]["int8"], models[1]["int8"]);
+    assert_eq!(models[0]["plan_bytes"], fs::metadata(a.file("model.plan")).unwrap().len());
+    let alone = run(&["eval", a.path(), "--images", "20", "--json"]).json();
+    assert_eq!(models[0]["int8"]["accuracy"], alone["accuracy"]);
+    let table = fs::read_to_string(&csv).unwrap();
+    assert!(table.lines().count() == 3 && table.contains(",f1 "), "{table}");
+
+    let cifar = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/cnn-cifar10");
+    let refused = run(&["compare", a.path(), cifar.to_str().unwrap()]);
+    refused.fails(2, &["tell different classes apart", "has: airplane, "]);
+    fs::remove_file(b.file("model.plan")).unwrap();
+    run(&["compare", a.path(), b.path()]).fails(1, &["neither a plan nor trained weights", "ocellus export"]);
+}
+
+#[test]
+fn the_preview_has_a_row_for_each_image() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("sheet.png");
+    let shared = ["--images", "3", "--img-size", "32", "--out", file.to_str().unwrap()];
+    let preview = run(&[&["data", "preview", "--set", "augment.rotate=30"][..], &shared].concat());
+    assert_eq!((preview.code, preview.stdout.trim()), (0, file.to_str().unwrap()), "{}", preview.stderr);
+    let sheet = Picture::open(&file).unwrap();
+    assert_eq!((sheet.width, sheet.height), (10 * (3 * 32 + 4) + 4, 3 * (3 * 32 + 4) + 4));
+    run(&[&["data", "preview", "--set", "augment.rotate=-3"][..], &shared].concat()).fails(1, &["augment.rotate = -3"]);
 }
 
 #[test]

@@ -1,4 +1,6 @@
-//! `ocellus data`: fetches and checks datasets.
+//! `ocellus data`: fetches, checks and shows datasets.
+
+mod preview;
 
 use crate::cli::{DataCheckArgs, DataCommand, DataFetchArgs};
 use crate::data::check::{Report, check};
@@ -13,11 +15,12 @@ const LISTED: usize = 20;
 /// Does one of the subcommands.
 ///
 /// # Errors
-/// See [`Source::fetch`]; a dataset that cannot be trained on as it is.
+/// See [`Source::fetch`]; a dataset that cannot be trained on as it is; a file that cannot be written.
 pub fn run(command: &DataCommand) -> Result<()> {
     match command {
         DataCommand::Fetch(args) => run_fetch(args),
         DataCommand::Check(args) => run_check(args),
+        DataCommand::Preview(args) => preview::run(args),
     }
 }
 

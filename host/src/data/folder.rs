@@ -218,8 +218,9 @@ impl Folder {
         for (name, count) in self.classes.iter().zip(counts).filter(|&(_, count)| (1..least).contains(&count)) {
             let place = if given { "in train " } else { "" };
             self.problems.push(format!(
-                "class {name} has only {count} pictures {place}({}): at least {least} are needed, one for each part; add \
+                "class {name} has only {count} picture{} {place}({}): at least {least} are needed, one for each part; add \
                  more, or remove the class",
+                if count == 1 { "" } else { "s" },
                 self.root.display()
             ));
         }
@@ -390,6 +391,22 @@ mod tests {
 
     fn refs_of(part: &str, count: usize) -> Vec<String> {
         [many(&format!("{part}/a"), count), many(&format!("{part}/b"), count)].concat()
+    }
+
+    #[test]
+    fn classes_of_a_few_pictures_are_in_every_part_or_refused() {
+        let of = |count: usize| [many("a", count), many("b", 30)];
+        for (count, expected) in [(1, "class a has only 1 picture ("), (2, "class a has only 2 pictures (")] {
+            let message = error(&refs(&of(count)));
+            assert!(message.contains(expected) && message.contains("at least 3 are needed"), "{message}");
+        }
+        // Of 30 pictures, 6 are for the test, and of the rest 2 for validation.
+        for (count, a) in [(3, [1, 1, 1]), (4, [2, 1, 1]), (5, [3, 1, 1])] {
+            assert_eq!(sizes(&refs(&of(count))), [22 + a[0], 2 + a[1], 6 + a[2]], "{count}");
+        }
+        // With a test folder, two are enough.
+        let test = [many("train/a", 2), many("train/b", 9), many("test/a", 1), many("test/b", 1)];
+        assert_eq!(sizes(&refs(&test)), [1 + 8, 1 + 1, 2]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Pictures from JPEG and PNG files, as RGB of any size.
 
 use anyhow::{Context, Result, ensure};
-use image::{DynamicImage, ImageDecoder, ImageReader, Limits, RgbImage};
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
 use ocellus_shared::Shape;
 use ocellus_shared::frame::{Frame, PixelFormat};
 use ocellus_shared::plan::Crop;
@@ -84,6 +84,17 @@ impl Picture {
         })
     }
 
+    /// The picture as a PNG file.
+    ///
+    /// # Errors
+    /// The number of pixels is not that of rows and columns.
+    pub fn to_png(&self) -> Result<Vec<u8>> {
+        let image = RgbImage::from_raw(self.width.into(), self.height.into(), self.pixels.clone());
+        let mut bytes = Cursor::new(Vec::new());
+        image.context("the picture has not as many pixels as its size says")?.write_to(&mut bytes, ImageFormat::Png)?;
+        Ok(bytes.into_inner())
+    }
+
     /// Writes the centred square of the picture at `side` x `side` pixels into `image`, `(side, side, 3)`, with the
     /// same resizing as the board's.
     pub fn square(&self, side: u16, image: &mut [u8]) {
@@ -135,7 +146,7 @@ fn jpeg_is_cut_off(bytes: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use image::{ImageBuffer, ImageFormat, Luma, Rgb, Rgba};
+    use image::{ImageBuffer, Luma, LumaA, Rgb, Rgba};
 
     fn encode(image: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
         let mut bytes = Cursor::new(Vec::new());
@@ -159,6 +170,10 @@ mod tests {
         assert_eq!(Picture::decode(&encode(deep, ImageFormat::Png)).unwrap().pixels, [0x12, 0x80, 0xff]);
         let clear = ImageBuffer::from_pixel(1, 1, Rgba([200u8, 100, 50, 128]));
         assert_eq!(Picture::decode(&encode(clear, ImageFormat::Png)).unwrap().pixels, [100, 50, 25]);
+        let clear_grey = ImageBuffer::from_pixel(1, 1, LumaA([200u8, 51]));
+        assert_eq!(Picture::decode(&encode(clear_grey, ImageFormat::Png)).unwrap().pixels, [40; 3]);
+        let deep_grey = ImageBuffer::from_pixel(1, 1, Luma([0x8000u16]));
+        assert_eq!(Picture::decode(&encode(deep_grey, ImageFormat::Png)).unwrap().pixels, [0x80; 3]);
     }
 
     #[test]
@@ -206,5 +221,93 @@ mod tests {
         let mut image = [0; 12];
         picture.square(2, &mut image);
         assert_eq!(image, [3, 4, 5, 6, 7, 8, 15, 16, 17, 18, 19, 20]);
+    }
+
+    fn bytes(hex: &str) -> Vec<u8> {
+        (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap()).collect()
+    }
+
+    #[test]
+    fn inks_become_light() {
+        // Pillow 13, 8x8, quality 90, with Adobe's marker, that is inverted: cyan ink, and (0, 200, 100, 50) of 255.
+        let head = "ffd8ffee000e41646f626500640000000000ffdb0043000302020302020303030304030304050805050404050a070706080c0a\
+                    0c0c0b0a0b0b0d0e12100d0e110e0b0b1016101113141515150c0f171816141812141514ffc000140800080008044311004d\
+                    11005911004b1100";
+        let cyan = "ffc40014000100000000000000000000000000000009ffc40014100100000000000000000000000000000000ffda000e04\
+                    43004d0059004b00003f002a8a99532a6fffd9";
+        let mixed = "ffc400160001010100000000000000000000000000080709ffc40014100100000000000000000000000000000000ffda00\
+                     0e0443004d0059004b00003f00d530f148335fffd9";
+        for (rest, expected) in [(cyan, [0, 255, 255]), (mixed, [205, 44, 125])] {
+            let picture = Picture::decode(&bytes(&[head, rest].concat())).unwrap();
+            let pixel = &picture.pixels[3 * 27..3 * 28];
+            assert!(pixel.iter().zip(expected).all(|(&a, b)| a.abs_diff(b) < 4), "{pixel:?} instead of {expected:?}");
+        }
+    }
+
+    #[test]
+    fn palettes_are_looked_up() {
+        // Pillow 13: two pixels of a palette of two; in the second file, the second colour is transparent.
+        let head =
+            "89504e470d0a1a0a0000000d4948445200000002000000010103000000ceecedc900000006504c54450a141ec8643277a0b39c";
+        let clear = "0000000274524e53ff00e5b7304a";
+        let rest = "0000000a49444154789c63700000004200412937f4ef0000000049454e44ae426082";
+        let opaque = Picture::decode(&bytes(&[head, rest].concat())).unwrap();
+        assert_eq!(opaque.pixels, [10, 20, 30, 200, 100, 50]);
+        let clear = Picture::decode(&bytes(&[head, clear, rest].concat())).unwrap();
+        assert_eq!(clear.pixels, [10, 20, 30, 0, 0, 0]);
+    }
+
+    #[test]
+    fn all_eight_orientations_are_turned_upright() {
+        let plain = encode(gradient(), ImageFormat::Jpeg);
+        let stored = Picture::decode(&plain).unwrap();
+        let (w, h) = (usize::from(stored.width), usize::from(stored.height));
+        for orientation in 1..=8u8 {
+            let mut exif = *b"\xff\xe1\0\x22Exif\0\0MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\0\0\0\0\0\0\0";
+            exif[29] = orientation;
+            let upright = Picture::decode(&[&plain[..2], &exif, &plain[2..]].concat()).unwrap();
+            for (row, column) in (0..h).flat_map(|row| (0..w).map(move |column| (row, column))) {
+                // Exif 2.32, table 5: at which sides of the picture the first row and the first column are.
+                let (y, x) = match orientation {
+                    1 => (row, column),
+                    2 => (row, w - 1 - column),
+                    3 => (h - 1 - row, w - 1 - column),
+                    4 => (h - 1 - row, column),
+                    5 => (column, row),
+                    6 => (column, h - 1 - row),
+                    7 => (w - 1 - column, h - 1 - row),
+                    _ => (w - 1 - column, row),
+                };
+                let (to, from) = (3 * (y * usize::from(upright.width) + x), 3 * (row * w + column));
+                assert_eq!(upright.pixels[to..to + 3], stored.pixels[from..from + 3], "{orientation}: {row} {column}");
+            }
+        }
+    }
+
+    #[test]
+    fn pictures_of_any_size_become_squares() {
+        for (width, height) in [(1, 1), (1, 3000), (3000, 1), (7, 5), (2000, 1500)] {
+            let mut image = vec![0; 48 * 48 * 3];
+            let pixels = [40, 90, 200].repeat(width * height);
+            Picture { width: width as u16, height: height as u16, pixels }.square(48, &mut image);
+            assert!(image.chunks(3).all(|pixel| pixel == [40, 90, 200]), "{width}x{height}");
+        }
+    }
+
+    #[test]
+    fn shrinking_takes_means_rather_than_samples() {
+        // Stripes finer than the square's pixels become grey instead of other stripes.
+        let stripe = |i: usize| if i / 3 % 2 == 0 { 0 } else { 200 };
+        let picture = Picture { width: 64, height: 64, pixels: (0..64 * 64 * 3).map(stripe).collect() };
+        let mut image = vec![0; 16 * 16 * 3];
+        picture.square(16, &mut image);
+        assert_eq!(image, [100; 16 * 16 * 3]);
+    }
+
+    #[test]
+    fn a_png_is_read_back() {
+        let picture = Picture { width: 3, height: 2, pixels: (0..18).collect() };
+        assert_eq!(Picture::decode(&picture.to_png().unwrap()).unwrap(), picture);
+        assert!(Picture { width: 4, ..picture }.to_png().is_err());
     }
 }

@@ -103,4 +103,15 @@ mod tests {
         assert_eq!(share(2, 0.99), 1);
         assert_eq!(share(3, 0.99), 2);
     }
+
+    #[test]
+    fn two_draws_leave_small_classes_something() {
+        for (images, expected) in [(1, [1, 0, 0]), (2, [1, 0, 1]), (3, [1, 1, 1]), (4, [2, 1, 1]), (10, [7, 1, 2])] {
+            let (labels, mut parts) = (vec![0; images], vec![Part::Train; images]);
+            carve(&mut parts, &labels, Part::Test, 0.2, 7);
+            carve(&mut parts, &labels, Part::Val, 0.1, 7);
+            let count = |part| parts.iter().filter(|&&p| p == part).count();
+            assert_eq!([Part::Train, Part::Val, Part::Test].map(count), expected, "{images} images");
+        }
+    }
 }

@@ -57,6 +57,34 @@ impl Metrics {
     }
 }
 
+impl Metrics {
+    /// Mean of the F1 of those classes that the images show, each counting the same; 0 without images.
+    pub fn macro_f1(&self) -> f64 {
+        let (sum, classes) = self.shown().fold((0.0, 0usize), |(sum, n), class| (sum + class.f1, n + 1));
+        sum / classes.max(1) as f64
+    }
+
+    /// The class with the smallest F1 of those that the images show, the first of equals; nothing without images.
+    pub fn worst_class(&self) -> Option<&ClassMetrics> {
+        self.shown().min_by(|a, b| a.f1.total_cmp(&b.f1))
+    }
+
+    fn shown(&self) -> impl Iterator<Item = &ClassMetrics> {
+        self.per_class.iter().filter(|class| class.support > 0)
+    }
+
+    /// The `count` most frequent mistakes, the first of equals first: class, what it was taken for, and how many images.
+    pub fn confusions(&self, count: usize) -> Vec<(&str, &str, usize)> {
+        let name = |class: usize| self.per_class[class].label.as_str();
+        let cells = self.confusion.iter().enumerate().flat_map(|(label, row)| {
+            row.iter().enumerate().map(move |(prediction, &images)| (label, prediction, images))
+        });
+        let mut mistakes: Vec<_> = cells.filter(|&(label, taken, images)| label != taken && images > 0).collect();
+        mistakes.sort_by_key(|&(.., images)| std::cmp::Reverse(images));
+        mistakes.into_iter().take(count).map(|(label, taken, images)| (name(label), name(taken), images)).collect()
+    }
+}
+
 fn class_metrics(confusion: &[Vec<usize>], class: usize, name: &str) -> ClassMetrics {
     let hits = confusion[class][class];
     let predicted = confusion.iter().map(|row| row[class]).sum();
@@ -102,6 +130,10 @@ mod tests {
         assert_eq!(m.confusion, [[1, 1, 0], [0, 1, 0], [0, 1, 0]]);
         let figures: Vec<_> = m.per_class.iter().map(|c| (c.precision, c.recall, c.f1, c.support)).collect();
         assert_eq!(figures, [(1.0, 0.5, 2.0 / 3.0, 2), (1.0 / 3.0, 1.0, 0.5, 1), (0.0, 0.0, 0.0, 1)]);
+        assert!((m.macro_f1() - (2.0 / 3.0 + 0.5) / 3.0).abs() < 1e-12);
+        assert_eq!(m.worst_class().unwrap().label, "class 2");
+        assert_eq!(m.confusions(9), [("class 0", "class 1", 1), ("class 2", "class 1", 1)]);
+        assert_eq!(m.confusions(1).len(), 1);
     }
 
     #[test]
@@ -120,5 +152,15 @@ mod tests {
     #[test]
     fn nan_never_wins_over_a_number_that_comes_first() {
         assert_eq!(argmax(&[0.0, f32::NAN, 1.0]), 2);
+    }
+
+    #[test]
+    fn a_class_without_images_is_not_the_worst_one() {
+        let m = Metrics::new(&classes(3), &[0, 0, 1], &[9i8, 1, 0, 1, 9, 0, 0, 9, 1]);
+        assert_eq!(m.per_class[2].support, 0);
+        assert_eq!(m.worst_class().map(|class| class.label.as_str()), Some("class 0"));
+        assert!((m.macro_f1() - 2.0 / 3.0).abs() < 1e-12);
+        let none = Metrics::new::<f32>(&classes(2), &[], &[]);
+        assert!(none.macro_f1() == 0.0 && none.worst_class().is_none());
     }
 }

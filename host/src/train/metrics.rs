@@ -149,7 +149,7 @@ impl Clock {
 }
 
 /// CPU seconds that this process has used on all threads; 0 where the system does not tell (only Linux does).
-fn cpu_seconds() -> f64 {
+pub fn cpu_seconds() -> f64 {
     // Fields 14 and 15 of proc_pid_stat(5), counted after the parenthesised name, in ticks of 1/100 s.
     let Ok(stat) = std::fs::read_to_string("/proc/self/stat") else { return 0.0 };
     let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();

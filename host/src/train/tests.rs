@@ -45,6 +45,9 @@ fn recipe() -> Recipe {
     recipe.train.ema = 0.9;
     recipe.augment.shift = 1;
     recipe.augment.cutout = 2;
+    recipe.augment.zoom = 0.1;
+    recipe.augment.brightness = 0.2;
+    (recipe.augment.mixup, recipe.augment.mixup_probability) = (0.2, 0.3);
     recipe
 }
 

@@ -1,0 +1,226 @@
+//! `ocellus compare`: several models of the same classes side by side.
+
+mod cost;
+mod table;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use ocellus_shared::Shape;
+use ocellus_shared::plan::Plan;
+use serde_json::json;
+
+use super::{Failure, inputs};
+use crate::board::Board;
+use crate::checkpoint::write_atomically;
+use crate::cli::{CompareArgs, Place};
+use crate::data::{Dataset, Split};
+use crate::eval::{self, Evaluator, Metrics};
+use crate::model::ModelFiles;
+use crate::recipe::{DataRecipe, Recipe};
+use crate::{report, view};
+use cost::Cost;
+use table::Entry;
+
+/// A model that was opened, not yet evaluated.
+struct Candidate {
+    path: PathBuf,
+    recipe: Recipe,
+    plan: Option<Vec<u8>>,
+    float: Option<Evaluator>,
+    input: Shape,
+    classes: Vec<String>,
+}
+
+/// Evaluates the models on the test images and prints their figures.
+///
+/// # Errors
+/// A model cannot be read, [`Failure::Usage`] where two have different classes, no dataset suits them, or the board fails.
+pub fn run(args: &CompareArgs) -> Result<()> {
+    let board = match args.on {
+        Place::Engine => Board::load(&args.board)?,
+        Place::Sim => inputs::emulated_board(&args.board)?,
+    };
+    let candidates = args.models.iter().map(|path| Candidate::open(path)).collect::<Result<Vec<_>>>()?;
+    candidates[1..].iter().try_for_each(|candidate| candidate.check_classes(&candidates[0]))?;
+    let (mut test_sets, mut entries) = (TestSets::default(), Vec::new());
+    for candidate in &candidates {
+        let (data, split) = test_sets.of(candidate, args)?;
+        entries.push(candidate.evaluate(data, &split, &board, args.on)?);
+    }
+    if let Some(path) = &args.csv {
+        write_atomically(path, &table::csv(&entries)?)?;
+    }
+    if args.json {
+        return report::print_json(&json!({ "board": board.name, "cpu": board.cpu, "models": entries }));
+    }
+    report::print(&table::text(&entries, &board.cpu))
+}
+
+impl Candidate {
+    fn open(path: &Path) -> Result<Self> {
+        let files = ModelFiles::find(path)?;
+        let plan = files.plan.is_some().then(|| files.read_plan()).transpose()?;
+        let has_float = files.checkpoint.is_some() || files.float_onnx.is_some();
+        let float = has_float.then(|| files.load_float()).transpose()?;
+        let of_plan = plan.as_ref().map(|plan| Evaluator::Engine(plan.clone()).signature());
+        let signature = of_plan.or_else(|| float.as_ref().map(Evaluator::signature));
+        let (input, classes) = signature.with_context(|| {
+            format!("{} has neither a plan nor trained weights: write a plan with `ocellus export`", path.display())
+        })??;
+        Ok(Self { path: path.to_owned(), recipe: files.read_recipe()?, plan, float, input, classes })
+    }
+
+    /// Refuses a model that tells other things apart than the `first` does.
+    fn check_classes(&self, first: &Self) -> Result<()> {
+        let (ours, theirs): (BTreeSet<_>, BTreeSet<_>) =
+            (self.classes.iter().collect(), first.classes.iter().collect());
+        if ours == theirs {
+            return Ok(());
+        }
+        let list = |names: Vec<&&String>| names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
+        let side = |path: &Path, names: Vec<&&String>| {
+            let only = list(names);
+            if only.is_empty() { only } else { format!("; only {} has: {only}", path.display()) }
+        };
+        let what = format!(
+            "{} and {} tell different classes apart{}{}: compare models of the same classes",
+            first.path.display(),
+            self.path.display(),
+            side(&first.path, theirs.difference(&ours).collect()),
+            side(&self.path, ours.difference(&theirs).collect()),
+        );
+        Err(Failure::Usage(what).into())
+    }
+
+    fn evaluate(&self, data: &str, split: &Split, board: &Board, on: Place) -> Result<Entry> {
+        let name = self.path.display().to_string();
+        let metrics = |evaluator: &Evaluator, kind: &str| -> Result<Metrics> {
+            let bar = view::bar(split.len() as u64, &format!("{name}, {kind}"));
+            let scores = evaluator.scores(split, &|| bar.inc(1)).with_context(|| name.clone())?;
+            bar.finish_and_clear();
+            Ok(scores.metrics(&self.classes, &split.labels))
+        };
+        let float = self.float.as_ref().map(|float| metrics(float, "float")).transpose()?;
+        let int8 = self.plan.as_ref().map(|plan| metrics(&Evaluator::Engine(plan.clone()), "int8")).transpose()?;
+        let cost = self.cost(split, board, on)?;
+        Ok(Entry { model: name, data: data.to_owned(), float, int8, cost })
+    }
+
+    fn cost(&self, split: &Split, board: &Board, on: Place) -> Result<Cost> {
+        let Some(plan) = &self.plan else {
+            return Ok(match &self.float {
+                Some(Evaluator::Float(graph)) => Cost::of_graph(graph),
+                _ => Cost::default(),
+            });
+        };
+        let mut cost = Cost::of_plan(&Plan::parse(plan)?);
+        match on {
+            Place::Engine => cost.read_card(self.folder(), &board.cpu),
+            Place::Sim => cost.measure(board, plan, &eval::int8_pixels(split.image(0)))?,
+        }
+        Ok(cost)
+    }
+
+    fn folder(&self) -> &Path {
+        if self.path.is_dir() { &self.path } else { self.path.parent().unwrap_or(Path::new(".")) }
+    }
+}
+
+/// The test images for one model after the other.
+#[derive(Default)]
+struct TestSets {
+    /// The last one that was read, and what for.
+    last: Option<(DataRecipe, Shape, Vec<String>, Dataset)>,
+    /// How the first one can be told from others.
+    first: Option<Fingerprint>,
+}
+
+/// What tells whether two test sets hold the same images.
+struct Fingerprint {
+    name: String,
+    images: usize,
+    drawn: (u64, f64),
+    pixels: (Shape, String),
+}
+
+impl TestSets {
+    /// The dataset's name and the test images for `candidate`. Warns where they are not those of the first one.
+    fn of(&mut self, candidate: &Candidate, args: &CompareArgs) -> Result<(&str, Split)> {
+        let Candidate { recipe, input, classes, .. } = candidate;
+        let known = matches!(&self.last, Some((data, shape, names, _))
+            if *data == recipe.data && shape == input && names == classes);
+        if !known {
+            let dataset = inputs::labelled_dataset(&recipe.data, args.data.as_deref(), *input, classes)?;
+            self.last = Some((recipe.data.clone(), *input, classes.clone(), dataset));
+        }
+        let (.., dataset) = self.last.as_ref().expect("it was just read");
+        let split = inputs::take(&dataset.test, args.images);
+        ensure!(!split.is_empty(), "{} has no test images", dataset.name);
+        let this = Fingerprint::new(dataset, recipe, *input);
+        if !this.is_like(self.first.get_or_insert_with(|| Fingerprint::new(dataset, recipe, *input))) {
+            view::warn(&format!(
+                "{} is tested on other images than the first model: small differences mean nothing",
+                candidate.path.display()
+            ));
+        }
+        Ok((&dataset.name, split))
+    }
+}
+
+impl Fingerprint {
+    fn new(dataset: &Dataset, recipe: &Recipe, input: Shape) -> Self {
+        Self {
+            name: dataset.name.clone(),
+            images: dataset.test.len(),
+            drawn: (recipe.data.seed, recipe.data.test_fraction),
+            pixels: (input, eval::digest(bytemuck::cast_slice(&dataset.test.images))),
+        }
+    }
+
+    fn is_like(&self, other: &Self) -> bool {
+        // Images of one size are compared themselves, of two sizes by where they come from.
+        if self.pixels.0 == other.pixels.0 {
+            return self.pixels == other.pixels;
+        }
+        (&self.name, self.images, self.drawn) == (&other.name, other.images, other.drawn)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn candidate(path: &str, classes: &str) -> Candidate {
+        let classes = classes.split(' ').map(str::to_owned).collect();
+        let input = Shape::new(8, 8, 3);
+        Candidate { path: path.into(), recipe: Recipe::default(), plan: None, float: None, input, classes }
+    }
+
+    #[test]
+    fn other_classes_are_refused_and_another_order_is_not() {
+        let first = candidate("runs/a", "cat dog fox");
+        candidate("runs/b", "fox cat dog").check_classes(&first).unwrap();
+        let error = candidate("runs/c", "cat dog elk").check_classes(&first).unwrap_err();
+        let message = error.to_string();
+        assert!(message.contains("only runs/a has: fox; only runs/c has: elk"), "{message}");
+        assert_eq!(super::super::exit_code(&error), 2);
+        let message = candidate("runs/d", "cat dog").check_classes(&first).unwrap_err().to_string();
+        assert!(message.contains("only runs/a has: fox:"), "{message}");
+    }
+
+    #[test]
+    fn test_sets_are_the_same_by_pixels_or_by_origin() {
+        let of = |side: u16, pixels: &str, seed| Fingerprint {
+            name: "photos".into(),
+            images: 10,
+            drawn: (seed, 0.2),
+            pixels: (Shape::new(side, side, 3), pixels.into()),
+        };
+        assert!(of(32, "a", 1).is_like(&of(32, "a", 2)));
+        assert!(!of(32, "a", 1).is_like(&of(32, "b", 1)));
+        assert!(of(32, "a", 1).is_like(&of(96, "b", 1)));
+        assert!(!of(32, "a", 1).is_like(&of(96, "b", 2)));
+    }
+}

@@ -1,0 +1,117 @@
+//! What a model costs: counted from its plan or its graph, measured on a board, or read from its card.
+
+use std::path::Path;
+
+use anyhow::Result;
+use ocellus_shared::plan::Plan;
+use ocellus_shared::{Op, Shape};
+use serde::Serialize;
+
+use crate::board::Board;
+use crate::commands::inputs;
+use crate::graph::Graph;
+use crate::sim::{Clock, Sim};
+use crate::toolchain;
+use crate::view;
+
+/// Figures of one inference; what is not known is `None`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Cost {
+    /// Weights and biases once batch normalisations are folded.
+    pub parameters: u64,
+    /// Multiply-accumulates.
+    pub macs: u64,
+    /// Bytes of the plan, in flash.
+    pub plan_bytes: Option<u64>,
+    /// Bytes of the board's program, in flash.
+    pub program_bytes: Option<u64>,
+    /// Bytes of feature maps and scratch, in RAM.
+    pub arena_bytes: Option<u64>,
+    /// Instructions on the board.
+    pub instructions: Option<u64>,
+}
+
+impl Cost {
+    /// What the plan tells.
+    pub fn of_plan(plan: &Plan) -> Self {
+        let cost = Self::of_layers(plan.steps().map(|step| (step.op, step.input().shape, step.output.shape)));
+        let (plan_bytes, arena_bytes) = (plan.bytes().len() as u64, plan.arena_bytes() as u64);
+        Self { plan_bytes: Some(plan_bytes), arena_bytes: Some(arena_bytes), ..cost }
+    }
+
+    /// What is known before the model is exported.
+    pub fn of_graph(graph: &Graph) -> Self {
+        Self::of_layers(graph.nodes.iter().map(|node| (node.op, graph.shape(node.inputs[0]), node.output)))
+    }
+
+    /// Sums over operators with their input and output shapes.
+    fn of_layers(layers: impl Iterator<Item = (Op, Shape, Shape)>) -> Self {
+        layers.fold(Self::default(), |sum, (op, input, output)| {
+            let macs = op.macs(input, output);
+            // Each weight is used once at every place of the output, and every output channel has a bias.
+            let places = u64::from(output.h) * u64::from(output.w);
+            let parameters = if macs > 0 { macs / places + u64::from(output.c) } else { 0 };
+            Self { parameters: sum.parameters + parameters, macs: sum.macs + macs, ..sum }
+        })
+    }
+
+    /// Adds what `board` measures with `image`, int8 `(h, w, 3)`. A plan that it has no room for is worth a warning only:
+    /// other models may fit.
+    ///
+    /// # Errors
+    /// The firmware does not build, or the emulator fails.
+    pub fn measure(&mut self, board: &Board, plan: &[u8], image: &[i8]) -> Result<()> {
+        if let Err(error) = board.check_fit(&Plan::parse(plan)?) {
+            view::warn(&error.to_string());
+            return Ok(());
+        }
+        let elf = inputs::firmware(board)?;
+        self.program_bytes = Some(toolchain::program_bytes(&elf)?);
+        let mut sim = Sim::boot(board, &elf, Clock::Instructions)?;
+        sim.load_plan(plan)?;
+        self.instructions = Some(sim.profile(image)?.instructions);
+        sim.shut_down()
+    }
+
+    /// Adds the instructions on `cpu` that the card in `folder` names, where there is one.
+    pub fn read_card(&mut self, folder: &Path, cpu: &str) {
+        let card = std::fs::read_to_string(folder.join("README.md")).unwrap_or_default();
+        self.instructions = instructions_in(&card, cpu);
+    }
+}
+
+/// The instructions on `cpu` in the table of a card that `ocellus card` wrote.
+fn instructions_in(card: &str, cpu: &str) -> Option<u64> {
+    let row = format!("| instructions on {cpu} |");
+    let figure = card.lines().find_map(|line| line.strip_prefix(row.as_str()))?;
+    figure.trim_matches(['|', ' ']).replace(' ', "").parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ocellus_shared::Window;
+
+    #[test]
+    fn parameters_and_macs_of_known_layers() {
+        let (input, map) = (Shape::new(8, 8, 3), Shape::new(8, 8, 16));
+        let same = Window { kernel: [3, 3], stride: [1, 1], pad: [1, 1, 1, 1] };
+        let layers = [
+            (Op::Conv { window: same, out_channels: 16 }, input, map),
+            (Op::Depthwise { window: same }, map, map),
+            (Op::GlobalAvgPool, map, Shape::new(1, 1, 16)),
+            (Op::Dense { out_channels: 10 }, Shape::new(1, 1, 16), Shape::new(1, 1, 10)),
+        ];
+        let cost = Cost::of_layers(layers.into_iter());
+        assert_eq!(cost.parameters, (27 * 16 + 16) + (9 * 16 + 16) + (160 + 10));
+        assert_eq!(cost.macs, 64 * 27 * 16 + 64 * 9 * 16 + 160);
+    }
+
+    #[test]
+    fn a_card_tells_its_instructions() {
+        let card = "| one inference |  |\n| --- | ---: |\n| instructions on cortex-m33 | 48 035 800 |\n";
+        assert_eq!(instructions_in(card, "cortex-m33"), Some(48_035_800));
+        assert_eq!(instructions_in(card, "cortex-m3"), None);
+        assert_eq!(instructions_in("", "cortex-m33"), None);
+    }
+}
