@@ -17,6 +17,8 @@ pub enum Purpose {
     Augment = 3,
     /// What dropout drops in one step.
     Dropout = 4,
+    /// What one image takes from another of its batch.
+    Mix = 5,
 }
 
 /// The stream number `index`, below 2^56, of this purpose.

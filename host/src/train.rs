@@ -24,7 +24,7 @@ use crate::net::module::{Arrays, Module};
 use crate::recipe::Recipe;
 use crate::view;
 use anyhow::{Context, Result, ensure};
-use batches::Batch;
+use batches::{Batch, Loader};
 use burn::tensor::Device;
 use indicatif::ProgressBar;
 use metrics::{Clock, Metrics, Score};
@@ -142,9 +142,10 @@ impl<'a> Trainer<'a> {
         let (recipe, dataset) = (self.recipe, self.dataset);
         let (epoch, steps) = (self.progress.epoch, self.progress.step..self.steps);
         self.bar.set_message(format!("epoch {}/{}", epoch + 1, recipe.train.epochs));
+        let loader = Loader::new(recipe, &dataset.train, dataset.classes.len(), self.workers.count())?;
         let finished = std::thread::scope(|scope| {
             let mut saved = Instant::now();
-            for batch in batches::prefetch(scope, recipe, &dataset.train, epoch, steps) {
+            for batch in loader.prefetch(scope, epoch, steps) {
                 self.step(&batch)?;
                 self.bar.inc(1);
                 if stop.load(Ordering::Relaxed) {

@@ -1,10 +1,13 @@
 //! The training images in each epoch's order, varied and gathered into batches ahead of the trainer.
 
-use crate::augment;
+use crate::augment::{self, Mix};
 use crate::data::Split;
 use crate::random::{self, Purpose};
 use crate::recipe::Recipe;
+use anyhow::{Context, Result};
 use rand::seq::SliceRandom;
+use rayon::prelude::*;
+use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::Scope;
@@ -12,22 +15,54 @@ use std::thread::Scope;
 /// Batches that are made while the trainer works on an earlier one.
 const AHEAD: usize = 2;
 
-/// Some images and their labels.
+/// Some images and what they show.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Batch {
     /// Pixels in `[0, 1]`, `(n, 3, h, w)`.
     pub images: Vec<f32>,
-    /// Class of each image.
+    /// Class of each image; where two were mixed, that of the larger part.
     pub labels: Vec<u16>,
+    /// How much of each class an image shows, `(n, classes)`; each row's sum is 1. Empty in a batch for evaluation.
+    pub targets: Vec<f32>,
 }
 
 impl Batch {
     /// The batch in at most `count` parts of nearly equal size, none of them empty.
     pub fn split(&self, count: usize) -> Vec<Batch> {
         let n = self.labels.len();
-        let (values, size) = (self.images.len() / n, n.div_ceil(count.clamp(1, n)));
-        let part = |(images, labels): (&[f32], &[u16])| Batch { images: images.to_vec(), labels: labels.to_vec() };
-        self.images.chunks(size * values).zip(self.labels.chunks(size)).map(part).collect()
+        let size = n.div_ceil(count.clamp(1, n));
+        let (values, classes) = (self.images.len() / n, self.targets.len() / n);
+        let part = |from: usize| {
+            let to = n.min(from + size);
+            Batch {
+                images: self.images[from * values..to * values].to_vec(),
+                labels: self.labels[from..to].to_vec(),
+                targets: self.targets[from * classes..to * classes].to_vec(),
+            }
+        };
+        (0..n).step_by(size).map(part).collect()
+    }
+
+    /// Mixes each image with the one after it, the last with the first, as `draw` says for each position. The batch is in
+    /// random order already, so that any other image of the epoch may be the next.
+    fn mix(&mut self, width: usize, draw: impl Fn(usize) -> Option<Mix>) {
+        let n = self.labels.len();
+        let (values, classes) = (self.images.len() / n, self.targets.len() / n);
+        // An image is changed only after the one before it has taken its part; the first one's is kept for the last.
+        let first = self.images[..values].to_vec();
+        let labels = self.labels.clone();
+        for i in 0..n {
+            let Some(mix) = draw(i) else { continue };
+            let (before, after) = self.images.split_at_mut((i + 1) * values);
+            let other = if i + 1 < n { &after[..values] } else { &first };
+            let keep = mix.apply(&mut before[i * values..], other, width);
+            let [own, other] = [labels[i], labels[(i + 1) % n]];
+            let row = &mut self.targets[i * classes..][..classes];
+            row.fill(0.0);
+            row[usize::from(own)] += keep;
+            row[usize::from(other)] += 1.0 - keep;
+            self.labels[i] = if keep < 0.5 { other } else { own };
+        }
     }
 }
 
@@ -36,31 +71,70 @@ pub fn steps_per_epoch(images: usize, batch_size: usize) -> usize {
     (images / batch_size).max(1)
 }
 
-/// Makes the batches `steps` of `epoch` on a thread of its own. They depend on the recipe, the split, the epoch and
-/// the step alone.
-pub fn prefetch<'scope>(
-    scope: &'scope Scope<'scope, '_>,
-    recipe: &'scope Recipe,
-    split: &'scope Split,
-    epoch: u32,
-    steps: Range<usize>,
-) -> Receiver<Batch> {
-    let (sender, receiver) = sync_channel(AHEAD);
-    scope.spawn(move || {
-        let order = order(recipe.train.seed, split.len(), epoch);
-        for step in steps {
-            let from = step * recipe.train.batch_size;
-            let chosen = &order[from..order.len().min(from + recipe.train.batch_size)];
-            // A trainer that stopped does not want any more.
-            if sender.send(varied(recipe, split, epoch, chosen)).is_err() {
-                return;
-            }
-        }
-    });
-    receiver
+/// Makes the batches of a training split, on threads of its own.
+#[derive(Debug)]
+pub struct Loader<'a> {
+    recipe: &'a Recipe,
+    split: &'a Split,
+    classes: usize,
+    pool: ThreadPool,
 }
 
-/// The images `range` of a split as they are.
+impl<'a> Loader<'a> {
+    /// A loader of `split`, whose labels lie below `classes`, that uses up to `threads` threads.
+    ///
+    /// # Errors
+    /// The system gives no more threads.
+    pub fn new(recipe: &'a Recipe, split: &'a Split, classes: usize, threads: usize) -> Result<Self> {
+        let pool = ThreadPoolBuilder::new().num_threads(threads.max(1)).build().context("cannot start a thread")?;
+        Ok(Self { recipe, split, classes, pool })
+    }
+
+    /// Makes the batches `steps` of `epoch` ahead of the trainer. They depend on the recipe, the split, the epoch and
+    /// the step alone.
+    pub fn prefetch<'scope>(
+        &'scope self,
+        scope: &'scope Scope<'scope, '_>,
+        epoch: u32,
+        steps: Range<usize>,
+    ) -> Receiver<Batch> {
+        let (sender, receiver) = sync_channel(AHEAD);
+        scope.spawn(move || {
+            let recipe = &self.recipe.train;
+            let order = order(recipe.seed, self.split.len(), epoch);
+            for step in steps {
+                let from = step * recipe.batch_size;
+                let chosen = &order[from..order.len().min(from + recipe.batch_size)];
+                // A trainer that stopped does not want any more.
+                if sender.send(self.varied(epoch, chosen)).is_err() {
+                    return;
+                }
+            }
+        });
+        receiver
+    }
+
+    /// The images `chosen` as `epoch` varies them, each mixed with the next if at all.
+    pub fn varied(&self, epoch: u32, chosen: &[usize]) -> Batch {
+        let (recipe, split) = (&self.recipe.augment, self.split);
+        let random = |purpose, i: usize| {
+            let draw = u64::from(epoch) * split.len() as u64 + i as u64;
+            random::stream(self.recipe.train.seed, purpose, draw)
+        };
+        let mut batch = self.pool.install(|| {
+            gather(split, chosen, |i, image, out| {
+                augment::vary(image, split.width, recipe, &mut random(Purpose::Augment, i), out);
+            })
+        });
+        batch.targets = one_hot(&batch.labels, self.classes);
+        batch.mix(split.width, |position| {
+            Mix::draw(recipe, split.height, split.width, &mut random(Purpose::Mix, chosen[position]))
+        });
+        batch
+    }
+}
+
+/// The images `range` of a split as they are, without targets.
 pub fn plain(split: &Split, range: Range<usize>) -> Batch {
     let chosen: Vec<usize> = range.collect();
     gather(split, &chosen, |_, image, out| augment::plain(image, split.width, out))
@@ -72,21 +146,18 @@ fn order(seed: u64, images: usize, epoch: u32) -> Vec<usize> {
     order
 }
 
-fn varied(recipe: &Recipe, split: &Split, epoch: u32, chosen: &[usize]) -> Batch {
-    gather(split, chosen, |i, image, out| {
-        let draw = u64::from(epoch) * split.len() as u64 + i as u64;
-        let mut random = random::stream(recipe.train.seed, Purpose::Augment, draw);
-        augment::vary(image, split.width, &recipe.augment, &mut random, out);
-    })
+fn one_hot(labels: &[u16], classes: usize) -> Vec<f32> {
+    let mut targets = vec![0.0; labels.len() * classes];
+    targets.chunks_exact_mut(classes).zip(labels).for_each(|(row, &label)| row[usize::from(label)] = 1.0);
+    targets
 }
 
-fn gather(split: &Split, chosen: &[usize], write: impl Fn(usize, &[u8], &mut [f32])) -> Batch {
+/// Images written side by side by `write`, on the threads of the pool that it is called from.
+fn gather(split: &Split, chosen: &[usize], write: impl Fn(usize, &[u8], &mut [f32]) + Sync) -> Batch {
     let values = split.height * split.width * 3;
     let mut images = vec![0.0; chosen.len() * values];
-    for (&i, out) in chosen.iter().zip(images.chunks_exact_mut(values)) {
-        write(i, split.image(i), out);
-    }
-    Batch { images, labels: chosen.iter().map(|&i| split.labels[i]).collect() }
+    images.par_chunks_exact_mut(values).zip(chosen).for_each(|(out, &i)| write(i, split.image(i), out));
+    Batch { images, labels: chosen.iter().map(|&i| split.labels[i]).collect(), targets: Vec::new() }
 }
 
 #[cfg(test)]
@@ -104,8 +175,9 @@ mod tests {
     }
 
     fn numbers(recipe: &Recipe, split: &Split, epoch: u32, steps: Range<usize>) -> Vec<Vec<u8>> {
+        let loader = Loader::new(recipe, split, 1, 2).unwrap();
         std::thread::scope(|scope| {
-            let batches = prefetch(scope, recipe, split, epoch, steps);
+            let batches = loader.prefetch(scope, epoch, steps);
             batches.iter().map(|batch| batch.images.chunks(3).map(|p| (p[0] * 255.0).round() as u8).collect()).collect()
         })
     }
@@ -145,5 +217,68 @@ mod tests {
             assert_eq!(shards.iter().map(|shard| shard.labels.len()).collect::<Vec<_>>(), sizes);
             assert_eq!(shards.into_iter().flat_map(|shard| shard.images).collect::<Vec<_>>(), batch.images);
         }
+    }
+
+    #[test]
+    fn flip_shift_and_cutout_draw_what_they_always_drew() {
+        // Written by the program before any other transformation was added: committed recipes train the same weights.
+        let (height, width) = (9, 7);
+        let split = Split {
+            images: (0..40 * height * width * 3).map(|i| (i * 37 % 251) as u8).collect(),
+            labels: (0..40).map(|i| i % 5).collect(),
+            height,
+            width,
+        };
+        let mut recipe = Recipe::default();
+        recipe.train.batch_size = 8;
+        recipe.train.seed = 3;
+        recipe.augment.cutout = 3;
+        let loader = Loader::new(&recipe, &split, 5, 3).unwrap();
+        let digests = std::thread::scope(|scope| {
+            let batches = loader.prefetch(scope, 2, 1..5);
+            let bytes: Vec<u8> = batches.iter().flat_map(|batch| batch.images).flat_map(f32::to_le_bytes).collect();
+            <sha2::Sha256 as sha2::Digest>::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+        });
+        assert_eq!(digests, "6c2d42e12e7813e844cdac638333adb52e3827229003aaf98cd35457affbccd2");
+    }
+
+    #[test]
+    fn shards_keep_their_targets() {
+        let batch = Batch { images: vec![0.0; 15], labels: vec![0; 5], targets: (0..10).map(|x| x as f32).collect() };
+        let shards: Vec<Vec<f32>> = batch.split(2).into_iter().map(|shard| shard.targets).collect();
+        assert_eq!(shards, [vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0], vec![6.0, 7.0, 8.0, 9.0]]);
+    }
+
+    #[test]
+    fn a_mixed_image_shows_its_neighbour_as_it_was() {
+        // Three images of one pixel; the second is not mixed.
+        let mut batch = Batch {
+            images: vec![0.0, 0.0, 0.0, 0.4, 0.4, 0.4, 1.0, 1.0, 1.0],
+            labels: vec![0, 1, 2],
+            targets: one_hot(&[0, 1, 2], 3),
+        };
+        batch.mix(1, |i| (i != 1).then_some(Mix::Up { keep: 0.25 }));
+        let close = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-6);
+        assert!(close(&batch.images, &[0.3, 0.3, 0.3, 0.4, 0.4, 0.4, 0.25, 0.25, 0.25]), "{:?}", batch.images);
+        assert_eq!(batch.labels, [1, 1, 0]);
+        assert_eq!(batch.targets, [0.25, 0.75, 0.0, 0.0, 1.0, 0.0, 0.75, 0.0, 0.25]);
+    }
+
+    #[test]
+    fn mixed_batches_are_the_same_on_any_number_of_threads() {
+        let mut split = split(40);
+        split.labels = (0..40).map(|i| i % 3).collect();
+        let mut recipe = recipe(8);
+        (recipe.augment.mixup, recipe.augment.cutmix, recipe.augment.mixup_probability) = (0.8, 1.0, 0.7);
+        recipe.augment.brightness = 0.3;
+        let chosen: Vec<usize> = (3..19).collect();
+        let made = |threads, epoch| Loader::new(&recipe, &split, 3, threads).unwrap().varied(epoch, &chosen);
+        let batch = made(1, 4);
+        assert_eq!(batch, made(5, 4));
+        assert_ne!(batch, made(1, 5));
+        let rows: Vec<&[f32]> = batch.targets.chunks(3).collect();
+        assert!(rows.iter().all(|row| (row.iter().sum::<f32>() - 1.0).abs() < 1e-6));
+        assert!(rows.iter().any(|row| row.iter().all(|&x| x < 0.9)), "something is mixed");
+        assert!(rows.iter().zip(&batch.labels).all(|(row, &label)| row[usize::from(label)] >= 0.5));
     }
 }

@@ -51,7 +51,7 @@ impl Step<'_> {
         let leaves: Arrays = self.module.parameters().iter().map(leaf).collect();
         let images = upload(shard, self.module.input(), &self.device.clone().autodiff());
         let logits = self.module.forward(&leaves, images, Some(&mut training));
-        let loss = cross_entropy(&logits, &shard.labels, self.recipe.smoothing) / self.images as f64;
+        let loss = cross_entropy(&logits, &shard.targets, self.recipe.smoothing) / self.images as f64;
         Part {
             loss: loss.clone().into_scalar::<f32>().into(),
             correct: count_correct(&to_vec(logits.inner()), &shard.labels),
@@ -67,13 +67,12 @@ pub fn upload(batch: &Batch, input: Shape, device: &Device) -> Tensor<4> {
     Tensor::from_data(TensorData::new(batch.images.clone(), shape), device)
 }
 
-/// Sum of the cross-entropies of logits `(n, classes)` where `smoothing` of the target is spread evenly over all classes.
-fn cross_entropy(logits: &Tensor<2>, labels: &[u16], smoothing: f64) -> Tensor<1> {
+/// Sum of the cross-entropies of logits against targets, both `(n, classes)`, where `smoothing` of each target is spread
+/// evenly over all classes.
+fn cross_entropy(logits: &Tensor<2>, targets: &[f32], smoothing: f64) -> Tensor<1> {
     let [n, classes] = logits.dims();
-    let mut target = vec![(smoothing / classes as f64) as f32; n * classes];
-    for (row, &label) in target.chunks_exact_mut(classes).zip(labels) {
-        row[usize::from(label)] += (1.0 - smoothing) as f32;
-    }
+    let (floor, rest) = ((smoothing / classes as f64) as f32, (1.0 - smoothing) as f32);
+    let target: Vec<f32> = targets.iter().map(|target| floor + rest * target).collect();
     let target = TensorData::new(target, [n, classes]);
     let target: Tensor<2> = Tensor::from_data(target, &logits.device().without_autodiff());
     (activation::log_softmax(logits.clone(), 1) * target).sum().neg()
@@ -103,13 +102,11 @@ mod tests {
             let sum = row.iter().map(|x| x.exp()).sum::<f64>().ln();
             row.iter().zip(target).map(|(x, t)| t * (sum - x)).sum::<f64>()
         };
-        let target = |label: usize| {
-            let mut target = [0.1 / 3.0; 3];
-            target[label] += 0.9;
-            target
-        };
-        let both = expected([1.0, 2.0, 0.5], target(1)) + expected([0.0; 3], target(0));
-        let loss: f32 = cross_entropy(&logits, &[1, 0], 0.1).into_scalar();
+        let targets = [[0.0, 1.0, 0.0], [0.75, 0.0, 0.25]];
+        let smooth = |target: [f64; 3]| target.map(|t| 0.9 * t + 0.1 / 3.0);
+        let both = expected([1.0, 2.0, 0.5], smooth(targets[0])) + expected([0.0; 3], smooth(targets[1]));
+        let targets = targets.concat().iter().map(|&t| t as f32).collect::<Vec<_>>();
+        let loss: f32 = cross_entropy(&logits, &targets, 0.1).into_scalar();
         assert!((f64::from(loss) - both).abs() < 1e-6, "{loss} and {both}");
     }
 }

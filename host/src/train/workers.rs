@@ -23,6 +23,11 @@ impl Workers {
         Ok(Self { pools })
     }
 
+    /// Number of threads.
+    pub fn count(&self) -> usize {
+        self.pools.len()
+    }
+
     /// `work` of every item, in the items' order, whatever the number of threads.
     pub fn map<T: Sync, R: Send>(&self, items: &[T], work: impl Fn(usize, &T) -> R + Sync) -> Vec<R> {
         let mut results: Vec<Option<R>> = items.iter().map(|_| None).collect();
