@@ -4,8 +4,10 @@ use crate::features::{Extractor, hex};
 use crate::recipe::TransferRecipe;
 use anyhow::{Context, Result, bail, ensure};
 use ocellus_shared::Shape;
+use prost::Message;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
+use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::DimLike;
 use tract_onnx::tract_hir::infer::{Factoid, InferenceFact};
@@ -43,9 +45,7 @@ impl OnnxBackbone {
     }
 
     fn parse(bytes: &[u8], digest: [u8; 32], recipe: &TransferRecipe, img_size: Option<u16>) -> Result<Self> {
-        let mut model = tract_onnx::onnx()
-            .model_for_read(&mut &bytes[..])
-            .context("it is no ONNX file that can be read; is it truncated, or does it keep its weights elsewhere?")?;
+        let mut model = tract_onnx::onnx().model_for_proto_model(&decode(bytes)?).context("tract cannot read it")?;
         check_operators(&model)?;
         let (input, planar) = image_shape(&model, img_size)?;
         let [h, w, c] = [input.h, input.w, input.c].map(usize::from);
@@ -101,6 +101,16 @@ impl Extractor for OnnxBackbone {
     }
 }
 
+/// The file's network without the shapes that it tells of its values: they may be for batches of any size, and all of them
+/// follow from the image's.
+fn decode(bytes: &[u8]) -> Result<ModelProto> {
+    let mut proto = ModelProto::decode(bytes).context("it is no ONNX file, or it is truncated")?;
+    let graph = proto.graph.as_mut().context("it is no ONNX file: it has no graph")?;
+    graph.value_info.clear();
+    graph.output.iter_mut().for_each(|output| output.r#type = None);
+    Ok(proto)
+}
+
 /// Refuses operators that tract does not have, by the node.
 fn check_operators(model: &InferenceModel) -> Result<()> {
     for node in &model.nodes {
@@ -121,11 +131,8 @@ fn image_shape(model: &InferenceModel, img_size: Option<u16>) -> Result<(Shape, 
     let inputs = model.input_outlets()?.len();
     ensure!(inputs == 1, "it has {inputs} inputs, a backbone takes one image");
     let fact = model.input_fact(0)?;
-    let kind = fact.datum_type.concretize();
-    ensure!(
-        kind.is_none_or(|kind| kind == f32::datum_type()),
-        "it takes {kind:?}, not float: give the float model, not a quantized one"
-    );
+    let kind = fact.datum_type.concretize().unwrap_or(f32::datum_type());
+    ensure!(kind == f32::datum_type(), "it takes {kind:?}, not float: give the float model, not a quantized one");
     let dims = fact.shape.dims().map(|dim| dim.concretize().and_then(|dim| dim.to_usize().ok()));
     let dims: Vec<Option<usize>> = dims.collect();
     let (planar, sides) = match dims[..] {
@@ -146,14 +153,11 @@ fn image_shape(model: &InferenceModel, img_size: Option<u16>) -> Result<(Shape, 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use prost::Message;
     use std::path::PathBuf;
     use tract_onnx::pb::tensor_proto::DataType;
     use tract_onnx::pb::tensor_shape_proto::{Dimension, dimension};
     use tract_onnx::pb::type_proto::{self, Value};
-    use tract_onnx::pb::{
-        GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorShapeProto, TypeProto, ValueInfoProto,
-    };
+    use tract_onnx::pb::{GraphProto, NodeProto, OperatorSetIdProto, TensorShapeProto, TypeProto, ValueInfoProto};
 
     fn value(name: &str, dims: &[i64]) -> ValueInfoProto {
         let size = |&size: &i64| match size {
@@ -179,10 +183,10 @@ mod tests {
             name: "g".into(),
             node: vec![node],
             input: vec![value("x", input)],
-            output: vec![value("y", &[])],
+            // Another shape than the node has: nothing relies on it.
+            output: vec![value("y", input)],
             ..GraphProto::default()
         };
-        let graph = GraphProto { output: vec![ValueInfoProto { r#type: None, ..graph.output[0].clone() }], ..graph };
         ModelProto {
             ir_version: 8,
             opset_import: vec![OperatorSetIdProto { domain: String::new(), version: 13 }],
@@ -223,7 +227,7 @@ mod tests {
         assert!(message(&file("Relu", &[1, 3, 0, 0]), None).contains("--img-size"));
         assert!(message(&file("Relu", &[1, 4, 2, 2]), None).contains("no colour image"));
         assert!(message(&file("Relu", &[1, 3, 2, 4]), None).contains("square"));
-        assert!(message(b"not onnx at all", None).contains("no ONNX file"));
+        assert!(message(b"not onnx at all", None).contains("is no ONNX file"));
         let recipe = TransferRecipe { backbone: Some(PathBuf::from("no/such.onnx")), ..TransferRecipe::default() };
         assert!(OnnxBackbone::load(&recipe, None).unwrap_err().to_string().contains("no/such.onnx"));
     }
