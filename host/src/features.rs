@@ -31,12 +31,12 @@ pub trait Extractor: Sync {
     fn input(&self) -> Shape;
 
     /// Values that it makes of an image.
-    fn len(&self) -> usize;
+    fn width(&self) -> usize;
 
     /// SHA-256 of its file.
     fn digest(&self) -> [u8; 32];
 
-    /// The features `(len)` of one image `(3, h, w)` with pixels in `[0, 1]`.
+    /// The features `(width)` of one image `(3, h, w)` with pixels in `[0, 1]`.
     ///
     /// # Errors
     /// It cannot be computed, or there are infinite values among them.

@@ -149,7 +149,7 @@ impl ModelFiles {
 fn headed(checkpoint: &Checkpoint) -> Result<Evaluator> {
     let transfer = &checkpoint.recipe.transfer;
     let backbone = Box::new(OnnxBackbone::load(transfer, Some(checkpoint.input.h))?);
-    let network = net::foreign::build(transfer, backbone.len(), checkpoint.classes.len())?;
+    let network = net::foreign::build(transfer, backbone.width(), checkpoint.classes.len())?;
     Ok(Evaluator::Headed { backbone, head: fold(graph::lower(&network, checkpoint)?) })
 }
 

@@ -19,7 +19,7 @@ pub struct OnnxBackbone {
     input: Shape,
     /// Whether it takes `(1, 3, h, w)`; else `(1, h, w, 3)`.
     planar: bool,
-    len: usize,
+    width: usize,
     digest: [u8; 32],
     mean: [f64; 3],
     std: [f64; 3],
@@ -54,8 +54,8 @@ impl OnnxBackbone {
         let runnable = model.into_optimized().and_then(|model| model.into_runnable());
         let runnable = runnable.context("tract cannot run it")?;
         let (mean, std) = (recipe.backbone_mean, recipe.backbone_std);
-        let mut backbone = Self { runnable, input, planar, len: 0, digest, mean, std };
-        backbone.len = backbone.features(&vec![0.0; input.len()])?.len();
+        let mut backbone = Self { runnable, input, planar, width: 0, digest, mean, std };
+        backbone.width = backbone.features(&vec![0.0; input.len()])?.len();
         Ok(backbone)
     }
 
@@ -74,8 +74,8 @@ impl Extractor for OnnxBackbone {
         self.input
     }
 
-    fn len(&self) -> usize {
-        self.len
+    fn width(&self) -> usize {
+        self.width
     }
 
     fn digest(&self) -> [u8; 32] {
@@ -209,7 +209,7 @@ mod tests {
     fn features_are_those_of_the_normalised_image_in_either_layout() {
         let image: Vec<f32> = (0..12).map(|x| x as f32).collect();
         let backbone = parse(&file("GlobalAveragePool", &[0, 3, 2, 2]), None).unwrap();
-        assert_eq!((backbone.len(), backbone.input()), (3, Shape::new(2, 2, 3)));
+        assert_eq!((backbone.width(), backbone.input()), (3, Shape::new(2, 2, 3)));
         assert_eq!(backbone.features(&image).unwrap(), [1.0, 5.5, 4.75]);
         // The identity keeps the layout that it is given: pixel by pixel.
         let backbone = parse(&file("Identity", &[1, 0, 0, 3]), Some(2)).unwrap();

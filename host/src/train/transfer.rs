@@ -62,6 +62,10 @@ impl<'a> Transfer<'a> {
             0 => None,
             count => Some(Frozen::new(network, count)?),
         };
+        if let Some(Frozen { backbone, head, .. }) = &frozen {
+            let [stay, rest] = [backbone, head].map(|part| part.parameters().len());
+            view::note(&format!("{stay} of {} arrays of parameters stay as they are", stay + rest));
+        }
         Ok(Self { rates, frozen, extractor, cache: None })
     }
 
@@ -107,7 +111,7 @@ pub(super) fn head_on(extractor: &dyn Extractor, recipe: &Recipe, input: Shape, 
         "a backbone's features are computed once, but images are to be varied anew in each epoch: \
          draw some variations once by --set transfer.cache-views=4, or switch off what [augment] has"
     );
-    foreign::build(&recipe.transfer, extractor.len(), classes)
+    foreign::build(&recipe.transfer, extractor.width(), classes)
 }
 
 /// Whether the features of a network's own backbone are the same whenever an image is seen, and wanted.
@@ -163,7 +167,7 @@ impl Source<'_> {
         let views = if varied { self.recipe.transfer.cache_views.max(1) as usize } else { 1 };
         let len = match backbone {
             Backbone::Own(module) => output_len(module)?,
-            Backbone::Foreign(extractor) => extractor.len(),
+            Backbone::Foreign(extractor) => extractor.width(),
         };
         let mut key = self.key(backbone).add("split", name.as_bytes());
         if varied {

@@ -263,7 +263,7 @@ impl Extractor for Rows {
         Shape::new(8, 8, 3)
     }
 
-    fn len(&self) -> usize {
+    fn width(&self) -> usize {
         8
     }
 
