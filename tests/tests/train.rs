@@ -146,14 +146,14 @@ fn a_head_on_an_onnx_backbone_is_trained_and_evaluated_with_its_file() {
         command.env("OCELLUS_CACHE", place.path().join("cache"));
         command
     };
-    ends(train(&place, &["--recipe", "tiny.toml", "--out", "base", "--epochs", "1"]), 0);
+    ends(train(&place, &["--recipe", "tiny.toml", "--out", "base", "--epochs", "4"]), 0);
     let program = |arguments: &[&str]| {
         let mut command = ocellus();
         command.current_dir(place.path()).args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
         with_cache(command)
     };
     ends(program(&["export", "base"]), 0);
-    let head = ["--recipe", "tiny.toml", "--backbone", "base/float.onnx", "--out", "head", "--epochs", "2"];
+    let head = ["--recipe", "tiny.toml", "--backbone", "base/float.onnx", "--out", "head", "--epochs", "12"];
     let message = &ends(with_cache(train(&place, &head)), 1)[1];
     assert!(message.contains("transfer.cache-views"), "{message}");
     let views = [&head[..], &["--set", "transfer.cache-views=1", "--set", "transfer.hidden=8", "--json"]].concat();
