@@ -2,7 +2,7 @@
 
 use crate::board;
 use crate::camera::FrameSize;
-use crate::recipe::{CalibrationMethod, DeviceKind, Model, OptimizerKind};
+use crate::recipe::{CalibrationMethod, DeviceKind, Freeze, LossKind, Model, OptimizerKind, ScheduleKind};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ocellus_shared::frame::PixelFormat;
 use serde::de::{DeserializeOwned, IntoDeserializer};
@@ -106,6 +106,30 @@ pub struct TrainArgs {
     /// Height and width that images are brought to
     #[arg(long, env = "OCELLUS_IMG_SIZE", value_parser = clap::value_parser!(u16).range(1..), value_name = "PIXELS")]
     pub img_size: Option<u16>,
+    /// How the learning rate changes: constant, step, exponential, cosine, plateau
+    #[arg(long, env = "OCELLUS_SCHED", value_parser = named::<ScheduleKind>, value_name = "NAME")]
+    pub sched: Option<ScheduleKind>,
+    /// What training makes small: cross-entropy, focal
+    #[arg(long, env = "OCELLUS_LOSS", value_parser = named::<LossKind>, value_name = "NAME")]
+    pub loss: Option<LossKind>,
+    /// Decay per step of the moving average of the weights; 0 for none
+    #[arg(long, env = "OCELLUS_EMA", value_name = "DECAY")]
+    pub ema: Option<f64>,
+    /// Layers that keep their weights: none, stem, all (but the head), or the first N groups (stem and blocks)
+    #[arg(long, env = "OCELLUS_FREEZE", value_name = "PART")]
+    pub freeze: Option<Freeze>,
+    /// Epoch, from 1, from which on everything is trained
+    #[arg(long, env = "OCELLUS_UNFREEZE_AT", value_name = "EPOCH")]
+    pub unfreeze_at: Option<u32>,
+    /// Factor of the learning rate for each group of layers from the head down
+    #[arg(long, env = "OCELLUS_LAYER_DECAY", value_name = "FACTOR")]
+    pub layer_decay: Option<f64>,
+    /// Keep no features of a frozen backbone on the disk
+    #[arg(long)]
+    pub no_cache: bool,
+    /// Float ONNX file to use as a frozen backbone: only a head on its features is trained
+    #[arg(long, env = "OCELLUS_BACKBONE", value_name = "FILE")]
+    pub backbone: Option<PathBuf>,
     /// Any other key of the recipe, by its section: --set augment.cutout=8
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,

@@ -10,16 +10,19 @@ use sha2::{Digest, Sha256};
 
 use crate::board::Board;
 use crate::data::Split;
+use crate::features::Extractor;
 use crate::graph::{self, Graph};
 use crate::sim;
 
 pub mod agreement;
+pub mod backbone;
 pub mod engine;
 mod metrics;
 pub mod tract;
 
 pub use metrics::{ClassMetrics, Metrics, argmax};
 
+use backbone::OnnxBackbone;
 use engine::EngineModel;
 use tract::{FloatModel, TractModel};
 
@@ -27,6 +30,13 @@ use tract::{FloatModel, TractModel};
 pub enum Evaluator {
     /// The trained network in f32.
     Float(Graph),
+    /// A trained head in f32 on a backbone of another program, which tract runs.
+    Headed {
+        /// The backbone.
+        backbone: Box<OnnxBackbone>,
+        /// The head.
+        head: Graph,
+    },
     /// The same from its float ONNX file, in tract.
     FloatOnnx(FloatModel),
     /// tract, over the int8 ONNX file.
@@ -61,6 +71,7 @@ impl Evaluator {
     pub fn signature(&self) -> Result<(Shape, Vec<String>)> {
         match self {
             Self::Float(graph) => Ok((graph.input, graph.labels.clone())),
+            Self::Headed { backbone, head } => Ok((backbone.input(), head.labels.clone())),
             Self::FloatOnnx(model) => Ok((model.input(), model.labels().to_vec())),
             Self::Tract(model) => Ok((model.input(), model.labels().to_vec())),
             Self::Engine(plan) | Self::Sim { plan, .. } => {
@@ -80,6 +91,9 @@ impl Evaluator {
         ensure!(input == size, "the images are {size}, the model takes {input}");
         match self {
             Self::Float(graph) => float_scores(split, done, |image| Ok(graph::run::logits(graph, image))),
+            Self::Headed { backbone, head } => {
+                float_scores(split, done, |image| Ok(graph::run::logits(head, &backbone.features_of_pixels(image)?)))
+            }
             Self::FloatOnnx(model) => float_scores(split, done, |image| model.logits(image)),
             Self::Tract(model) => Ok(Scores::Int8(model.scores_all(&int8_images(split), done)?)),
             Self::Engine(plan) => Ok(Scores::Int8(EngineModel::new(plan)?.scores_all(&int8_images(split), done)?)),

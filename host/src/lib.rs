@@ -10,6 +10,7 @@ pub mod net;
 
 pub mod augment;
 pub mod checkpoint;
+pub mod features;
 pub mod train;
 
 pub mod graph;

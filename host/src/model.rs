@@ -7,7 +7,9 @@ use ocellus_shared::plan::Plan;
 
 use crate::checkpoint::{self, Checkpoint};
 use crate::eval::Evaluator;
+use crate::eval::backbone::OnnxBackbone;
 use crate::eval::tract::{FloatModel, TractModel};
+use crate::features::Extractor;
 use crate::fold::fold;
 use crate::graph;
 use crate::net;
@@ -111,6 +113,9 @@ impl ModelFiles {
     pub fn load_float(&self) -> Result<Evaluator> {
         if let Some(path) = &self.checkpoint {
             let checkpoint = Checkpoint::load(path)?;
+            if checkpoint.recipe.transfer.backbone.is_some() {
+                return headed(&checkpoint);
+            }
             let network = net::build(&checkpoint.recipe, checkpoint.input, checkpoint.classes.len())?;
             return Ok(Evaluator::Float(fold(graph::lower(&network, &checkpoint)?)));
         }
@@ -138,6 +143,14 @@ impl ModelFiles {
         })?;
         Ok((path, std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?))
     }
+}
+
+/// A trained head together with the backbone that it was trained on.
+fn headed(checkpoint: &Checkpoint) -> Result<Evaluator> {
+    let transfer = &checkpoint.recipe.transfer;
+    let backbone = Box::new(OnnxBackbone::load(transfer, Some(checkpoint.input.h))?);
+    let network = net::foreign::build(transfer, backbone.width(), checkpoint.classes.len())?;
+    Ok(Evaluator::Headed { backbone, head: fold(graph::lower(&network, checkpoint)?) })
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 pub mod cnn;
 pub mod conv;
+pub mod foreign;
 pub mod kernels;
 pub mod linear;
 pub mod module;

@@ -5,15 +5,18 @@ mod data;
 mod net;
 mod quant;
 mod train;
+mod transfer;
 
 pub use augment::AugmentRecipe;
 pub use data::{DataRecipe, LabelKind};
 pub use net::{LayerOrder, NetRecipe};
 pub use quant::{CalibrationMethod, QuantRecipe};
-pub use train::{DeviceKind, OptimizerKind, TrainRecipe};
+pub use train::{DeviceKind, LossKind, OptimizerKind, ScheduleKind, TrainRecipe};
+pub use transfer::{Freeze, Statistics, TransferRecipe};
 
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Everything that decides what a training run produces. Keys that are left out have the defaults documented here.
@@ -30,6 +33,8 @@ pub struct Recipe {
     pub net: NetRecipe,
     /// How its weights are fitted.
     pub train: TrainRecipe,
+    /// What of a network that has learnt something already stays as it is.
+    pub transfer: TransferRecipe,
     /// How training images are varied.
     pub augment: AugmentRecipe,
     /// How activations are calibrated for int8.
@@ -98,10 +103,12 @@ impl Recipe {
         let table = |recipe: &Self| toml::Table::try_from(recipe).expect("a recipe is a TOML table");
         let (ours, theirs) = (table(self), table(other));
         let mut keys = Vec::new();
-        for section in ["model", "net", "train", "augment"] {
+        for section in ["model", "net", "train", "transfer", "augment"] {
             match (&ours[section], &theirs[section]) {
                 (toml::Value::Table(a), toml::Value::Table(b)) => {
-                    keys.extend(a.keys().filter(|key| a[*key] != b[*key]).map(|key| format!("{section}.{key}")));
+                    let all: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+                    let differing = all.into_iter().filter(|key| a.get(*key) != b.get(*key));
+                    keys.extend(differing.map(|key| format!("{section}.{key}")));
                 }
                 (a, b) if a != b => keys.push(section.to_owned()),
                 _ => {}
@@ -120,6 +127,13 @@ impl Recipe {
         self.data.validate()?;
         self.net.validate()?;
         self.train.validate()?;
+        self.transfer.validate()?;
+        let mixes = self.augment.mixup > 0.0 || self.augment.cutmix > 0.0;
+        ensure!(
+            !mixes || (self.transfer.cache_views == 0 && self.transfer.backbone.is_none()),
+            "augment.mixup and augment.cutmix mix other images in each step, so that their features cannot be kept: \
+             set both to 0, or leave out transfer.cache-views and transfer.backbone"
+        );
         self.augment.validate()?;
         self.quant.validate()
     }
@@ -198,6 +212,19 @@ mod tests {
             ("[train]\nwarmup-epochs = 21", "train.warmup-epochs"),
             ("[train]\nema = 1.0", "train.ema"),
             ("[train]\nsmoothing = -0.1", "train.smoothing"),
+            ("[train]\nsched = \"linear\"", "sched"),
+            ("[train]\ngamma = 1.5", "train.gamma"),
+            ("[train]\nstep-epochs = 0", "train.step-epochs"),
+            ("[train]\nstep-gamma = 0.0", "train.step-gamma"),
+            ("[train]\nplateau-factor = 1.0", "train.plateau-factor"),
+            ("[train]\nloss = \"hinge\"", "loss"),
+            ("[train]\nfocal-gamma = -1.0", "train.focal-gamma"),
+            ("[transfer]\nfreeze = -1", "freeze"),
+            ("[transfer]\nunfreeze-at = 3", "transfer.freeze"),
+            ("[transfer]\nfreeze = 1\nunfreeze-at = 1", "transfer.unfreeze-at"),
+            ("[transfer]\nlayer-decay = 0.0", "transfer.layer-decay"),
+            ("[transfer]\nunfreeze-warmup-epochs = nan", "transfer.unfreeze-warmup-epochs"),
+            ("[transfer]\ncache-views = 2\n[augment]\nmixup = 0.2", "transfer.cache-views"),
             ("[net]\nblock-dropout = [0.5]", "net.block-dropout"),
             ("[net]\nblocks = [[8], [], [8]]", "net.blocks"),
             ("[net]\nblocks = [[8], [0], [8]]", "net.blocks"),

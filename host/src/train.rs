@@ -10,30 +10,36 @@
 
 pub mod batches;
 pub mod device;
+pub mod loss;
 pub mod metrics;
 pub mod optimizer;
+pub mod parts;
 mod resume;
 pub mod schedule;
 pub mod step;
+mod transfer;
 pub mod workers;
 
 use crate::checkpoint::{BEST, Best, Checkpoint, EpochRecord, Progress, Running, write_atomically};
-use crate::data::{Dataset, Split};
+use crate::data::{self, Dataset, Split};
+use crate::features::Extractor;
 use crate::net;
 use crate::net::module::{Arrays, Module};
-use crate::recipe::Recipe;
+use crate::recipe::{Recipe, Statistics};
 use crate::view;
 use anyhow::{Context, Result, ensure};
 use batches::{Batch, Loader};
 use burn::tensor::Device;
 use indicatif::ProgressBar;
-use metrics::{Clock, Metrics, Score};
+use metrics::{Clock, Inputs, Metrics, Score};
 use ocellus_shared::Shape;
 use optimizer::Optimizer;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use step::{Part, Step};
+use transfer::{Cache, Source, Transfer};
 use workers::Workers;
 
 /// Time between two checkpoints within an epoch.
@@ -69,8 +75,40 @@ pub fn run(
     threads: usize,
     stop: &AtomicBool,
 ) -> Result<Outcome> {
+    run_on(None, recipe, dataset, &Place { out, resume, threads, cache: cache_folder().as_deref() }, stop)
+}
+
+/// Where a run works.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// The run folder.
+    pub out: &'a Path,
+    /// Whether it goes on there.
+    pub resume: bool,
+    /// Threads to compute on.
+    pub threads: usize,
+    /// Where features are kept from one run to the next.
+    pub cache: Option<&'a Path>,
+}
+
+/// Where features are kept; nothing where there is no place for them.
+pub fn cache_folder() -> Option<PathBuf> {
+    data::fetch::cache_dir().ok().map(|folder| folder.join("features"))
+}
+
+/// As [`run`]; with an `extractor`, only a head on its features is trained, and that is what the checkpoint holds.
+///
+/// # Errors
+/// As for [`run`]; or the extractor fails, or takes images of another size.
+pub fn run_on(
+    extractor: Option<&dyn Extractor>,
+    recipe: &Recipe,
+    dataset: &Dataset,
+    place: &Place<'_>,
+    stop: &AtomicBool,
+) -> Result<Outcome> {
     recipe.validate()?;
-    let mut trainer = Trainer::new(recipe, dataset, out, resume, threads)?;
+    let mut trainer = Trainer::new(extractor, recipe, dataset, place)?;
     while !trainer.is_done() {
         if !trainer.epoch(stop)? {
             trainer.save_last()?;
@@ -91,6 +129,8 @@ struct Trainer<'a> {
     /// Moving average of `arrays`, where the recipe wants one.
     average: Option<Arrays>,
     optimizer: Optimizer,
+    /// What is not trained, or more slowly.
+    transfer: Transfer<'a>,
     progress: Progress,
     /// Steps of an epoch.
     steps: usize,
@@ -100,34 +140,64 @@ struct Trainer<'a> {
 }
 
 impl<'a> Trainer<'a> {
-    fn new(recipe: &'a Recipe, dataset: &'a Dataset, out: &Path, resume: bool, threads: usize) -> Result<Self> {
+    fn new(
+        extractor: Option<&'a dyn Extractor>,
+        recipe: &'a Recipe,
+        dataset: &'a Dataset,
+        place: &Place<'_>,
+    ) -> Result<Self> {
         let input = input_shape(dataset)?;
-        let module = Module::new(net::build(recipe, input, dataset.classes.len())?)?;
+        let network = match extractor {
+            Some(extractor) => transfer::head_on(extractor, recipe, input, dataset.classes.len())?,
+            None => net::build(recipe, input, dataset.classes.len())?,
+        };
+        let transfer = Transfer::new(recipe, &network, extractor)?;
+        let module = Module::new(network)?;
         let device = device::open(recipe.train.device)?;
         let arrays = module.upload(&module.initial(recipe.train.seed), &device)?;
         let steps = batches::steps_per_epoch(dataset.train.len(), recipe.train.batch_size);
         let mut trainer = Self {
             recipe,
             dataset,
-            out: out.to_path_buf(),
+            out: place.out.to_path_buf(),
             input,
             average: (recipe.train.ema > 0.0).then(|| arrays.clone()),
             arrays,
             device,
             module,
             optimizer: Optimizer::new(&recipe.train),
+            transfer,
             progress: Progress::default(),
             steps,
-            workers: Workers::new(threads)?,
+            workers: Workers::new(place.threads)?,
             bar: view::bar(steps as u64 * u64::from(recipe.train.epochs), "training"),
             clock: Clock::start(),
         };
-        if resume {
+        if place.resume {
             trainer.restore()?
         } else {
             trainer.prepare_folder()?
         }
+        if trainer.is_frozen() && !trainer.is_done() {
+            let Self { arrays, device, workers, transfer, .. } = &mut trainer;
+            transfer.fill(&Source { recipe, dataset, arrays, device, workers }, place.cache)?;
+        }
         Ok(trainer)
+    }
+
+    /// Whether the recipe's frozen layers are frozen in the current epoch.
+    fn is_frozen(&self) -> bool {
+        self.recipe.transfer.is_frozen_in(self.progress.epoch)
+    }
+
+    /// What is read instead of images in the current epoch.
+    fn cache(&self) -> Option<Arc<Cache>> {
+        self.transfer.cache.clone().filter(|_| self.is_frozen())
+    }
+
+    /// What is trained in the current epoch.
+    fn fitted(&self) -> &Module {
+        self.transfer.frozen.as_ref().filter(|_| self.is_frozen()).map_or(&self.module, |frozen| &frozen.head)
     }
 
     fn is_done(&self) -> bool {
@@ -142,35 +212,44 @@ impl<'a> Trainer<'a> {
         let (recipe, dataset) = (self.recipe, self.dataset);
         let (epoch, steps) = (self.progress.epoch, self.progress.step..self.steps);
         self.bar.set_message(format!("epoch {}/{}", epoch + 1, recipe.train.epochs));
-        let loader = Loader::new(recipe, &dataset.train, dataset.classes.len(), self.workers.count())?;
-        let finished = std::thread::scope(|scope| {
-            let mut saved = Instant::now();
-            for batch in loader.prefetch(scope, epoch, steps) {
-                self.step(&batch)?;
-                self.bar.inc(1);
-                if stop.load(Ordering::Relaxed) {
-                    return Ok(false);
-                }
-                if saved.elapsed() > SAVE_EVERY {
-                    self.save_last()?;
-                    saved = Instant::now();
-                }
-            }
-            anyhow::Ok(true)
-        })?;
+        let classes = dataset.classes.len();
+        let finished = if let Some(cache) = self.cache() {
+            self.steps(transfer::feature_batches(recipe, &cache.train, classes, epoch, steps), stop)?
+        } else {
+            let loader = Loader::new(recipe, &dataset.train, classes, self.workers.count())?;
+            std::thread::scope(|scope| self.steps(loader.prefetch(scope, epoch, steps), stop))?
+        };
         if finished {
             self.end_epoch()?;
         }
         Ok(finished)
     }
 
+    /// Trains on all `batches`; false if it was asked to stop before.
+    fn steps(&mut self, batches: impl IntoIterator<Item = Batch>, stop: &AtomicBool) -> Result<bool> {
+        let mut saved = Instant::now();
+        for batch in batches {
+            self.step(&batch)?;
+            self.bar.inc(1);
+            if stop.load(Ordering::Relaxed) {
+                return Ok(false);
+            }
+            if saved.elapsed() > SAVE_EVERY {
+                self.save_last()?;
+                saved = Instant::now();
+            }
+        }
+        Ok(true)
+    }
+
     fn step(&mut self, batch: &Batch) -> Result<()> {
         let start = Instant::now();
         let number = u64::from(self.progress.epoch) * self.steps as u64 + self.progress.step as u64;
-        let lr = schedule::learning_rate(&self.recipe.train, number, self.steps);
+        let lr = schedule::learning_rate(self.recipe, number, self.steps, &self.progress.history);
         let shards = batch.split(self.recipe.train.shards);
         let step = Step {
-            module: &self.module,
+            module: self.fitted(),
+            backbone: self.backbone(),
             arrays: &self.arrays,
             recipe: &self.recipe.train,
             device: &self.device,
@@ -208,6 +287,12 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
+    /// What turns images into what [`Self::fitted`] reads, where no features are kept.
+    fn backbone(&self) -> Option<(&Module, Statistics)> {
+        let frozen = self.transfer.frozen.as_ref().filter(|_| self.is_frozen() && self.transfer.cache.is_none())?;
+        Some((&frozen.backbone, self.recipe.transfer.statistics))
+    }
+
     /// Updates the parameters by the sum of the parts' gradients, and the statistics by their mean.
     fn apply(&mut self, parts: &[Part], lr: f64, step: u64) {
         let count = parts.len();
@@ -217,25 +302,39 @@ impl<'a> Trainer<'a> {
             let name = &parameter.name;
             if let Some(gradient) = gradients.get(name) {
                 let old = self.arrays.remove(name).expect("every parameter has an array");
-                let new = self.optimizer.update(parameter, old, gradient.clone(), lr, step);
+                let lr = lr * self.transfer.rate(name);
+                let new = self.optimizer.update(parameter, old, gradient.clone(), lr, step - self.thawed_at(name));
                 self.arrays.insert(name.clone(), new);
             }
         }
         self.arrays.extend(statistics.into_iter().map(|(name, total)| (name, total / count as f64)));
     }
 
+    /// The step, from 0, from which the parameter `name` is trained.
+    fn thawed_at(&self, name: &str) -> u64 {
+        let epoch = if self.transfer.was_frozen(name) { self.recipe.transfer.unfreeze_at.saturating_sub(1) } else { 0 };
+        u64::from(epoch) * self.steps as u64
+    }
+
     /// Moves the average towards the weights; faster in the first steps, so that the initial ones are soon forgotten.
     fn follow(&mut self, steps: u64) {
+        let (frozen, transfer) = (self.is_frozen(), &self.transfer);
+        let estimates = self.recipe.transfer.statistics == Statistics::ReEstimated;
         let Some(average) = &mut self.average else { return };
         let decay = self.recipe.train.ema.min((1.0 + steps as f64) / (10.0 + steps as f64));
-        for (name, mean) in average.iter_mut() {
+        // What stays must not even be rounded.
+        let stays = |name: &str| frozen && transfer.was_frozen(name) && !(estimates && is_statistic(name));
+        for (name, mean) in average.iter_mut().filter(|(name, _)| !stays(name)) {
             *mean = mean.clone() * decay + self.arrays[name].clone() * (1.0 - decay);
         }
     }
 
     fn end_epoch(&mut self) -> Result<()> {
         let start = Instant::now();
-        let val = self.score(&self.dataset.val, self.evaluated());
+        let val = match self.cache() {
+            Some(cache) => self.score(self.fitted(), Inputs::Features(&cache.val), self.evaluated()),
+            None => self.score(&self.module, Inputs::Images(&self.dataset.val), self.evaluated()),
+        };
         self.check_number("validation loss", val.loss)?;
         let record = self.record(&val, start);
         self.progress.epoch += 1;
@@ -265,7 +364,7 @@ impl<'a> Trainer<'a> {
             train_acc: correct as f64 / images as f64,
             val_loss: val.loss,
             val_acc: val.accuracy(),
-            lr: schedule::learning_rate(&self.recipe.train, last_step, self.steps),
+            lr: schedule::learning_rate(self.recipe, last_step, self.steps, &self.progress.history),
             images_per_s: images as f64 / seconds,
             seconds: seconds + start.elapsed().as_secs_f64(),
         }
@@ -276,8 +375,19 @@ impl<'a> Trainer<'a> {
         self.average.as_ref().unwrap_or(&self.arrays)
     }
 
-    fn score(&self, split: &Split, arrays: &Arrays) -> Score {
-        metrics::score(&self.module, arrays, split, &self.device, &self.workers)
+    fn score(&self, module: &Module, inputs: Inputs<'_>, arrays: &Arrays) -> Score {
+        metrics::score(module, arrays, inputs, &self.device, &self.workers)
+    }
+
+    /// Evaluates all of the network, whatever was trained of it.
+    fn score_whole(&self, split: &Split, arrays: &Arrays) -> Result<Score> {
+        let Some(extractor) = self.transfer.extractor else {
+            return Ok(self.score(&self.module, Inputs::Images(split), arrays));
+        };
+        let Self { recipe, dataset, device, workers, .. } = self;
+        let source = Source { recipe, dataset, arrays, device, workers };
+        let features = source.extracted(extractor, split)?;
+        Ok(self.score(&self.module, Inputs::Features(&features), arrays))
     }
 
     /// Evaluates the best checkpoint on the test images, for the first and only time.
@@ -285,11 +395,17 @@ impl<'a> Trainer<'a> {
         self.bar.finish_and_clear();
         let checkpoint = Checkpoint::load(&self.out.join(BEST))?;
         let best = self.module.upload(&checkpoint.weights, &self.device)?;
-        let (val, test) = (self.score(&self.dataset.val, &best), self.score(&self.dataset.test, &best));
+        let val = self.score_whole(&self.dataset.val, &best)?;
+        let test = self.score_whole(&self.dataset.test, &best)?;
         let metrics = Metrics::new(&self.progress, &val, &test);
         write_atomically(&self.out.join("metrics.json"), &serde_json::to_vec_pretty(&metrics)?)?;
         Ok(Outcome::Finished { checkpoint: Box::new(checkpoint), metrics })
     }
+}
+
+/// Whether the parameter `name` is measured and not fitted.
+fn is_statistic(name: &str) -> bool {
+    name.ends_with(".running_mean") || name.ends_with(".running_var")
 }
 
 /// Shape of the images of all splits.

@@ -54,6 +54,16 @@ fn a_failed_export_leaves_the_old_files() {
 }
 
 #[test]
+fn a_head_on_a_foreign_backbone_is_refused() {
+    let (mut checkpoint, dataset) = model();
+    checkpoint.recipe.transfer.backbone = Some("photos/resnet.onnx".into());
+    let folder = tempfile::tempdir().unwrap();
+    let error = export(&checkpoint, &dataset, folder.path()).unwrap_err().to_string();
+    assert!(error.contains("photos/resnet.onnx") && error.contains("eval --with float"), "{error}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
 fn a_run_folder_keeps_its_recipe() {
     let (checkpoint, dataset) = model();
     let folder = tempfile::tempdir().unwrap();

@@ -15,6 +15,7 @@ const PIPELINE: &[&str] = &[
     "net",
     "augment",
     "checkpoint",
+    "features",
     "train",
     "graph",
     "fold",
@@ -42,7 +43,7 @@ const COMMAND_LINE: &[&str] = &["cli", "commands", "main"];
 /// Libraries that must stay in one corner of the host, and the modules (or single files) where they may appear.
 const CORNERS: &[(&[&str], &[&str])] = &[
     (&["burn", "burn_ndarray", "burn_flex"], &["net", "train", "augment", "checkpoint"]),
-    (&["tract_onnx", "tract_core"], &["onnx", "eval/tract.rs"]),
+    (&["tract_onnx", "tract_core"], &["onnx", "eval/tract.rs", "eval/backbone.rs"]),
     (&["clap"], &["cli"]),
     (&["ocellus_firmware"], &["eval/engine.rs"]),
     (&["probe_rs"], &["probe"]),

@@ -137,3 +137,37 @@ fn every_shipped_recipe_is_valid() {
         recipes.map(|path| ocellus::recipe::Recipe::load(&path).unwrap().title().to_owned()).collect();
     assert!(names.iter().any(|name| name == "cnn-cifar10"), "{names:?}");
 }
+
+/// A head on the float ONNX file that another run exported, whose features are logits.
+#[test]
+fn a_head_on_an_onnx_backbone_is_trained_and_evaluated_with_its_file() {
+    let place = workplace();
+    let with_cache = |mut command: Command| {
+        command.env("OCELLUS_CACHE", place.path().join("cache"));
+        command
+    };
+    ends(train(&place, &["--recipe", "tiny.toml", "--out", "base", "--epochs", "4"]), 0);
+    let program = |arguments: &[&str]| {
+        let mut command = ocellus();
+        command.current_dir(place.path()).args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
+        with_cache(command)
+    };
+    ends(program(&["export", "base"]), 0);
+    let head = ["--recipe", "tiny.toml", "--backbone", "base/float.onnx", "--out", "head", "--epochs", "12"];
+    let message = &ends(with_cache(train(&place, &head)), 1)[1];
+    assert!(message.contains("transfer.cache-views"), "{message}");
+    let views = [&head[..], &["--set", "transfer.cache-views=1", "--set", "transfer.hidden=8", "--json"]].concat();
+    let trained: serde_json::Value = serde_json::from_str(&ends(with_cache(train(&place, &views)), 0)[0]).unwrap();
+    let eval = program(&["eval", "head", "--with", "float", "--json"]);
+    let evaluated: serde_json::Value = serde_json::from_str(&ends(eval, 0)[0]).unwrap();
+    let accuracy = |value: &serde_json::Value, key: &str| value[key].as_f64().unwrap();
+    let (ours, theirs) = (accuracy(&trained, "test_accuracy"), accuracy(&evaluated, "accuracy"));
+    // Two programs round differently, and one image in 2000 may be undecided.
+    assert!((ours - theirs).abs() < 0.0011 && ours > 0.2, "{ours} and {theirs}");
+    let recipe = fs::read_to_string(place.path().join("head/recipe.toml")).unwrap();
+    assert!(recipe.contains("backbone-sha256 = \"") && !recipe.contains("backbone-sha256 = \"\""), "{recipe}");
+    assert!(ends(program(&["export", "head"]), 1)[1].contains("base/float.onnx"));
+    let file = place.path().join("base/float.onnx");
+    fs::write(&file, [fs::read(&file).unwrap(), b"more".to_vec()].concat()).unwrap();
+    assert!(ends(program(&["eval", "head", "--with", "float"]), 1)[1].contains("SHA-256"));
+}

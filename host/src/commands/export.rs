@@ -11,7 +11,7 @@ use crate::graph::{Graph, run};
 use crate::quantize::QuantGraph;
 use crate::recipe::Recipe;
 use crate::{arena, calibrate, checkpoint, fold, graph, model, net, onnx, pack, quantize, report, view};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
@@ -76,6 +76,13 @@ pub fn run(args: &ExportArgs) -> Result<()> {
 /// A layer that cannot be exported, by name; [`Failure::Disagree`] if tract and the engine differ; or the folder cannot
 /// be written. Nothing is written then.
 pub fn export(checkpoint: &Checkpoint, dataset: &Dataset, out: &Path) -> Result<Summary> {
+    if let Some(backbone) = &checkpoint.recipe.transfer.backbone {
+        bail!(
+            "this is a head on the backbone {}, which another program made: there is no plan for that, so that it \
+             cannot be exported; `ocellus eval --with float` runs it. Train one of Ocellus' own networks for a board",
+            backbone.display()
+        );
+    }
     let network = net::build(&checkpoint.recipe, checkpoint.input, checkpoint.classes.len())?;
     let graph = fold::fold(graph::lower(&network, checkpoint)?);
     let ranges = calibrate::ranges(&graph, &dataset.train, &checkpoint.recipe.quant)?;

@@ -2,9 +2,11 @@
 
 use super::inputs;
 use crate::cli::TrainArgs;
+use crate::eval::backbone::OnnxBackbone;
+use crate::features::{Extractor, hex};
 use crate::recipe::Recipe;
 use crate::train::metrics::Metrics;
-use crate::train::{self, Outcome};
+use crate::train::{self, Outcome, Place};
 use crate::view;
 use anyhow::{Context, Result};
 use std::num::NonZeroUsize;
@@ -20,13 +22,17 @@ const INTERRUPTED: i32 = 130;
 /// # Errors
 /// The recipe or the dataset cannot be read, or training fails; see [`train::run`].
 pub fn run(args: &TrainArgs) -> Result<()> {
-    let recipe = resolve(args)?;
+    let mut recipe = resolve(args)?;
+    let backbone = open_backbone(&mut recipe)?;
     let out = inputs::run_folder(args.out.as_deref(), recipe.title())?;
     let dataset = inputs::load(&recipe.data)?;
     let stop = stop_on_interrupt()?;
     let threads = args.threads.or(std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
     view::note(&format!("training {} on {} into {}", recipe.title(), dataset.name, out.display()));
-    match train::run(&recipe, &dataset, &out, args.resume, threads, &stop)? {
+    let cache = train::cache_folder();
+    let place = Place { out: &out, resume: args.resume, threads, cache: cache.as_deref() };
+    let extractor = backbone.as_ref().map(|backbone| backbone as &dyn Extractor);
+    match train::run_on(extractor, &recipe, &dataset, &place, &stop)? {
         Outcome::Finished { metrics, .. } => report(&metrics, &out, args.json),
         Outcome::Stopped if args.json => println!("{}", serde_json::json!({ "stopped": true, "out": out })),
         Outcome::Stopped => println!("stopped and saved; go on with: ocellus train --resume --out {}", out.display()),
@@ -57,9 +63,32 @@ fn resolve(args: &TrainArgs) -> Result<Recipe> {
     set(&mut train.smoothing, args.smoothing);
     set(&mut train.warmup_epochs, args.warmup_epochs);
     set(&mut train.patience, args.patience);
+    set(&mut train.sched, args.sched);
+    set(&mut train.loss, args.loss);
+    set(&mut train.ema, args.ema);
     set(&mut train.seed, args.seed);
     set(&mut train.device, args.device);
+    let transfer = &mut recipe.transfer;
+    set(&mut transfer.freeze, args.freeze);
+    set(&mut transfer.unfreeze_at, args.unfreeze_at);
+    set(&mut transfer.layer_decay, args.layer_decay);
+    transfer.cache &= !args.no_cache;
+    if args.backbone.is_some() {
+        transfer.backbone.clone_from(&args.backbone);
+        transfer.backbone_sha256.clear();
+    }
     recipe.with(&args.set).context("in the recipe with the flags of the command line")
+}
+
+/// The recipe's backbone of another program, if it has one. What the recipe says of it becomes exact.
+fn open_backbone(recipe: &mut Recipe) -> Result<Option<OnnxBackbone>> {
+    let Some(path) = &recipe.transfer.backbone else { return Ok(None) };
+    let path = std::path::absolute(path).with_context(|| format!("cannot find {}", path.display()))?;
+    let backbone = OnnxBackbone::load(&recipe.transfer, recipe.data.img_size)?;
+    recipe.transfer.backbone = Some(path);
+    recipe.transfer.backbone_sha256 = hex(&backbone.digest());
+    recipe.data.img_size.get_or_insert(backbone.input().h);
+    Ok(Some(backbone))
 }
 
 fn set<T>(key: &mut T, flag: Option<T>) {
@@ -105,7 +134,7 @@ fn report(metrics: &Metrics, out: &Path, json: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recipe::{Model, OptimizerKind};
+    use crate::recipe::{Freeze, LossKind, Model, OptimizerKind, ScheduleKind};
 
     #[test]
     fn flags_beat_the_file() {
@@ -120,9 +149,28 @@ mod tests {
             ..TrainArgs::default()
         };
         let recipe = resolve(&args).unwrap();
+        assert!(recipe.transfer.cache);
         assert_eq!((recipe.model, recipe.train.lr, recipe.train.warmup_epochs), (Model::Linear, 0.25, 0.5));
         assert_eq!((recipe.train.epochs, recipe.train.opt), (3, OptimizerKind::Adam));
         assert_eq!(recipe.data.img_size, Some(16));
+    }
+
+    #[test]
+    fn flags_say_what_stays_and_how_the_rest_is_trained() {
+        let args = TrainArgs {
+            sched: Some(ScheduleKind::Plateau),
+            loss: Some(LossKind::Focal),
+            ema: Some(0.5),
+            freeze: Some(Freeze::First(2)),
+            unfreeze_at: Some(4),
+            layer_decay: Some(0.75),
+            no_cache: true,
+            ..TrainArgs::default()
+        };
+        let Recipe { train, transfer, .. } = resolve(&args).unwrap();
+        assert_eq!((train.sched, train.loss, train.ema), (ScheduleKind::Plateau, LossKind::Focal, 0.5));
+        assert_eq!((transfer.freeze, transfer.unfreeze_at, transfer.layer_decay), (Freeze::First(2), 4, 0.75));
+        assert!(!transfer.cache);
     }
 
     #[test]

@@ -62,6 +62,11 @@ impl Module {
         self.network.input
     }
 
+    /// The layers.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
     /// Every parameter, in the layers' order.
     pub fn parameters(&self) -> &[Parameter] {
         &self.parameters

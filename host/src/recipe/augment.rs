@@ -119,6 +119,14 @@ impl AugmentRecipe {
         }
     }
 
+    /// Whether images stay as they are, so that one looks the same in every epoch.
+    pub fn leaves_images(&self) -> bool {
+        let strengths = [self.rotate, self.zoom, self.grid, self.elastic, self.brightness, self.contrast];
+        let more = [self.saturation, self.hue, self.gamma, self.channel_shuffle, self.mixup, self.cutmix, self.flip];
+        let pixels = [self.shift, self.cutout];
+        strengths.iter().chain(&more).all(|&s| s == 0.0) && pixels.iter().all(|&p| p == 0) && self.crop == 1.0
+    }
+
     pub(super) fn validate(&self) -> Result<()> {
         for (key, p) in self.probabilities() {
             ensure!((0.0..=1.0).contains(&p), "augment.{key} = {p} is not a probability: choose one from 0 to 1");

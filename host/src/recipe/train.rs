@@ -16,8 +16,20 @@ pub struct TrainRecipe {
     pub shards: usize,
     /// The update rule.
     pub opt: OptimizerKind,
-    /// Peak learning rate: warmed up to linearly, then lowered to 0 on half a cosine.
+    /// Peak learning rate: warmed up to linearly, then lowered as the schedule says.
     pub lr: f64,
+    /// How the learning rate changes after the warm-up.
+    pub sched: ScheduleKind,
+    /// Epochs from one step down to the next of the schedule `step`.
+    pub step_epochs: u32,
+    /// What the learning rate is multiplied by at each of them, in `(0, 1]`.
+    pub step_gamma: f64,
+    /// What the learning rate is multiplied by after each epoch of the schedule `exponential`, in `(0, 1]`.
+    pub gamma: f64,
+    /// Epochs without a lower validation loss that the schedule `plateau` waits for before it lowers the learning rate.
+    pub plateau_patience: u32,
+    /// What it multiplies the learning rate by then, in `(0, 1)`.
+    pub plateau_factor: f64,
     /// Epochs of linear warm-up.
     pub warmup_epochs: f64,
     /// Nesterov momentum of SGD.
@@ -25,6 +37,10 @@ pub struct TrainRecipe {
     /// L2 penalty (SGD) or decoupled weight decay (Adam) of convolution and dense weights, not of biases and
     /// normalisations.
     pub weight_decay: f64,
+    /// What training makes small.
+    pub loss: LossKind,
+    /// Focusing exponent of the focal loss; 0 makes it the cross-entropy.
+    pub focal_gamma: f64,
     /// Label smoothing: this share of the target is spread evenly over all classes.
     pub smoothing: f64,
     /// Decay per step of the moving average of the weights that is evaluated and kept; 0 for the weights themselves.
@@ -45,9 +61,17 @@ impl Default for TrainRecipe {
             shards: 2,
             opt: OptimizerKind::Sgd,
             lr: 0.05,
+            sched: ScheduleKind::Cosine,
+            step_epochs: 10,
+            step_gamma: 0.1,
+            gamma: 0.95,
+            plateau_patience: 10,
+            plateau_factor: 0.1,
             warmup_epochs: 1.0,
             momentum: 0.9,
             weight_decay: 5e-4,
+            loss: LossKind::CrossEntropy,
+            focal_gamma: 2.0,
             smoothing: 0.05,
             ema: 0.998,
             patience: 0,
@@ -69,12 +93,53 @@ impl TrainRecipe {
             self.warmup_epochs,
             self.epochs
         );
+        self.validate_schedule()?;
+        let gamma = self.focal_gamma;
+        ensure!((0.0..=10.0).contains(&gamma), "train.focal-gamma = {gamma} is not in [0, 10]");
         ensure!((0.0..1.0).contains(&self.momentum), "train.momentum = {} is not in [0, 1)", self.momentum);
         ensure!((0.0..1.0).contains(&self.weight_decay), "train.weight-decay = {} is not in [0, 1)", self.weight_decay);
         ensure!((0.0..1.0).contains(&self.smoothing), "train.smoothing = {} is not in [0, 1)", self.smoothing);
         ensure!((0.0..1.0).contains(&self.ema), "train.ema = {} is not in [0, 1)", self.ema);
         Ok(())
     }
+
+    fn validate_schedule(&self) -> Result<()> {
+        ensure!(self.step_epochs > 0, "train.step-epochs must be at least 1");
+        for (key, factor) in [("step-gamma", self.step_gamma), ("gamma", self.gamma)] {
+            ensure!(factor > 0.0 && factor <= 1.0, "train.{key} = {factor} is not in (0, 1]");
+        }
+        let factor = self.plateau_factor;
+        ensure!(factor > 0.0 && factor < 1.0, "train.plateau-factor = {factor} is not in (0, 1)");
+        Ok(())
+    }
+}
+
+/// How the learning rate changes over a run, after the warm-up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ScheduleKind {
+    /// Not at all.
+    Constant,
+    /// By a factor every few epochs.
+    Step,
+    /// By a factor every epoch.
+    Exponential,
+    /// Down to 0 on half a cosine.
+    #[default]
+    Cosine,
+    /// By a factor whenever the validation loss has stopped falling.
+    Plateau,
+}
+
+/// What training makes small.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LossKind {
+    /// Cross-entropy.
+    #[default]
+    CrossEntropy,
+    /// Cross-entropy in which what is classified well already counts little (<https://arxiv.org/abs/1708.02002>).
+    Focal,
 }
 
 /// Update rules.

@@ -106,7 +106,7 @@ impl<'a> Loader<'a> {
                 let from = step * recipe.batch_size;
                 let chosen = &order[from..order.len().min(from + recipe.batch_size)];
                 // A trainer that stopped does not want any more.
-                if sender.send(self.varied(epoch, chosen)).is_err() {
+                if sender.send(self.varied(self.recipe.transfer.view(epoch), chosen)).is_err() {
                     return;
                 }
             }
@@ -140,13 +140,13 @@ pub fn plain(split: &Split, range: Range<usize>) -> Batch {
     gather(split, &chosen, |_, image, out| augment::plain(image, split.width, out))
 }
 
-fn order(seed: u64, images: usize, epoch: u32) -> Vec<usize> {
+pub(super) fn order(seed: u64, images: usize, epoch: u32) -> Vec<usize> {
     let mut order: Vec<usize> = (0..images).collect();
     order.shuffle(&mut random::stream(seed, Purpose::Shuffle, epoch.into()));
     order
 }
 
-fn one_hot(labels: &[u16], classes: usize) -> Vec<f32> {
+pub(super) fn one_hot(labels: &[u16], classes: usize) -> Vec<f32> {
     let mut targets = vec![0.0; labels.len() * classes];
     targets.chunks_exact_mut(classes).zip(labels).for_each(|(row, &label)| row[usize::from(label)] = 1.0);
     targets

@@ -1,14 +1,18 @@
 //! How good the weights are, and the files that say so.
 
 use super::batches;
+use super::batches::Batch;
 use super::step::upload;
+use super::transfer::pick;
 use super::workers::Workers;
 use crate::checkpoint::{EpochRecord, Progress, write_atomically};
 use crate::data::Split;
+use crate::features::Features;
 use crate::net::module::{Arrays, Module, to_vec};
 use anyhow::Result;
 use burn::tensor::Device;
 use serde::Serialize;
+use std::ops::Range;
 use std::path::Path;
 use std::time::Instant;
 
@@ -33,17 +37,42 @@ impl Score {
     }
 }
 
-/// Evaluates weights on every image of a split.
-pub fn score(module: &Module, arrays: &Arrays, split: &Split, device: &Device, workers: &Workers) -> Score {
-    let starts: Vec<usize> = (0..split.len()).step_by(BATCH).collect();
+/// What a module is evaluated on.
+#[derive(Clone, Copy, Debug)]
+pub enum Inputs<'a> {
+    /// The images of a split.
+    Images(&'a Split),
+    /// Their features, the first view of each.
+    Features(&'a Features),
+}
+
+impl Inputs<'_> {
+    fn len(self) -> usize {
+        match self {
+            Self::Images(split) => split.len(),
+            Self::Features(features) => features.labels.len(),
+        }
+    }
+
+    fn batch(self, range: Range<usize>) -> Batch {
+        match self {
+            Self::Images(split) => batches::plain(split, range),
+            Self::Features(features) => pick(features, &range.collect::<Vec<_>>(), 0),
+        }
+    }
+}
+
+/// Evaluates weights on every image.
+pub fn score(module: &Module, arrays: &Arrays, inputs: Inputs<'_>, device: &Device, workers: &Workers) -> Score {
+    let starts: Vec<usize> = (0..inputs.len()).step_by(BATCH).collect();
     let parts = workers.map(&starts, |_, &from| {
-        let batch = batches::plain(split, from..split.len().min(from + BATCH));
+        let batch = inputs.batch(from..inputs.len().min(from + BATCH));
         let logits = to_vec(module.forward(arrays, upload(&batch, module.input(), device), None));
         (count_correct(&logits, &batch.labels), total_cross_entropy(&logits, &batch.labels))
     });
     let correct = parts.iter().map(|part| part.0).sum();
-    let loss = parts.iter().map(|part| part.1).sum::<f64>() / split.len() as f64;
-    Score { correct, images: split.len(), loss }
+    let loss = parts.iter().map(|part| part.1).sum::<f64>() / inputs.len() as f64;
+    Score { correct, images: inputs.len(), loss }
 }
 
 /// How many rows of `logits`, `(n, classes)`, are largest at their label; between equals the first class wins.

@@ -1,21 +1,24 @@
 //! One training step: the loss of a batch and its gradients.
 
 use super::batches::Batch;
+use super::loss;
 use super::metrics::count_correct;
 use crate::net::Parameter;
 use crate::net::module::{Arrays, Module, Training, to_vec};
 use crate::net::tape::Tape;
 use crate::random::{self, Purpose};
-use crate::recipe::TrainRecipe;
-use burn::tensor::{Device, Tensor, TensorData, activation};
+use crate::recipe::{Statistics, TrainRecipe};
+use burn::tensor::{Device, Tensor, TensorData};
 use ocellus_shared::Shape;
 
 /// What a step is computed with.
 #[derive(Clone, Copy, Debug)]
 pub struct Step<'a> {
-    /// The network.
+    /// What is trained.
     pub module: &'a Module,
-    /// Its parameters before the step.
+    /// What makes its input of images where that is not trained, and what its batch normalisations do.
+    pub backbone: Option<(&'a Module, Statistics)>,
+    /// The parameters of both before the step.
     pub arrays: &'a Arrays,
     /// The recipe that says how the loss is computed.
     pub recipe: &'a TrainRecipe,
@@ -49,15 +52,41 @@ impl Step<'_> {
             (p.name.clone(), if p.role.is_trained() { value.autodiff().require_grad() } else { value })
         };
         let leaves: Arrays = self.module.parameters().iter().map(leaf).collect();
-        let images = upload(shard, self.module.input(), &self.device.clone().autodiff());
-        let logits = self.module.forward(&leaves, images, Some(&mut training));
-        let loss = cross_entropy(&logits, &shard.targets, self.recipe.smoothing) / self.images as f64;
+        let (input, mut statistics) = self.input(shard);
+        let logits = self.module.forward(&leaves, input, Some(&mut training));
+        let loss = loss::loss(&logits, &shard.targets, self.recipe) / self.images as f64;
+        statistics.extend(training.statistics);
         Part {
             loss: loss.clone().into_scalar::<f32>().into(),
             correct: count_correct(&to_vec(logits.inner()), &shard.labels),
             gradients: training.tape.unwrap_or_default().backward(&loss, &leaves),
-            statistics: training.statistics,
+            statistics,
         }
+    }
+
+    /// What the trained part reads, `(n, c, h, w)`, and the running statistics of what is below it.
+    fn input(&self, shard: &Batch) -> (Tensor<4>, Arrays) {
+        let device = self.device.clone().autodiff();
+        let Some((backbone, statistics)) = self.backbone else {
+            return (upload(shard, self.module.input(), &device), Arrays::new());
+        };
+        if statistics == Statistics::Frozen {
+            let features = backbone.forward(self.arrays, upload(shard, backbone.input(), self.device), None);
+            return (self.shaped(features).autodiff(), Arrays::new());
+        }
+        let tape = self.recipe.device.is_cpu().then(Tape::default);
+        // Nothing is dropped below, so that the numbers are never looked at.
+        let random = random::stream(self.recipe.seed, Purpose::Dropout, 0);
+        let mut measuring = Training { random, statistics: Arrays::new(), tape };
+        let images = upload(shard, backbone.input(), &device);
+        let features = backbone.forward(self.arrays, images, Some(&mut measuring));
+        (self.shaped(features), measuring.statistics)
+    }
+
+    /// Rows of features in the shape that the trained part reads.
+    fn shaped(&self, features: Tensor<2>) -> Tensor<4> {
+        let (n, shape) = (features.dims()[0], self.module.input());
+        features.reshape([n, shape.c.into(), shape.h.into(), shape.w.into()])
     }
 }
 
@@ -65,17 +94,6 @@ impl Step<'_> {
 pub fn upload(batch: &Batch, input: Shape, device: &Device) -> Tensor<4> {
     let shape = [batch.labels.len(), input.c.into(), input.h.into(), input.w.into()];
     Tensor::from_data(TensorData::new(batch.images.clone(), shape), device)
-}
-
-/// Sum of the cross-entropies of logits against targets, both `(n, classes)`, where `smoothing` of each target is spread
-/// evenly over all classes.
-fn cross_entropy(logits: &Tensor<2>, targets: &[f32], smoothing: f64) -> Tensor<1> {
-    let [n, classes] = logits.dims();
-    let (floor, rest) = ((smoothing / classes as f64) as f32, (1.0 - smoothing) as f32);
-    let target: Vec<f32> = targets.iter().map(|target| floor + rest * target).collect();
-    let target = TensorData::new(target, [n, classes]);
-    let target: Tensor<2> = Tensor::from_data(target, &logits.device().without_autodiff());
-    (activation::log_softmax(logits.clone(), 1) * target).sum().neg()
 }
 
 /// Sums arrays of one name, in the order given.
@@ -89,24 +107,4 @@ pub fn sum<'a>(parts: impl Iterator<Item = &'a Arrays>) -> Arrays {
         total.insert(name.clone(), sum);
     }
     total
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn smoothed_cross_entropy() {
-        let logits = Tensor::from_data(TensorData::new(vec![1.0f32, 2.0, 0.5, 0.0, 0.0, 0.0], [2, 3]), &Device::flex());
-        let expected = |row: [f64; 3], target: [f64; 3]| {
-            let sum = row.iter().map(|x| x.exp()).sum::<f64>().ln();
-            row.iter().zip(target).map(|(x, t)| t * (sum - x)).sum::<f64>()
-        };
-        let targets = [[0.0, 1.0, 0.0], [0.75, 0.0, 0.25]];
-        let smooth = |target: [f64; 3]| target.map(|t| 0.9 * t + 0.1 / 3.0);
-        let both = expected([1.0, 2.0, 0.5], smooth(targets[0])) + expected([0.0; 3], smooth(targets[1]));
-        let targets = targets.concat().iter().map(|&t| t as f32).collect::<Vec<_>>();
-        let loss: f32 = cross_entropy(&logits, &targets, 0.1).into_scalar();
-        assert!((f64::from(loss) - both).abs() < 1e-6, "{loss} and {both}");
-    }
 }

@@ -231,3 +231,5 @@ fn a_network_too_deep_for_the_images_names_the_layer() {
     let message = error(go(&recipe, &dataset(), &out, false, false));
     assert!(message.contains("block4.pool") && message.contains("1x1x2"), "{message}");
 }
+
+mod transfer;

@@ -1,0 +1,250 @@
+//! A float ONNX file of any origin as a frozen feature extractor, run by tract.
+
+use crate::features::{Extractor, hex};
+use crate::recipe::TransferRecipe;
+use anyhow::{Context, Result, bail, ensure};
+use ocellus_shared::Shape;
+use prost::Message;
+use sha2::{Digest, Sha256};
+use std::sync::Arc;
+use tract_onnx::pb::ModelProto;
+use tract_onnx::prelude::*;
+use tract_onnx::tract_core::internal::DimLike;
+use tract_onnx::tract_hir::infer::{Factoid, InferenceFact};
+
+/// A backbone, ready to run on one image at a time.
+#[derive(Clone, Debug)]
+pub struct OnnxBackbone {
+    runnable: Arc<TypedRunnableModel>,
+    input: Shape,
+    /// Whether it takes `(1, 3, h, w)`; else `(1, h, w, 3)`.
+    planar: bool,
+    width: usize,
+    digest: [u8; 32],
+    mean: [f64; 3],
+    std: [f64; 3],
+}
+
+impl OnnxBackbone {
+    /// The backbone of `recipe`, for square images of `img_size` where the file leaves that open.
+    ///
+    /// # Errors
+    /// The recipe has none; the file cannot be read, has another SHA-256 than the recipe says, or is no ONNX file; it has
+    /// an operator that tract does not know (the message names the node); it does not take one colour image.
+    pub fn load(recipe: &TransferRecipe, img_size: Option<u16>) -> Result<Self> {
+        let path = recipe.backbone.as_deref().context("the recipe has no transfer.backbone")?;
+        let bytes = std::fs::read(path).with_context(|| format!("cannot read the backbone {}", path.display()))?;
+        let digest: [u8; 32] = Sha256::digest(&bytes).into();
+        let (found, expected) = (hex(&digest), recipe.backbone_sha256.as_str());
+        ensure!(
+            expected.is_empty() || found == expected,
+            "the backbone {} has the SHA-256 {found}, the head was trained on {expected}: put that file there",
+            path.display()
+        );
+        Self::parse(&bytes, digest, recipe, img_size).with_context(|| format!("in the backbone {}", path.display()))
+    }
+
+    fn parse(bytes: &[u8], digest: [u8; 32], recipe: &TransferRecipe, img_size: Option<u16>) -> Result<Self> {
+        let mut model = tract_onnx::onnx().model_for_proto_model(&decode(bytes)?).context("tract cannot read it")?;
+        check_operators(&model)?;
+        let (input, planar) = image_shape(&model, img_size)?;
+        let [h, w, c] = [input.h, input.w, input.c].map(usize::from);
+        let dims = if planar { [1, c, h, w] } else { [1, h, w, c] };
+        model.set_input_fact(0, InferenceFact::dt_shape(f32::datum_type(), dims))?;
+        let runnable = model.into_optimized().and_then(|model| model.into_runnable());
+        let runnable = runnable.context("tract cannot run it")?;
+        let (mean, std) = (recipe.backbone_mean, recipe.backbone_std);
+        let mut backbone = Self { runnable, input, planar, width: 0, digest, mean, std };
+        backbone.width = backbone.features(&vec![0.0; input.len()])?.len();
+        Ok(backbone)
+    }
+
+    /// The features of one image `(h, w, 3)` with pixels in `[0, 1]`.
+    ///
+    /// # Errors
+    /// As [`Extractor::features`].
+    pub fn features_of_pixels(&self, image: &[f32]) -> Result<Vec<f32>> {
+        let pixels = self.input.pixels();
+        self.features(&(0..image.len()).map(|k| image[k % pixels * 3 + k / pixels]).collect::<Vec<_>>())
+    }
+}
+
+impl Extractor for OnnxBackbone {
+    fn input(&self) -> Shape {
+        self.input
+    }
+
+    fn width(&self) -> usize {
+        self.width
+    }
+
+    fn digest(&self) -> [u8; 32] {
+        self.digest
+    }
+
+    fn features(&self, image: &[f32]) -> Result<Vec<f32>> {
+        ensure!(image.len() == self.input.len(), "the image has {} values, not {}", image.len(), self.input);
+        let pixels = self.input.pixels();
+        let value = |c: usize, at: usize| ((f64::from(image[c * pixels + at]) - self.mean[c]) / self.std[c]) as f32;
+        let (h, w) = (self.input.h.into(), self.input.w.into());
+        let (dims, values): (_, Vec<f32>) = if self.planar {
+            ([1, 3, h, w], (0..image.len()).map(|k| value(k / pixels, k % pixels)).collect())
+        } else {
+            ([1, h, w, 3], (0..image.len()).map(|k| value(k % 3, k / 3)).collect())
+        };
+        let outputs = self.runnable.run(tvec!(Tensor::from_shape(&dims, &values)?.into()))?;
+        let output = outputs.first().context("it has no output")?;
+        let values: Vec<f32> =
+            output.to_plain_array_view::<f32>().context("its output is not float")?.iter().copied().collect();
+        ensure!(values.iter().all(|value| value.is_finite()), "its features are not all finite numbers");
+        Ok(values)
+    }
+}
+
+/// The file's network without the shapes that it tells of its values: they may be for batches of any size, and all of them
+/// follow from the image's.
+fn decode(bytes: &[u8]) -> Result<ModelProto> {
+    let mut proto = ModelProto::decode(bytes).context("it is no ONNX file, or it is truncated")?;
+    let graph = proto.graph.as_mut().context("it is no ONNX file: it has no graph")?;
+    graph.value_info.clear();
+    graph.output.iter_mut().for_each(|output| output.r#type = None);
+    Ok(proto)
+}
+
+/// Refuses operators that tract does not have, by the node.
+fn check_operators(model: &InferenceModel) -> Result<()> {
+    for node in &model.nodes {
+        let name = node.op.name();
+        if let Some(op) = name.strip_prefix("Unimplemented") {
+            bail!(
+                "its node `{}` is an operator that is not supported: {}",
+                node.name,
+                op.trim_matches(['(', ')', '<', '>', ' '])
+            );
+        }
+    }
+    Ok(())
+}
+
+/// What it takes, and whether the channels come first.
+fn image_shape(model: &InferenceModel, img_size: Option<u16>) -> Result<(Shape, bool)> {
+    let inputs = model.input_outlets()?.len();
+    ensure!(inputs == 1, "it has {inputs} inputs, a backbone takes one image");
+    let fact = model.input_fact(0)?;
+    let kind = fact.datum_type.concretize().unwrap_or(f32::datum_type());
+    ensure!(kind == f32::datum_type(), "it takes {kind:?}, not float: give the float model, not a quantized one");
+    let dims = fact.shape.dims().map(|dim| dim.concretize().and_then(|dim| dim.to_usize().ok()));
+    let dims: Vec<Option<usize>> = dims.collect();
+    let (planar, sides) = match dims[..] {
+        [_, Some(3), h, w] => (true, [h, w]),
+        [_, h, w, Some(3)] => (false, [h, w]),
+        _ => bail!("its input {dims:?} is no colour image, (1, 3, h, w) or (1, h, w, 3)"),
+    };
+    let side = |side: Option<usize>| match side {
+        Some(side) => u16::try_from(side).context("its images are too large"),
+        None => img_size.context("it takes images of any size: say which by --img-size"),
+    };
+    let [h, w] = sides.map(side);
+    let (h, w) = (h?, w?);
+    ensure!(h == w, "it takes images of {h}x{w}; datasets hold square ones");
+    Ok((Shape::new(h, w, 3), planar))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+    use tract_onnx::pb::tensor_proto::DataType;
+    use tract_onnx::pb::tensor_shape_proto::{Dimension, dimension};
+    use tract_onnx::pb::type_proto::{self, Value};
+    use tract_onnx::pb::{GraphProto, NodeProto, OperatorSetIdProto, TensorShapeProto, TypeProto, ValueInfoProto};
+
+    fn value(name: &str, dims: &[i64]) -> ValueInfoProto {
+        let size = |&size: &i64| match size {
+            0 => dimension::Value::DimParam("n".into()),
+            size => dimension::Value::DimValue(size),
+        };
+        let dim = dims.iter().map(|d| Dimension { value: Some(size(d)), ..Dimension::default() }).collect();
+        let tensor = type_proto::Tensor { elem_type: DataType::Float as i32, shape: Some(TensorShapeProto { dim }) };
+        let r#type = TypeProto { value: Some(Value::TensorType(tensor)), ..TypeProto::default() };
+        ValueInfoProto { name: name.into(), r#type: Some(r#type), ..ValueInfoProto::default() }
+    }
+
+    /// A file with one node, called `strange`.
+    fn file(op_type: &str, input: &[i64]) -> Vec<u8> {
+        let node = NodeProto {
+            op_type: op_type.into(),
+            name: "strange".into(),
+            input: vec!["x".into()],
+            output: vec!["y".into()],
+            ..NodeProto::default()
+        };
+        let graph = GraphProto {
+            name: "g".into(),
+            node: vec![node],
+            input: vec![value("x", input)],
+            // Another shape than the node has: nothing relies on it.
+            output: vec![value("y", input)],
+            ..GraphProto::default()
+        };
+        ModelProto {
+            ir_version: 8,
+            opset_import: vec![OperatorSetIdProto { domain: String::new(), version: 13 }],
+            graph: Some(graph),
+            ..ModelProto::default()
+        }
+        .encode_to_vec()
+    }
+
+    fn parse(bytes: &[u8], img_size: Option<u16>) -> Result<OnnxBackbone> {
+        let recipe = TransferRecipe {
+            backbone_mean: [0.5, 0.0, 0.0],
+            backbone_std: [1.0, 1.0, 2.0],
+            ..TransferRecipe::default()
+        };
+        OnnxBackbone::parse(bytes, [0; 32], &recipe, img_size)
+    }
+
+    #[test]
+    fn features_are_those_of_the_normalised_image_in_either_layout() {
+        let image: Vec<f32> = (0..12).map(|x| x as f32).collect();
+        let backbone = parse(&file("GlobalAveragePool", &[0, 3, 2, 2]), None).unwrap();
+        assert_eq!((backbone.width(), backbone.input()), (3, Shape::new(2, 2, 3)));
+        assert_eq!(backbone.features(&image).unwrap(), [1.0, 5.5, 4.75]);
+        // The identity keeps the layout that it is given: pixel by pixel.
+        let backbone = parse(&file("Identity", &[1, 0, 0, 3]), Some(2)).unwrap();
+        assert_eq!(backbone.features(&image).unwrap()[..6], [-0.5, 4.0, 4.0, 0.5, 5.0, 4.5]);
+        let interleaved: Vec<f32> = (0..12).map(|k| image[k % 3 * 4 + k / 3]).collect();
+        assert_eq!(backbone.features_of_pixels(&interleaved).unwrap(), backbone.features(&image).unwrap());
+        assert!(backbone.features(&[f32::NAN; 12]).unwrap_err().to_string().contains("finite"));
+    }
+
+    #[test]
+    fn what_cannot_be_a_backbone_is_named() {
+        let message = |bytes: &[u8], size| format!("{:#}", parse(bytes, size).unwrap_err());
+        let unknown = message(&file("Mystery", &[1, 3, 2, 2]), None);
+        assert!(unknown.contains("`strange`") && unknown.contains("Mystery"), "{unknown}");
+        assert!(message(&file("Relu", &[1, 3, 0, 0]), None).contains("--img-size"));
+        assert!(message(&file("Relu", &[1, 4, 2, 2]), None).contains("no colour image"));
+        assert!(message(&file("Relu", &[1, 3, 2, 4]), None).contains("square"));
+        assert!(message(b"not onnx at all", None).contains("is no ONNX file"));
+        let recipe = TransferRecipe { backbone: Some(PathBuf::from("no/such.onnx")), ..TransferRecipe::default() };
+        assert!(OnnxBackbone::load(&recipe, None).unwrap_err().to_string().contains("no/such.onnx"));
+    }
+
+    #[test]
+    fn another_file_than_the_head_was_trained_on_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("b.onnx");
+        let bytes = file("Relu", &[1, 3, 2, 2]);
+        std::fs::write(&path, &bytes).unwrap();
+        let own = hex(&Sha256::digest(&bytes));
+        let load = |backbone_sha256: &str| {
+            let backbone_sha256 = backbone_sha256.to_owned();
+            let recipe = TransferRecipe { backbone: Some(path.clone()), backbone_sha256, ..TransferRecipe::default() };
+            OnnxBackbone::load(&recipe, None)
+        };
+        assert_eq!(hex(&load(&own).unwrap().digest()), own);
+        assert!(load("ab").unwrap_err().to_string().contains(&own));
+    }
+}
