@@ -8,9 +8,11 @@ pub mod cnn;
 pub mod conv;
 pub mod efficientnet;
 pub mod head;
+pub mod kernels;
 pub mod linear;
 pub mod module;
 pub mod resnet;
+pub mod statistics;
 pub mod summary;
 pub mod tape;
 
@@ -71,14 +73,6 @@ pub enum LayerKind {
 }
 
 impl LayerKind {
-    /// Window and output channels, if it is a convolution over all channels.
-    fn convolution(&self) -> Option<(Window, u16)> {
-        match *self {
-            Self::Op { op: Op::Conv { window, out_channels }, .. } => Some((window, out_channels)),
-            _ => None,
-        }
-    }
-
     /// What it is called in the field, for reports.
     pub fn name(&self) -> &'static str {
         match self {
@@ -90,12 +84,7 @@ impl LayerKind {
             Self::Dropout { .. } => "dropout",
         }
     }
-
-    fn has_bias(&self) -> bool {
-        matches!(self, Self::Op { bias: true, .. })
-    }
 }
-
 /// A smooth activation function, which a board looks up in a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Function {

@@ -10,7 +10,7 @@ mod train;
 pub use augment::AugmentRecipe;
 pub use data::{DataRecipe, LabelKind};
 pub use model::Model;
-pub use net::{Head, LayerOrder, NetRecipe, Padding};
+pub use net::{BnStatistics, Head, LayerOrder, NetRecipe, Padding};
 pub use quant::{CalibrationMethod, QuantRecipe};
 pub use train::{DeviceKind, OptimizerKind, TrainRecipe};
 

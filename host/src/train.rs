@@ -106,7 +106,7 @@ impl<'a> Trainer<'a> {
         let input = input_shape(dataset)?;
         let module = Module::new(net::build(recipe, input, dataset.classes.len())?)?;
         let device = device::open(recipe.train.device)?;
-        let arrays = module.upload(&start::weights(recipe, &module, resume)?, &device)?;
+        let arrays = start::arrays(recipe, &module, &dataset.train, &device, resume)?;
         let steps = batches::steps_per_epoch(dataset.train.len(), recipe.train.batch_size);
         let mut trainer = Self {
             recipe,

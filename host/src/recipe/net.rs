@@ -33,6 +33,9 @@ pub struct NetRecipe {
     pub bn_epsilon: Option<f64>,
     /// File of weights to start from: a checkpoint of this tool, of timm or of torchvision.
     pub pretrained: Option<PathBuf>,
+    /// Whether the statistics of pretrained normalisations are measured anew on the training images, without changing
+    /// what the network computes.
+    pub bn_statistics: BnStatistics,
 }
 
 impl Default for NetRecipe {
@@ -50,6 +53,7 @@ impl Default for NetRecipe {
             padding: Padding::Same,
             bn_epsilon: None,
             pretrained: None,
+            bn_statistics: BnStatistics::Auto,
         }
     }
 }
@@ -109,4 +113,17 @@ pub enum Padding {
     Same,
     /// Half the kernel on every side. What torchvision's EfficientNets, and timm's without `tf_`, were trained with.
     Symmetric,
+}
+
+/// Whether the statistics of pretrained normalisations are measured anew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BnStatistics {
+    /// Where they say nothing: in a file whose normalisations had been folded into the filters.
+    #[default]
+    Auto,
+    /// Never.
+    Kept,
+    /// Always.
+    Measured,
 }
