@@ -365,6 +365,8 @@ fn run_op(op: Op, own: Lookup<'_>, bias: bool, x: Tensor<4>, second: Option<Tens
         }
         Op::GlobalAvgPool => x.mean_dim(3).mean_dim(2),
         Op::Add => x + second.expect("Module::new checked the number of inputs"),
+        // The factors are (n, c, 1, 1) and stretch over the map.
+        Op::Mul => x * second.expect("Module::new checked the number of inputs"),
         Op::Flatten => {
             let x: Tensor<2> = x.flatten(1, 3);
             let len = x.dims()[1];
