@@ -40,6 +40,9 @@ pub enum Command {
     /// Say what networks there are and what they cost, before any training
     #[command(subcommand)]
     Model(ModelCommand),
+    /// Fetch pretrained weights
+    #[command(subcommand)]
+    Weights(WeightsCommand),
     /// Quantize a trained network and write its ONNX files and plan
     Export(ExportArgs),
     /// Say how good a model is: accuracy, top-5 and every class
@@ -161,6 +164,31 @@ pub struct DataCheckArgs {
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
+}
+
+/// What `ocellus weights` can do.
+#[derive(Debug, Subcommand)]
+pub enum WeightsCommand {
+    /// Download weights trained on ImageNet into the cache and print their file; a broken download goes on where it
+    /// stopped
+    Fetch(WeightsFetchArgs),
+}
+
+/// Arguments of `ocellus weights fetch`.
+#[derive(Args, Debug)]
+pub struct WeightsFetchArgs {
+    /// Network that they are of
+    #[arg(value_parser = ["efficientnet-lite0", "efficientnet-b0", "efficientnet-b2", "efficientnet-b4", "efficientnetv2-b1", "efficientnetv2-s"])]
+    pub name: String,
+    /// Folder to put them into, instead of weights/ in the cache
+    #[arg(long, value_name = "DIR")]
+    pub to: Option<PathBuf>,
+    /// Address of the file, instead of the official one
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    /// Whole SHA-256 of the file, instead of the first digits that are published
+    #[arg(long, value_name = "HEX")]
+    pub sha256: Option<String>,
 }
 
 /// What `ocellus model` can do.

@@ -12,6 +12,7 @@ pub mod model;
 pub mod run;
 pub mod train;
 pub mod validate;
+pub mod weights;
 
 use std::fmt;
 
@@ -49,6 +50,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Train(args) => train::run(args),
         Command::Data(command) => data::run(command),
         Command::Model(command) => model::run(command),
+        Command::Weights(command) => weights::run(command),
         Command::Export(args) => export::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Run(args) => run::run(args),

@@ -3,12 +3,17 @@
 //! | file | written by |
 //! |---|---|
 //! | `.safetensors` | timm, Hugging Face, and this tool's own checkpoints |
+//! | `.pth` | `torch.save`: timm and torchvision; the pickle in it is read, never executed |
 //!
 //! The content decides, not the file's name. Every tensor must find its parameter and every parameter its tensor,
 //! except that a classifier for other classes is left out, and said so.
 
 pub mod names;
+mod pickle;
+mod pytorch;
+pub mod sources;
 mod tensors;
+mod zip;
 
 pub use tensors::read;
 

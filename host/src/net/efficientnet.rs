@@ -20,7 +20,7 @@
 
 use super::{Builder, Function, LayerKind, Network, TENSORFLOW_EPSILON, head, window};
 use crate::recipe::{Model, NetRecipe, Padding};
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use ocellus_shared::{Op, Shape};
 
 /// What a block is made of.
@@ -255,7 +255,9 @@ impl Assembly {
                 self.activate(&depthwise);
             }
         }
-        ensure!(block.squeezed.is_none(), "layer {name}.se: squeeze-excite has no operator");
+        if let Some(squeezed) = block.squeezed {
+            self.squeeze_excite(&format!("{name}.se"), squeezed)?;
+        }
         if block.kind != BlockKind::Conv {
             self.convolution(&project, 1, 1, channels)?;
         }
@@ -263,5 +265,18 @@ impl Assembly {
             self.net.join(&format!("{name}.add"), Op::Add, input)?;
         }
         Ok(())
+    }
+
+    /// Scales each channel by what two dense layers make of all channels' means
+    /// (<https://arxiv.org/abs/1709.01507>).
+    fn squeeze_excite(&mut self, name: &str, squeezed: u16) -> Result<()> {
+        let (map, channels) = (self.net.value(), self.net.shape().c);
+        let part = |part: &str| format!("{name}.{part}");
+        self.net.op(&part("pool"), Op::GlobalAvgPool)?;
+        self.net.dense(&part("reduce"), squeezed)?;
+        self.activate(&part("reduce"));
+        self.net.dense(&part("expand"), channels)?;
+        self.net.unary(&part("gate"), LayerKind::Function(Function::Sigmoid));
+        self.net.join(&part("scale"), Op::Mul, map)
     }
 }

@@ -88,6 +88,13 @@ pub enum Kernel {
     },
     /// A sum of two maps.
     Add,
+    /// A map times one factor for each channel of each image.
+    Mul {
+        /// The map.
+        x: Map,
+        /// The factors, `(n, c, 1, 1)`.
+        factors: Map,
+    },
 }
 
 /// What a backward pass finds.
@@ -168,6 +175,15 @@ impl Kernel {
         (Self::Add, Map::new(a.dims, values))
     }
 
+    /// Multiplies each channel of `x` with its factor, `(n, c, 1, 1)`.
+    pub fn mul(x: Map, factors: Map) -> (Self, Map) {
+        let mut values = x.values.to_vec();
+        let planes = values.chunks_exact_mut(x.plane()).zip(factors.values.iter());
+        planes.for_each(|(plane, factor)| plane.iter_mut().for_each(|v| *v *= factor));
+        let y = Map::new(x.dims, values);
+        (Self::Mul { x, factors }, y)
+    }
+
     /// Whether it has parameters that are fitted.
     pub fn has_parameters(&self) -> bool {
         match self {
@@ -212,6 +228,13 @@ impl Kernel {
             Self::Dropout { factors } => {
                 multiply(&mut dy, factors);
                 Found { inputs: vec![Some(dy)], ..Found::default() }
+            }
+            Self::Mul { x, factors } => {
+                let planes = dy.chunks_exact(x.plane()).zip(x.values.chunks_exact(x.plane()));
+                let sums = planes.map(|(dy, x)| dot(dy, x)).collect();
+                let planes = dy.chunks_exact_mut(x.plane()).zip(factors.values.iter());
+                planes.for_each(|(dy, factor)| dy.iter_mut().for_each(|d| *d *= factor));
+                Found { inputs: vec![Some(dy), Some(sums)], ..Found::default() }
             }
             Self::Add => Found { inputs: vec![wanted[0].then(|| dy.clone()), Some(dy)], ..Found::default() },
         }

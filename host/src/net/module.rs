@@ -243,6 +243,10 @@ fn record_layer(
             let second = maps.swap_remove(1);
             Kernel::add(one(maps), &second)
         }),
+        LayerKind::Op { op: Op::Mul, .. } => tape.run(inputs, |mut maps| {
+            let factors = maps.swap_remove(1);
+            Kernel::mul(one(maps), factors)
+        }),
         LayerKind::BatchNorm { epsilon, momentum } => tape.run(inputs, |maps| {
             let x = one(maps);
             let device = own.get("running_mean").device();

@@ -83,7 +83,14 @@ mod tests {
     #[test]
     fn efficientnets_have_their_published_sizes() {
         // Millions of parameters with 1000 classes as timm counts them, and thousands of millions of MACs.
-        let cases = [(Model::EfficientNetLite0, 4.65, 0.40)];
+        let cases = [
+            (Model::EfficientNetLite0, 4.65, 0.40),
+            (Model::EfficientNetB0, 5.29, 0.39),
+            (Model::EfficientNetB2, 9.11, 1.00),
+            (Model::EfficientNetB4, 19.34, 4.4),
+            (Model::EfficientNetV2B1, 8.14, 1.2),
+            (Model::EfficientNetV2S, 21.46, 8.4),
+        ];
         for (model, parameters, macs) in cases {
             let found = summary(model, 1000);
             let millions = found.parameters as f64 / 1e6;

@@ -44,8 +44,8 @@ pub enum Model {
 }
 
 impl Model {
-    /// All that can be built.
-    pub const ALL: [Self; 7] = [
+    /// All of them.
+    pub const ALL: [Self; 12] = [
         Self::Cnn,
         Self::Linear,
         Self::ResNet8,
@@ -53,6 +53,11 @@ impl Model {
         Self::ResNet20,
         Self::ResNet56,
         Self::EfficientNetLite0,
+        Self::EfficientNetB0,
+        Self::EfficientNetB2,
+        Self::EfficientNetB4,
+        Self::EfficientNetV2B1,
+        Self::EfficientNetV2S,
     ];
 
     /// Its name in recipes.

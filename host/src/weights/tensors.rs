@@ -17,7 +17,10 @@ pub fn read(path: &Path) -> Result<Weights> {
 
 /// As [`read`] for a file's bytes.
 pub(super) fn parse(bytes: &[u8]) -> Result<Weights> {
-    ensure!(bytes.get(8) == Some(&b'{'), "it is no safetensors file: other formats are not supported");
+    if super::pytorch::is_one(bytes) {
+        return super::pytorch::parse(bytes);
+    }
+    ensure!(bytes.get(8) == Some(&b'{'), "it is neither a safetensors file nor one that torch.save wrote");
     let tensors =
         SafeTensors::deserialize(bytes).context("the file is damaged or was cut off: fetch or copy it again")?;
     let mut weights = Weights::new();
