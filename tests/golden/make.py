@@ -108,7 +108,7 @@ def cases():
     ]:
         model = fill(timm.create_model(theirs, num_classes=CLASSES), gain)
         yield ours, "timm", theirs, model, sizes, gain
-    for ours, theirs, gain in [("efficientnet-b0", "efficientnet_b0", 7.0), ("efficientnetv2-s", "efficientnet_v2_s", 3.5)]:
+    for ours, theirs, gain in [("efficientnet-b0", "efficientnet_b0", 6.2), ("efficientnetv2-s", "efficientnet_v2_s", 3.5)]:
         model = fill(getattr(torchvision.models, theirs)(num_classes=CLASSES), gain)
         yield ours, "torchvision", theirs, model, (64,), gain
     for ours, config in [
