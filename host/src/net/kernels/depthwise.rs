@@ -307,7 +307,7 @@ mod tests {
             let gradients = (theirs * tensor(dy.clone(), y.dims)).sum().backward();
             assert_close(found.inputs[0].as_ref().unwrap(), x.grad(&gradients).unwrap(), &what);
             assert_close(&found.parameters[0].1, weight.grad(&gradients).unwrap(), &what);
-            assert_eq!(found.parameters[1].1, super::super::channel_sums(&dy, y.dims));
+            assert_eq!(found.parameters[1].1, crate::net::kernels::channel_sums(&dy, y.dims));
             // What nobody asks for is not computed.
             assert_eq!(kernel.backward(&dy, false).inputs, [None]);
         }
