@@ -11,6 +11,7 @@ mod dense;
 mod depthwise;
 mod filters;
 mod lut;
+mod mul;
 mod pool;
 pub mod reference;
 mod scale;
@@ -35,6 +36,7 @@ pub fn run(step: &Step, views: Views) {
         Op::AvgPool { window } => pool::average(step, window, input, output),
         Op::GlobalAvgPool => pool::global_average(step, input, output),
         Op::Add => add::run(step, input, inputs.get(step.inputs()[1]), output),
+        Op::Mul => mul::run(step, input, inputs.get(step.inputs()[1]), output),
         Op::Lut => lut::run(step, input, output),
         Op::Flatten => {} // The same bytes under another shape.
         Op::Concat => concat::run(step, inputs, output),

@@ -37,6 +37,12 @@ pub enum Command {
     /// Fetch, check and look at datasets
     #[command(subcommand)]
     Data(DataCommand),
+    /// Say what networks there are and what they cost, before any training
+    #[command(subcommand)]
+    Model(ModelCommand),
+    /// Fetch pretrained weights
+    #[command(subcommand)]
+    Weights(WeightsCommand),
     /// Quantize a trained network and write its ONNX files and plan
     Export(ExportArgs),
     /// Say how good a model is: accuracy, top-5 and every class
@@ -70,7 +76,7 @@ pub struct TrainArgs {
     /// Go on with the run in the folder --out, exactly where it stopped
     #[arg(long, requires = "out")]
     pub resume: bool,
-    /// Family of networks: cnn, linear
+    /// Network; `ocellus model list` says which there are
     #[arg(long, env = "OCELLUS_MODEL", value_parser = named::<Model>, value_name = "NAME")]
     pub model: Option<Model>,
     /// Times that every training image is seen
@@ -130,6 +136,9 @@ pub struct TrainArgs {
     /// Float ONNX file to use as a frozen backbone: only a head on its features is trained
     #[arg(long, env = "OCELLUS_BACKBONE", value_name = "FILE")]
     pub backbone: Option<PathBuf>,
+    /// Weights to start from: a checkpoint of this tool, of timm or of torchvision
+    #[arg(long, env = "OCELLUS_PRETRAINED", value_name = "FILE")]
+    pub pretrained: Option<PathBuf>,
     /// Any other key of the recipe, by its section: --set augment.cutout=8
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
@@ -206,6 +215,68 @@ pub struct DataPreviewArgs {
     /// Any other key of the recipe, by its section: --set augment.rotate=15
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+}
+
+/// What `ocellus weights` can do.
+#[derive(Debug, Subcommand)]
+pub enum WeightsCommand {
+    /// Download weights trained on ImageNet into the cache and print their file; a broken download goes on where it
+    /// stopped
+    Fetch(WeightsFetchArgs),
+}
+
+/// Arguments of `ocellus weights fetch`.
+#[derive(Args, Debug)]
+pub struct WeightsFetchArgs {
+    /// Network that they are of
+    #[arg(value_parser = ["efficientnet-lite0", "efficientnet-b0", "efficientnet-b2", "efficientnet-b4", "efficientnetv2-b1", "efficientnetv2-s"])]
+    pub name: String,
+    /// Folder to put them into, instead of weights/ in the cache
+    #[arg(long, value_name = "DIR")]
+    pub to: Option<PathBuf>,
+    /// Address of the file, instead of the official one
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    /// Whole SHA-256 of the file, instead of the first digits that are published
+    #[arg(long, value_name = "HEX")]
+    pub sha256: Option<String>,
+}
+
+/// What `ocellus model` can do.
+#[derive(Debug, Subcommand)]
+pub enum ModelCommand {
+    /// List all networks with their parameters, multiply-accumulates and int8 sizes
+    List(ModelListArgs),
+    /// Show the layers of one network
+    Show(ModelShowArgs),
+}
+
+/// Arguments of `ocellus model list`.
+#[derive(Args, Debug)]
+pub struct ModelListArgs {
+    /// Print one JSON array
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `ocellus model show`.
+#[derive(Args, Debug)]
+pub struct ModelShowArgs {
+    /// Network to show
+    #[arg(value_parser = named::<Model>)]
+    pub name: Model,
+    /// Height and width of the images; else the size that it was published for
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..), value_name = "PIXELS")]
+    pub img_size: Option<u16>,
+    /// Number of classes
+    #[arg(long, default_value = "10", value_name = "N")]
+    pub classes: usize,
+    /// A key of the recipe that it is built by: --set net.head=mlp
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Arguments of `ocellus export`. Those of calibration beat their keys of the recipe.

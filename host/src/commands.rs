@@ -9,9 +9,11 @@ pub mod eval;
 pub mod export; // local
 pub mod firmware;
 mod inputs;
+pub mod model;
 pub mod run;
 pub mod train;
 pub mod validate;
+pub mod weights;
 
 use std::fmt;
 
@@ -48,6 +50,8 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Demo(args) => demo::run(args),
         Command::Train(args) => train::run(args),
         Command::Data(command) => data::run(command),
+        Command::Model(command) => model::run(command),
+        Command::Weights(command) => weights::run(command),
         Command::Export(args) => export::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Compare(args) => compare::run(args),

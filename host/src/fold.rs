@@ -66,7 +66,7 @@ fn absorbs_next(maker: &Node, scale: &Node) -> bool {
         Op::Conv { .. } | Op::Depthwise { .. } | Op::Dense { .. } | Op::ChannelScale => {
             only_activates || maker.activation == Activation::None
         }
-        Op::Add | Op::AvgPool { .. } | Op::GlobalAvgPool | Op::Lut => only_activates,
+        Op::Add | Op::Mul | Op::AvgPool { .. } | Op::GlobalAvgPool | Op::Lut => only_activates,
         Op::MaxPool { .. } | Op::Flatten | Op::Concat => false,
     }
 }

@@ -78,6 +78,6 @@ fn biases(node: &QuantNode, inputs: &[Value], output: Value) -> Vec<i32> {
             let offset = -(node.biases[0] * zero(0) + node.biases[1] * zero(1));
             vec![node.biases[0], node.biases[1], offset]
         }
-        Op::MaxPool { .. } | Op::Lut | Op::Flatten | Op::Concat => Vec::new(),
+        Op::MaxPool { .. } | Op::Mul | Op::Lut | Op::Flatten | Op::Concat => Vec::new(),
     }
 }

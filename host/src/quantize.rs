@@ -157,6 +157,7 @@ impl QuantGraph {
             Op::AvgPool { window } => vec![window.taps() as i64 * reach(inputs[0]); multipliers.len()],
             Op::GlobalAvgPool => vec![input.shape.pixels() as i64 * reach(inputs[0])],
             Op::Add => vec![(0..2).map(|k| i64::from(biases[k]).abs() * reach(inputs[k])).sum()],
+            Op::Mul => vec![reach(inputs[0]) * reach(inputs[1])],
             Op::MaxPool { .. } | Op::Lut | Op::Flatten | Op::Concat => Vec::new(),
         }
     }

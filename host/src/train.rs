@@ -16,6 +16,7 @@ pub mod optimizer;
 pub mod parts;
 mod resume;
 pub mod schedule;
+mod start;
 pub mod step;
 mod transfer;
 pub mod workers;
@@ -24,6 +25,7 @@ use crate::checkpoint::{BEST, Best, Checkpoint, EpochRecord, Progress, Running, 
 use crate::data::{self, Dataset, Split};
 use crate::features::Extractor;
 use crate::net;
+use crate::net::head;
 use crate::net::module::{Arrays, Module};
 use crate::recipe::{Recipe, Statistics};
 use crate::view;
@@ -154,7 +156,7 @@ impl<'a> Trainer<'a> {
         let transfer = Transfer::new(recipe, &network, extractor)?;
         let module = Module::new(network)?;
         let device = device::open(recipe.train.device)?;
-        let arrays = module.upload(&module.initial(recipe.train.seed), &device)?;
+        let arrays = start::arrays(recipe, &module, &dataset.train, &device, place.resume)?;
         let steps = batches::steps_per_epoch(dataset.train.len(), recipe.train.batch_size);
         let mut trainer = Self {
             recipe,
@@ -302,8 +304,17 @@ impl<'a> Trainer<'a> {
             let name = &parameter.name;
             if let Some(gradient) = gradients.get(name) {
                 let old = self.arrays.remove(name).expect("every parameter has an array");
-                let lr = lr * self.transfer.rate(name);
-                let new = self.optimizer.update(parameter, old, gradient.clone(), lr, step - self.thawed_at(name));
+                let gradient = match head::l2(self.recipe, name) {
+                    0.0 => gradient.clone(),
+                    l2 => gradient.clone() + old.clone() * (2.0 * l2),
+                };
+                let new = self.optimizer.update(
+                    parameter,
+                    old,
+                    gradient,
+                    lr * self.transfer.rate(name),
+                    step - self.thawed_at(name),
+                );
                 self.arrays.insert(name.clone(), new);
             }
         }

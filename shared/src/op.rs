@@ -89,6 +89,8 @@ pub enum Op {
     GlobalAvgPool,
     /// Sum of two maps of one shape, each with its own scale.
     Add,
+    /// A map times one factor per channel, `(1, 1, c)`, which is an input too: squeeze and excitation.
+    Mul,
     /// Any function of one value, as a table of its 256 results.
     Lut,
     /// `(h, w, c)` seen as a vector. The bytes stay where they are.
@@ -144,6 +146,7 @@ impl Op {
             Self::AvgPool { .. } => "avg_pool",
             Self::GlobalAvgPool => "global_avg_pool",
             Self::Add => "add",
+            Self::Mul => "mul",
             Self::Lut => "lut",
             Self::Flatten => "flatten",
             Self::Concat => "concat",
@@ -154,7 +157,7 @@ impl Op {
     /// Shape of the output for these inputs, or the rule they break.
     pub fn out_shape(&self, inputs: &[Shape]) -> Result<Shape, OpError> {
         let arity = match self {
-            Self::Add => 2..=2,
+            Self::Add | Self::Mul => 2..=2,
             Self::Concat => 2..=MAX_INPUTS,
             _ => 1..=1,
         };
@@ -179,6 +182,7 @@ impl Op {
             Self::GlobalAvgPool => Shape::vector(x.c),
             Self::Flatten => Shape::vector(u16::try_from(x.len()).map_err(|_| OpError::Shape)?),
             Self::Add if inputs[1] != x => return Err(OpError::Shape),
+            Self::Mul if inputs[1] != Shape::vector(x.c) => return Err(OpError::Shape),
             Self::Concat => {
                 let mut c = 0u16;
                 for s in inputs {
@@ -189,7 +193,7 @@ impl Op {
                 }
                 Shape::new(x.h, x.w, c)
             }
-            Self::Add | Self::Lut | Self::ChannelScale => x,
+            Self::Add | Self::Mul | Self::Lut | Self::ChannelScale => x,
         };
         out.checked_len().map(|_| out).ok_or(OpError::Shape)
     }
@@ -217,6 +221,7 @@ impl Op {
     /// | avg_pool | | sum's offset `(c)` | `(c)` |
     /// | global_avg_pool | | sum's offset `(1)` | `(1)` |
     /// | add | | the factors of both inputs `(2)` and the sum's offset `(1)` | `(1)` |
+    /// | mul | | | `(1)` |
     /// | lut | `(256)`, result for -128 first | | |
     ///
     /// Biases already hold the input's zero point: `bias - zero * sum(weights)`.
@@ -232,6 +237,7 @@ impl Op {
             Self::AvgPool { .. } => filters(0),
             Self::GlobalAvgPool => ParamCounts { weights: 0, biases: 1, multipliers: 1 },
             Self::Add => ParamCounts { weights: 0, biases: 3, multipliers: 1 },
+            Self::Mul => ParamCounts { weights: 0, biases: 0, multipliers: 1 },
             Self::Lut => ParamCounts { weights: 256, ..ParamCounts::default() },
             Self::MaxPool { .. } | Self::Flatten | Self::Concat => ParamCounts::default(),
         }

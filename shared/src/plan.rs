@@ -389,6 +389,7 @@ pub(crate) const TAG_LUT: u8 = 8;
 pub(crate) const TAG_FLATTEN: u8 = 9;
 pub(crate) const TAG_CONCAT: u8 = 10;
 pub(crate) const TAG_CHANNEL_SCALE: u8 = 11;
+pub(crate) const TAG_MUL: u8 = 12;
 
 fn header_crop(code: u8) -> Option<Crop> {
     match code {
@@ -416,6 +417,7 @@ fn operator(field: &Fields) -> Option<Op> {
         TAG_FLATTEN => (false, false, Op::Flatten),
         TAG_CONCAT => (false, false, Op::Concat),
         TAG_CHANNEL_SCALE => (false, false, Op::ChannelScale),
+        TAG_MUL => (false, false, Op::Mul),
         _ => return None,
     };
     let stray =

@@ -104,6 +104,7 @@ impl Sketch {
             Op::AvgPool { window } => (74.0 * window.taps() as f32, 100.0),
             Op::GlobalAvgPool => (2000.0, 100.0),
             Op::Add => (74.0 * 20_000.0, 50.0),
+            Op::Mul => (74.0 * 74.0, 50.0),
             _ => (74.0 * 74.0 * (fan_in as f32).sqrt(), 50.0),
         };
         let multipliers = (0..counts.multipliers).map(|_| match self.extreme {
@@ -144,7 +145,7 @@ fn random_op(random: &mut Random, sketch: &Sketch, last: usize) -> (Op, Vec<usiz
     let out_channels = random.between(1, 37) as u16;
     let alike = |same: &dyn Fn(Shape) -> bool| (0..=last).filter(|v| same(sketch.shape(*v))).collect::<Vec<_>>();
     let shape = sketch.shape(last);
-    match random.between(0, 12) {
+    match random.between(0, 13) {
         0..=2 => (Op::Conv { window, out_channels }, vec![last]),
         3 => (Op::Depthwise { window }, vec![last]),
         4 => (Op::MaxPool { window }, vec![last]),
@@ -155,6 +156,8 @@ fn random_op(random: &mut Random, sketch: &Sketch, last: usize) -> (Op, Vec<usiz
         9 => (Op::Flatten, vec![last]),
         10 => (Op::Dense { out_channels }, vec![last]),
         11 => (Op::Add, vec![last, random.choose(&alike(&|s| s == shape))]),
+        // Before there is a vector as long as a pixel, the factors would be of another shape: the step is left out.
+        12 => (Op::Mul, vec![random.choose(&alike(&|s| s.c == shape.c)), last]),
         _ => {
             let candidates = alike(&|s| (s.h, s.w) == (shape.h, shape.w));
             let count = random.between(1, MAX_INPUTS - 1);

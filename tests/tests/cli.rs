@@ -91,8 +91,24 @@ impl Model {
 #[test]
 fn help_texts_are_as_recorded() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli");
-    let names = ["", "demo", "data", "data preview", "train", "export", "eval", "compare", "run", "validate", "card"];
-    for name in names.into_iter().chain(["firmware", "doctor"]) {
+    let names = [
+        "",
+        "demo",
+        "data",
+        "data preview",
+        "model",
+        "weights",
+        "train",
+        "export",
+        "eval",
+        "compare",
+        "run",
+        "validate",
+        "card",
+        "firmware",
+        "doctor",
+    ];
+    for name in names {
         let arguments: Vec<&str> = name.split_whitespace().chain(["--help"]).collect();
         let help = run(&arguments);
         assert_eq!(help.code, 0);

@@ -23,6 +23,7 @@ pub fn run(step: &Step, views: Views) {
             Op::AvgPool { window } => point.finish(sum(point.under(window, input, c).flatten()), c),
             Op::GlobalAvgPool => point.finish(sum(input.iter().skip(c).step_by(usize::from(out.c)).copied()), 0),
             Op::Add => point.add(input[at], other[at]),
+            Op::Mul => point.mul(input[at], other[c]),
             Op::Lut => step.weights[(i32::from(input[at]) + 128) as usize],
             Op::Flatten => input[at],
             Op::Concat => point.concat(inputs),
@@ -87,6 +88,12 @@ impl Point<'_> {
         let [factor_a, factor_b, offset] = [0, 1, 2].map(|i| self.step.biases.get(i));
         let acc = i32::from(a).wrapping_mul(factor_a).wrapping_add(i32::from(b).wrapping_mul(factor_b));
         requantize(acc.wrapping_add(offset), self.step.multipliers.get(0), self.step.output.zero)
+    }
+
+    fn mul(&self, value: i8, factor: i8) -> i8 {
+        let [value, factor] =
+            [(value, 0), (factor, 1)].map(|(q, k)| i32::from(q) - i32::from(self.step.inputs()[k].zero));
+        requantize(value * factor, self.step.multipliers.get(0), self.step.output.zero)
     }
 
     fn concat(&self, inputs: Inputs) -> i8 {

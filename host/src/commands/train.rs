@@ -54,6 +54,9 @@ fn resolve(args: &TrainArgs) -> Result<Recipe> {
         recipe.data.img_size = args.img_size;
     }
     set(&mut recipe.model, args.model);
+    if args.pretrained.is_some() {
+        recipe.net.pretrained.clone_from(&args.pretrained);
+    }
     let train = &mut recipe.train;
     set(&mut train.epochs, args.epochs);
     set(&mut train.batch_size, args.batch_size);
@@ -77,7 +80,11 @@ fn resolve(args: &TrainArgs) -> Result<Recipe> {
         transfer.backbone.clone_from(&args.backbone);
         transfer.backbone_sha256.clear();
     }
-    recipe.with(&args.set).context("in the recipe with the flags of the command line")
+    let mut recipe = recipe.with(&args.set).context("in the recipe with the flags of the command line")?;
+    if recipe.model.is_efficientnet() && recipe.data.img_size.is_none() {
+        recipe.data.img_size = Some(recipe.model.img_size());
+    }
+    Ok(recipe)
 }
 
 /// The recipe's backbone of another program, if it has one. What the recipe says of it becomes exact.
@@ -171,6 +178,16 @@ mod tests {
         assert_eq!((train.sched, train.loss, train.ema), (ScheduleKind::Plateau, LossKind::Focal, 0.5));
         assert_eq!((transfer.freeze, transfer.unfreeze_at, transfer.layer_decay), (Freeze::First(2), 4, 0.75));
         assert!(!transfer.cache);
+    }
+
+    #[test]
+    fn an_efficientnet_has_its_own_image_size_unless_told() {
+        let size = |args| resolve(&args).unwrap().data.img_size;
+        let args = || TrainArgs { model: Some(Model::EfficientNetB2), ..TrainArgs::default() };
+        assert_eq!(size(args()), Some(260));
+        assert_eq!(size(TrainArgs { img_size: Some(96), ..args() }), Some(96));
+        assert_eq!(size(TrainArgs { set: vec!["data.img-size=64".into()], ..args() }), Some(64));
+        assert_eq!(size(TrainArgs::default()), None);
     }
 
     #[test]

@@ -55,6 +55,7 @@ fn operator(node: &Node, inputs: &[(&[f32], Shape)]) -> Vec<f32> {
             let (c, pixels) = (usize::from(shape.c), shape.pixels() as f32);
             (0..c).map(|i| x.iter().skip(i).step_by(c).sum::<f32>() / pixels).collect()
         }
+        (Op::Mul, _) => x.iter().zip(inputs[1].0.iter().cycle()).map(|(a, b)| a * b).collect(),
         (Op::Add, _) => x.iter().zip(inputs[1].0).map(|(a, b)| a + b).collect(),
         (Op::Lut, Params::Function(function)) => x.iter().map(|&v| function.eval(v)).collect(),
         (Op::Flatten, _) => x.to_vec(),

@@ -3,14 +3,18 @@
 //! burn computes these as sequences of general tensor operations, each of which reads and writes all values; here one
 //! pass does what five did.
 
+mod depthwise;
+mod function;
 mod norm;
 mod pool;
 
+pub use depthwise::Depthwise;
 pub use norm::{Normalised, Statistics};
 pub use pool::Chosen;
 
 use super::conv::Geometry;
 use burn::tensor::Tensor;
+use ocellus_shared::Window;
 use std::sync::Arc;
 
 /// A feature map in this process's memory.
@@ -49,6 +53,8 @@ pub enum Kernel {
         /// Names of the weights and the biases that are fitted.
         names: [Option<String>; 2],
     },
+    /// A convolution of each channel by itself.
+    Depthwise(Depthwise),
     /// A batch normalisation by the batch's own statistics.
     BatchNorm {
         /// Its input, and the statistics.
@@ -63,8 +69,18 @@ pub enum Kernel {
         /// Infinite for a plain ReLU.
         ceiling: f32,
     },
+    /// A smooth function of every value.
+    Function {
+        /// Its slope at each of them.
+        slopes: Vec<f32>,
+    },
     /// The largest value under each window.
     MaxPool(Chosen),
+    /// The mean of each channel.
+    Mean {
+        /// Values of a channel.
+        plane: usize,
+    },
     /// A product with fixed factors.
     Dropout {
         /// One for each value.
@@ -72,6 +88,13 @@ pub enum Kernel {
     },
     /// A sum of two maps.
     Add,
+    /// A map times one factor for each channel of each image.
+    Mul {
+        /// The map.
+        x: Map,
+        /// The factors, `(n, c, 1, 1)`.
+        factors: Map,
+    },
 }
 
 /// What a backward pass finds.
@@ -100,6 +123,25 @@ impl Kernel {
         }
         let map = Map::new(geometry.output_dims(), y);
         (Self::Conv { geometry, x, weight, names }, map)
+    }
+
+    /// Convolves each channel of `x` with its filter of `weight`, `(c, kh, kw)`; otherwise as [`Kernel::conv`].
+    pub fn depthwise(
+        x: Map,
+        window: Window,
+        weight: Vec<f32>,
+        bias: Option<Vec<f32>>,
+        names: [Option<String>; 2],
+    ) -> (Self, Map) {
+        let (kernel, y) = Depthwise::forward(x, window, weight, bias, names);
+        (Self::Depthwise(kernel), y)
+    }
+
+    /// The mean of each channel of `x`, `(n, c, 1, 1)`.
+    pub fn mean(x: &Map) -> (Self, Map) {
+        let (plane, [n, c, ..]) = (x.plane(), x.dims);
+        let means = x.values.chunks_exact(plane).map(|values| sum(values, |v| v) / plane as f32).collect();
+        (Self::Mean { plane }, Map::new([n, c, 1, 1], means))
     }
 
     /// Clips `x` to `[0, ceiling]`.
@@ -133,10 +175,20 @@ impl Kernel {
         (Self::Add, Map::new(a.dims, values))
     }
 
+    /// Multiplies each channel of `x` with its factor, `(n, c, 1, 1)`.
+    pub fn mul(x: Map, factors: Map) -> (Self, Map) {
+        let mut values = x.values.to_vec();
+        let planes = values.chunks_exact_mut(x.plane()).zip(factors.values.iter());
+        planes.for_each(|(plane, factor)| plane.iter_mut().for_each(|v| *v *= factor));
+        let y = Map::new(x.dims, values);
+        (Self::Mul { x, factors }, y)
+    }
+
     /// Whether it has parameters that are fitted.
     pub fn has_parameters(&self) -> bool {
         match self {
             Self::Conv { names, .. } => names.iter().any(Option::is_some),
+            Self::Depthwise(kernel) => kernel.names.iter().any(Option::is_some),
             Self::BatchNorm { names, .. } => names.is_some(),
             _ => false,
         }
@@ -153,6 +205,7 @@ impl Kernel {
                 let parameters = gradients.filter_map(|(g, name)| Some((name.clone()?, g?))).collect();
                 Found { parameters, inputs: vec![dx] }
             }
+            Self::Depthwise(kernel) => kernel.backward(&dy, wanted[0]),
             Self::BatchNorm { normalised, names } => {
                 let gradients = normalised.backward(&mut dy);
                 let parameters = names.iter().flatten().cloned().zip(gradients).collect();
@@ -163,10 +216,25 @@ impl Kernel {
                 dy.iter_mut().zip(y.values.iter()).for_each(|(d, &y)| *d = if passes(y) { *d } else { 0.0 });
                 Found { inputs: vec![Some(dy)], ..Found::default() }
             }
+            Self::Function { slopes } => {
+                multiply(&mut dy, slopes);
+                Found { inputs: vec![Some(dy)], ..Found::default() }
+            }
+            Self::Mean { plane } => {
+                let spread = dy.iter().flat_map(|d| std::iter::repeat_n(d / *plane as f32, *plane));
+                Found { inputs: vec![Some(spread.collect())], ..Found::default() }
+            }
             Self::MaxPool(chosen) => Found { inputs: vec![Some(chosen.backward(&dy))], ..Found::default() },
             Self::Dropout { factors } => {
                 multiply(&mut dy, factors);
                 Found { inputs: vec![Some(dy)], ..Found::default() }
+            }
+            Self::Mul { x, factors } => {
+                let planes = dy.chunks_exact(x.plane()).zip(x.values.chunks_exact(x.plane()));
+                let sums = planes.map(|(dy, x)| dot(dy, x)).collect();
+                let planes = dy.chunks_exact_mut(x.plane()).zip(factors.values.iter());
+                planes.for_each(|(dy, factor)| dy.iter_mut().for_each(|d| *d *= factor));
+                Found { inputs: vec![Some(dy), Some(sums)], ..Found::default() }
             }
             Self::Add => Found { inputs: vec![wanted[0].then(|| dy.clone()), Some(dy)], ..Found::default() },
         }

@@ -62,7 +62,7 @@ impl Module {
         self.network.input
     }
 
-    /// The layers.
+    /// The network.
     pub fn network(&self) -> &Network {
         &self.network
     }
@@ -162,6 +162,25 @@ impl Module {
     }
 }
 
+impl Module {
+    /// Runs the network as after training, and calls `visit` with every layer and its inputs, `(n, c, h, w)`; images as
+    /// for [`Module::forward`].
+    pub fn visit(&self, arrays: &Arrays, images: Tensor<4>, mut visit: impl FnMut(&Layer, &[Tensor<4>])) {
+        let mut values = vec![Some(images)];
+        let mut readers = self.readers.clone();
+        for layer in &self.network.layers {
+            let mut read = |value: usize| {
+                readers[value] -= 1;
+                let input = if readers[value] == 0 { values[value].take() } else { values[value].clone() };
+                input.expect("a value lives until its last reader")
+            };
+            let inputs: Vec<Tensor<4>> = layer.inputs.iter().map(|&value| read(value)).collect();
+            visit(layer, &inputs);
+            values.push(Some(run_layer(layer, Lookup { arrays, layer: &layer.name }, inputs, None)));
+        }
+    }
+}
+
 /// Values without a tape, which are all burn's.
 fn tensors(values: Vec<Value>) -> Vec<Tensor<4>> {
     let tensor = |value| match value {
@@ -211,12 +230,22 @@ fn record_layer(
             let bias = own.bias(bias).map(|bias| to_vec(constant(bias)));
             Kernel::conv(x, geometry, constant(own.get("weight")), bias, names)
         }),
+        LayerKind::Op { op: Op::Depthwise { window }, bias } => tape.run(inputs, |maps| {
+            let names = [own.fitted("weight"), if bias { own.fitted("bias") } else { None }];
+            let [weight, bias] = [Some(own.get("weight")), own.bias(bias)].map(|p| p.map(|p| to_vec(constant(p))));
+            Kernel::depthwise(one(maps), window, weight.expect("it has weights"), bias, names)
+        }),
+        LayerKind::Op { op: Op::GlobalAvgPool, .. } => tape.run(inputs, |maps| Kernel::mean(&one(maps))),
         LayerKind::Op { op: Op::MaxPool { window }, .. } => {
             tape.run(inputs, |maps| Kernel::max_pool(&one(maps), &window))
         }
         LayerKind::Op { op: Op::Add, .. } => tape.run(inputs, |mut maps| {
             let second = maps.swap_remove(1);
             Kernel::add(one(maps), &second)
+        }),
+        LayerKind::Op { op: Op::Mul, .. } => tape.run(inputs, |mut maps| {
+            let factors = maps.swap_remove(1);
+            Kernel::mul(one(maps), factors)
         }),
         LayerKind::BatchNorm { epsilon, momentum } => tape.run(inputs, |maps| {
             let x = one(maps);
@@ -230,6 +259,7 @@ fn record_layer(
         }),
         LayerKind::Relu => tape.run(inputs, |maps| Kernel::relu(one(maps), f32::INFINITY)),
         LayerKind::Relu6 => tape.run(inputs, |maps| Kernel::relu(one(maps), 6.0)),
+        LayerKind::Function(function) => tape.run(inputs, |maps| Kernel::function(one(maps), function)),
         LayerKind::Dropout { probability } => tape.run(inputs, |maps| {
             let x = one(maps);
             let factors = drop_factors(x.values.len(), probability, &mut training.random);
@@ -339,6 +369,8 @@ fn run_op(op: Op, own: Lookup<'_>, bias: bool, x: Tensor<4>, second: Option<Tens
         }
         Op::GlobalAvgPool => x.mean_dim(3).mean_dim(2),
         Op::Add => x + second.expect("Module::new checked the number of inputs"),
+        // The factors are (n, c, 1, 1) and stretch over the map.
+        Op::Mul => x * second.expect("Module::new checked the number of inputs"),
         Op::Flatten => {
             let x: Tensor<2> = x.flatten(1, 3);
             let len = x.dims()[1];

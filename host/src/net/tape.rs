@@ -219,21 +219,27 @@ mod tests {
             ("join", op(Op::Add), vec![3, 5]),
             ("shortcut", op(Op::Add), vec![6, 2]),
             // Read by three kernels and by burn, which made it.
-            ("silu", LayerKind::Function(Function::Silu), vec![7]),
+            ("pooled", op(Op::AvgPool { window: Window::valid(1, 1) }), vec![7]),
             ("after", conv(4), vec![8]),
             ("clipped", LayerKind::Relu6, vec![8]),
-            ("squashed", LayerKind::Function(Function::Sigmoid), vec![8]),
+            ("pooled again", op(Op::AvgPool { window: Window::valid(1, 1) }), vec![8]),
             ("twice", op(Op::Add), vec![8, 11]),
             ("sum", op(Op::Add), vec![9, 10]),
             ("total", op(Op::Add), vec![12, 13]),
-            ("dropped", LayerKind::Dropout { probability: 0.3 }, vec![14]),
+            ("deep", LayerKind::Op { op: Op::Depthwise { window: Window::same(5) }, bias: true }, vec![14]),
+            ("smooth", LayerKind::Function(Function::Silu), vec![15]),
+            ("squeeze", op(Op::GlobalAvgPool), vec![16]),
+            ("excite", LayerKind::Op { op: Op::Dense { out_channels: 4 }, bias: true }, vec![17]),
+            ("gate", LayerKind::Function(Function::Sigmoid), vec![18]),
+            ("scaled", op(Op::Mul), vec![16, 19]),
+            ("dropped", LayerKind::Dropout { probability: 0.3 }, vec![20]),
             (
                 "pool",
                 op(Op::MaxPool { window: Window { kernel: [3, 3], stride: [2, 2], pad: [1, 0, 1, 1] } }),
-                vec![15],
+                vec![21],
             ),
-            ("last", conv(3), vec![16]),
-            ("mean", op(Op::GlobalAvgPool), vec![17]),
+            ("last", conv(3), vec![22]),
+            ("mean", op(Op::GlobalAvgPool), vec![23]),
         ];
         let layer = |(name, kind, inputs): (&str, LayerKind, Vec<usize>)| Layer { name: name.into(), kind, inputs };
         Network { input: Shape::new(6, 6, 3), layers: layers.into_iter().map(layer).collect() }

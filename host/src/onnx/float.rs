@@ -70,6 +70,7 @@ impl Writer<'_> {
             (Op::Flatten, _) => self.onnx.flatten(x, shape, result),
             (Op::Concat, _) => self.onnx.node("Concat", &inputs, result, vec![int("axis", 1)]),
             (Op::Add, _) => self.onnx.node("Add", &inputs, result, vec![]),
+            (Op::Mul, _) => self.onnx.node("Mul", &inputs, result, vec![]),
             (op, Params::None) => unreachable!("{} without its parameters", op.name()),
         }
     }

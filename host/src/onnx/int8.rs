@@ -56,6 +56,7 @@ impl Writer<'_> {
             }
             Op::GlobalAvgPool => self.global_avg_pool(i, &x),
             Op::Add => self.add(i),
+            Op::Mul => self.mul(i),
             Op::Lut => self.lut(node, &x),
         }
     }
@@ -129,6 +130,17 @@ impl Writer<'_> {
             self.onnx.node("Mul", &[&x, &factor], &format!("{name}/term{k}"), vec![])
         });
         let acc = self.onnx.node("Add", &[&terms[0], &terms[1]], &format!("{name}/acc"), vec![]);
+        self.requantize(i, &acc)
+    }
+
+    fn mul(&mut self, i: usize) -> String {
+        let node = &self.quant.nodes[i];
+        let name = &node.name;
+        let [x, factor] = [0, 1].map(|k| {
+            let v = node.inputs[k];
+            self.centred(self.quant.value_name(v), v, &format!("{name}/x{k}"))
+        });
+        let acc = self.onnx.node("Mul", &[&x, &factor], &format!("{name}/acc"), vec![]);
         self.requantize(i, &acc)
     }
 

@@ -41,6 +41,7 @@ pub(super) fn node(node: &Node, inputs: &[Value], output: Value) -> Result<Quant
             biases = inputs.iter().map(|v| (f64::from(v.params.scale) / unit).round_ties_even() as i32).collect();
             multipliers = vec![(unit / y) as f32];
         }
+        (Op::Mul, _) => multipliers = vec![(x * f64::from(inputs[1].params.scale) / y) as f32],
         _ => {}
     }
     differ(&mut multipliers);

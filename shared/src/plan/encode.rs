@@ -139,6 +139,7 @@ fn put_step(out: &mut [u8], at: usize, step: &StepSpec, regions: [u32; 3]) {
         Op::Flatten => (TAG_FLATTEN, None, 0),
         Op::Concat => (TAG_CONCAT, None, 0),
         Op::ChannelScale => (TAG_CHANNEL_SCALE, None, 0),
+        Op::Mul => (TAG_MUL, None, 0),
     };
     put(out, at, &[tag, step.inputs.len() as u8]);
     if let Some(w) = window {

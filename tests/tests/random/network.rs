@@ -69,10 +69,11 @@ struct Generator {
 impl Generator {
     fn layers(&mut self) {
         for _ in 0..self.rng.random_range(1..5) {
-            match self.rng.random_range(0..6) {
+            match self.rng.random_range(0..7) {
                 0..3 => self.convolution(),
                 3 => self.pool(),
                 4 => self.residual(),
+                5 => self.squeeze_excite(),
                 _ => self.branches(),
             }
         }
@@ -143,6 +144,25 @@ impl Generator {
         let (branch, _) = self.last();
         self.push_from(op(Op::Add), vec![x, branch]);
         self.activation();
+    }
+
+    /// `x * gate(conv(activation(conv(mean(x)))))`, perhaps with an activation and a normalisation after it.
+    fn squeeze_excite(&mut self) {
+        let (x, shape) = self.last();
+        self.push(op(Op::GlobalAvgPool));
+        for out_channels in [self.rng.random_range(1..5), shape.c] {
+            let op = Op::Conv { window: Window::valid(1, 1), out_channels };
+            self.push(LayerKind::Op { op, bias: true });
+            self.activation();
+        }
+        let gate = [Function::Sigmoid, Function::HardSigmoid][self.rng.random_range(0..2)];
+        self.push(LayerKind::Function(gate));
+        let (factors, _) = self.last();
+        self.push_from(op(Op::Mul), vec![x, factors]);
+        self.activation();
+        if self.rng.random() {
+            self.batch_norm();
+        }
     }
 
     /// Convolutions of one value, activated in different ways, and that value itself, one beside the other.

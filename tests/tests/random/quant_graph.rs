@@ -80,6 +80,7 @@ impl Generator {
         let mut inputs = vec![v];
         match op {
             Op::Add => inputs.push(self.alike(v, |shape| shape == x)),
+            Op::Mul => inputs.push(self.factors(v)),
             Op::Concat => {
                 for _ in 0..self.rng.random_range(1..4) {
                     inputs.push(self.alike(v, |shape| (shape.h, shape.w) == (x.h, x.w)));
@@ -99,6 +100,18 @@ impl Generator {
         }
     }
 
+    /// One factor for each channel of `v`: a vector that there is, or the means of `v` through a table.
+    fn factors(&mut self, v: usize) -> usize {
+        let factors = Shape::vector(self.values[v].shape.c);
+        let there_is_one = self.values.iter().any(|value| value.shape == factors);
+        if there_is_one && self.rng.random() {
+            return self.alike(v, |shape| shape == factors);
+        }
+        self.push(Op::GlobalAvgPool, vec![v]);
+        self.push(Op::Lut, vec![self.values.len() - 1]);
+        self.values.len() - 1
+    }
+
     /// A value whose shape is `right`, often another than `v`.
     fn alike(&mut self, v: usize, right: impl Fn(Shape) -> bool) -> usize {
         let all: Vec<usize> = (0..self.values.len()).filter(|&i| right(self.values[i].shape)).collect();
@@ -109,7 +122,7 @@ impl Generator {
         let window = self.window(x);
         let whole = Window { pad: [0; 4], ..window };
         let out_channels = if self.rng.random_bool(0.2) { 1 } else { self.rng.random_range(1..10) };
-        match self.rng.random_range(0..13) {
+        match self.rng.random_range(0..15) {
             0 | 1 => Op::Conv { window, out_channels },
             2 => Op::Conv { window: Window::valid(1, 1), out_channels },
             3 | 4 => Op::Depthwise { window },
@@ -120,6 +133,7 @@ impl Generator {
             9 => Op::Lut,
             10 => Op::Concat,
             11 => Op::ChannelScale,
+            12 | 13 => Op::Mul,
             _ if x.len() < 300 && self.rng.random_bool(0.5) => Op::Flatten,
             _ => Op::Dense { out_channels },
         }
@@ -169,6 +183,7 @@ impl Generator {
                 node.biases = (0..2).map(|_| self.rng.random_range(0..=most)).collect();
                 node.multipliers = self.multipliers(1, most as f32 * 80.0);
             }
+            Op::Mul => node.multipliers = self.multipliers(1, 8000.0),
             Op::Lut => node.weights = (0..256).map(|_| self.rng.random()).collect(),
             Op::MaxPool { .. } | Op::Flatten | Op::Concat => {}
         }
