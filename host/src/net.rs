@@ -10,7 +10,7 @@ pub mod linear;
 pub mod module;
 pub mod tape;
 
-use crate::recipe::{Model, Recipe};
+use crate::recipe::{Model, Normalise, Recipe};
 use anyhow::{Context, Result, ensure};
 use ocellus_shared::{Op, Shape, Window};
 use std::collections::BTreeMap;
@@ -20,7 +20,9 @@ use std::collections::BTreeMap;
 pub struct Network {
     /// Shape of the input image, `(h, w, 3)`.
     pub input: Shape,
-    /// The layers. Value 0 is the input image and value `i + 1` the output of `layers[i]`; the last one is the logits.
+    /// What happens to the image's pixels before any layer reads them.
+    pub normalise: Normalise,
+    /// The layers. Value 0 is the normalised image and value `i + 1` the output of `layers[i]`; the last one is the logits.
     pub layers: Vec<Layer>,
 }
 
@@ -112,10 +114,11 @@ impl Function {
 pub fn build(recipe: &Recipe, input: Shape, classes: usize) -> Result<Network> {
     ensure!(classes >= 2, "a classifier needs at least 2 classes, the dataset has {classes}");
     let classes = u16::try_from(classes).with_context(|| format!("{classes} classes are more than 65535"))?;
-    match recipe.model {
+    let network = match recipe.model {
         Model::Cnn => cnn::build(&recipe.net, input, classes),
         Model::Linear => linear::build(input, classes),
-    }
+    }?;
+    Ok(Network { normalise: recipe.normalise(), ..network })
 }
 
 impl Network {
@@ -243,7 +246,7 @@ pub(crate) struct Builder {
 
 impl Builder {
     pub(crate) fn new(input: Shape) -> Self {
-        Self { network: Network { input, layers: Vec::new() }, shape: input }
+        Self { network: Network { input, normalise: Normalise::NONE, layers: Vec::new() }, shape: input }
     }
 
     /// Adds an operator without parameters on the last value.

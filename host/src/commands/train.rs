@@ -59,7 +59,8 @@ fn resolve(args: &TrainArgs) -> Result<Recipe> {
     set(&mut train.patience, args.patience);
     set(&mut train.seed, args.seed);
     set(&mut train.device, args.device);
-    recipe.with(&args.set).context("in the recipe with the flags of the command line")
+    let recipe = recipe.with(&args.set).context("in the recipe with the flags of the command line")?;
+    Ok(recipe.resolved())
 }
 
 fn set<T>(key: &mut T, flag: Option<T>) {

@@ -6,6 +6,7 @@
 use super::tape::Tape;
 use super::{Array, Function, Layer, LayerKind, Network, Parameter, Role, Weights};
 use crate::random::{self, Purpose};
+use crate::recipe::Normalise;
 use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::module::{avg_pool2d, batch_norm, batch_norm_train, conv2d, max_pool2d};
 use burn::tensor::ops::{AvgPoolOptions, ConvOptions, MaxPoolOptions};
@@ -123,7 +124,7 @@ impl Module {
     /// Logits `(n, classes)` of images `(n, 3, h, w)`, pixels in `[0, 1]`; with `training`, dropout drops, and batch
     /// normalisations use and record the batch's statistics.
     pub fn forward(&self, arrays: &Arrays, images: Tensor<4>, mut training: Option<&mut Training>) -> Tensor<2> {
-        let mut values = vec![Some(images)];
+        let mut values = vec![Some(normalise(images, &self.network.normalise))];
         let mut readers = self.readers.clone();
         for layer in &self.network.layers {
             let own = Lookup { arrays, layer: &layer.name };
@@ -150,6 +151,17 @@ impl Module {
         let logits = values.pop().flatten().expect("the last layer's value");
         logits.flatten(1, 3)
     }
+}
+
+/// `(images - mean) / std`, for images `(n, 3, h, w)`.
+fn normalise(images: Tensor<4>, by: &Normalise) -> Tensor<4> {
+    if *by == Normalise::NONE {
+        return images;
+    }
+    let device = images.device().without_autodiff();
+    let channels = |values: [f32; 3]| Tensor::from_data(TensorData::new(values.to_vec(), [1, 3, 1, 1]), &device);
+    let affine = by.affine();
+    images * channels(affine.map(|(factor, _)| factor)) + channels(affine.map(|(_, offset)| offset))
 }
 
 fn flat(parameter: &Parameter, array: &Array, device: &Device) -> Result<Tensor<1>> {
