@@ -16,6 +16,7 @@ use crate::sim;
 pub mod agreement;
 pub mod engine;
 mod metrics;
+pub mod sqnr;
 pub mod tract;
 
 pub use metrics::{ClassMetrics, Metrics, argmax};

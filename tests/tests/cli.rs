@@ -90,7 +90,9 @@ impl Model {
 #[test]
 fn help_texts_are_as_recorded() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli");
-    for name in ["", "demo", "data", "train", "export", "eval", "run", "validate", "card", "firmware", "doctor"] {
+    for name in
+        ["", "demo", "data", "train", "quantize", "export", "eval", "run", "validate", "card", "firmware", "doctor"]
+    {
         let arguments: Vec<&str> = [name, "--help"].into_iter().filter(|a| !a.is_empty()).collect();
         let help = run(&arguments);
         assert_eq!(help.code, 0);
