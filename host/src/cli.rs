@@ -37,6 +37,9 @@ pub enum Command {
     /// Fetch and check datasets
     #[command(subcommand)]
     Data(DataCommand),
+    /// Say what networks there are and what they cost, before any training
+    #[command(subcommand)]
+    Model(ModelCommand),
     /// Say what int8 costs a trained network, layer by layer
     Quantize(QuantizeArgs),
     /// Quantize a trained network and write its ONNX files and plan
@@ -70,7 +73,7 @@ pub struct TrainArgs {
     /// Go on with the run in the folder --out, exactly where it stopped
     #[arg(long, requires = "out")]
     pub resume: bool,
-    /// Family of networks: cnn, linear
+    /// Network; `ocellus model list` says which there are
     #[arg(long, env = "OCELLUS_MODEL", value_parser = named::<Model>, value_name = "NAME")]
     pub model: Option<Model>,
     /// Times that every training image is seen
@@ -106,6 +109,9 @@ pub struct TrainArgs {
     /// Height and width that images are brought to
     #[arg(long, env = "OCELLUS_IMG_SIZE", value_parser = clap::value_parser!(u16).range(1..), value_name = "PIXELS")]
     pub img_size: Option<u16>,
+    /// Weights to start from: a checkpoint of this tool, of timm or of torchvision
+    #[arg(long, env = "OCELLUS_PRETRAINED", value_name = "FILE")]
+    pub pretrained: Option<PathBuf>,
     /// Any other key of the recipe, by its section: --set augment.cutout=8
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
@@ -154,6 +160,43 @@ pub struct DataCheckArgs {
     /// Folder of the dataset; nothing for the built-in one
     #[arg(env = "OCELLUS_DATA", value_name = "DIR")]
     pub path: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `ocellus model` can do.
+#[derive(Debug, Subcommand)]
+pub enum ModelCommand {
+    /// List all networks with their parameters, multiply-accumulates and int8 sizes
+    List(ModelListArgs),
+    /// Show the layers of one network
+    Show(ModelShowArgs),
+}
+
+/// Arguments of `ocellus model list`.
+#[derive(Args, Debug)]
+pub struct ModelListArgs {
+    /// Print one JSON array
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `ocellus model show`.
+#[derive(Args, Debug)]
+pub struct ModelShowArgs {
+    /// Network to show
+    #[arg(value_parser = named::<Model>)]
+    pub name: Model,
+    /// Height and width of the images; else the size that it was published for
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..), value_name = "PIXELS")]
+    pub img_size: Option<u16>,
+    /// Number of classes
+    #[arg(long, default_value = "10", value_name = "N")]
+    pub classes: usize,
+    /// A key of the recipe that it is built by: --set net.head=mlp
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,

@@ -8,6 +8,7 @@ pub mod eval;
 pub mod export; // local
 pub mod firmware;
 mod inputs;
+pub mod model;
 pub mod quantize;
 pub mod run;
 pub mod train;
@@ -48,6 +49,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Demo(args) => demo::run(args),
         Command::Train(args) => train::run(args),
         Command::Data(command) => data::run(command),
+        Command::Model(command) => model::run(command),
         Command::Quantize(args) => quantize::run(args),
         Command::Export(args) => export::run(args),
         Command::Eval(args) => eval::run(args),

@@ -7,6 +7,7 @@ pub mod recipe;
 
 pub mod data;
 pub mod net;
+pub mod weights;
 
 pub mod augment;
 pub mod checkpoint;

@@ -6,11 +6,17 @@
 
 pub mod cnn;
 pub mod conv;
+pub mod efficientnet;
+pub mod head;
+pub mod kernels;
 pub mod linear;
 pub mod module;
+pub mod resnet;
+pub mod statistics;
+pub mod summary;
 pub mod tape;
 
-use crate::recipe::{Model, Normalise, Recipe};
+use crate::recipe::{Model, Normalise, Padding, Recipe};
 use anyhow::{Context, Result, ensure};
 use ocellus_shared::{Op, Shape, Window};
 use std::collections::BTreeMap;
@@ -69,19 +75,18 @@ pub enum LayerKind {
 }
 
 impl LayerKind {
-    /// Window and output channels, if it is a convolution over all channels.
-    fn convolution(&self) -> Option<(Window, u16)> {
-        match *self {
-            Self::Op { op: Op::Conv { window, out_channels }, .. } => Some((window, out_channels)),
-            _ => None,
+    /// What it is called in the field, for reports.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Op { op, .. } => op.name(),
+            Self::BatchNorm { .. } => "batch_norm",
+            Self::Relu => "relu",
+            Self::Relu6 => "relu6",
+            Self::Function(function) => function.name(),
+            Self::Dropout { .. } => "dropout",
         }
     }
-
-    fn has_bias(&self) -> bool {
-        matches!(self, Self::Op { bias: true, .. })
-    }
 }
-
 /// A smooth activation function, which a board looks up in a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Function {
@@ -96,6 +101,16 @@ pub enum Function {
 }
 
 impl Function {
+    /// What it is called in the field, for reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sigmoid => "sigmoid",
+            Self::Silu => "silu",
+            Self::HardSigmoid => "hard_sigmoid",
+            Self::HardSwish => "hard_swish",
+        }
+    }
+
     /// Its value at `x`.
     pub fn eval(self, x: f32) -> f32 {
         match self {
@@ -117,6 +132,10 @@ pub fn build(recipe: &Recipe, input: Shape, classes: usize) -> Result<Network> {
     let network = match recipe.model {
         Model::Cnn => cnn::build(&recipe.net, input, classes),
         Model::Linear => linear::build(input, classes),
+        Model::ResNet8 | Model::ResNet8W40 | Model::ResNet20 | Model::ResNet56 => {
+            resnet::build(recipe.model, &recipe.net, input, classes)
+        }
+        model => efficientnet::build(model, &recipe.net, input, classes),
     }?;
     Ok(Network { normalise: recipe.normalise(), ..network })
 }
@@ -236,30 +255,49 @@ pub struct Array {
 /// The arrays of a trained network by [`Parameter::name`].
 pub type Weights = BTreeMap<String, Array>;
 
-/// Collects a network's layers one after the other.
+/// Collects a network's layers, each on the last value unless told otherwise.
 #[derive(Debug)]
 pub(crate) struct Builder {
     network: Network,
-    /// Shape of the last value.
-    shape: Shape,
+    /// Shape of every value.
+    shapes: Vec<Shape>,
+    /// The value that the next layer reads.
+    at: usize,
 }
 
 impl Builder {
     pub(crate) fn new(input: Shape) -> Self {
-        Self { network: Network { input, normalise: Normalise::NONE, layers: Vec::new() }, shape: input }
+        Self { network: Network { input, normalise: Normalise::NONE, layers: Vec::new() }, shapes: vec![input], at: 0 }
     }
 
-    /// Adds an operator without parameters on the last value.
+    /// The value that the next layer reads.
+    pub(crate) fn value(&self) -> usize {
+        self.at
+    }
+
+    /// Its shape.
+    pub(crate) fn shape(&self) -> Shape {
+        self.shapes[self.at]
+    }
+
+    /// Lets the next layer read `value`.
+    pub(crate) fn go_to(&mut self, value: usize) {
+        self.at = value;
+    }
+
+    /// Adds an operator without parameters.
     pub(crate) fn op(&mut self, name: &str, op: Op) -> Result<()> {
         self.filter(name, op, false)
     }
 
+    /// Adds an operator without parameters on `first` and the last value.
+    pub(crate) fn join(&mut self, name: &str, op: Op, first: usize) -> Result<()> {
+        self.push(name, LayerKind::Op { op, bias: false }, vec![first, self.at])
+    }
+
     /// Adds a convolution.
     pub(crate) fn filter(&mut self, name: &str, op: Op, bias: bool) -> Result<()> {
-        self.push(name, LayerKind::Op { op, bias });
-        let layer = self.network.layers.last().expect("just pushed");
-        self.shape = layer.out_shape(&[self.shape])?;
-        Ok(())
+        self.push(name, LayerKind::Op { op, bias }, vec![self.at])
     }
 
     /// Adds a dense layer with a bias.
@@ -267,19 +305,24 @@ impl Builder {
         self.filter(name, Op::Dense { out_channels }, true)
     }
 
-    /// Adds a batch normalisation with the epsilon and momentum that PyTorch has by default.
-    pub(crate) fn batch_norm(&mut self, name: &str) {
-        self.push(name, LayerKind::BatchNorm { epsilon: 1e-5, momentum: 0.1 });
+    /// Adds a batch normalisation with the momentum that PyTorch has by default.
+    pub(crate) fn batch_norm(&mut self, name: &str, epsilon: f64) {
+        self.unary(name, LayerKind::BatchNorm { epsilon, momentum: 0.1 });
     }
 
     pub(crate) fn relu(&mut self, name: &str) {
-        self.push(name, LayerKind::Relu);
+        self.unary(name, LayerKind::Relu);
+    }
+
+    /// Adds a layer that takes one value of any shape and keeps its shape.
+    pub(crate) fn unary(&mut self, name: &str, kind: LayerKind) {
+        self.push(name, kind, vec![self.at]).expect("such a layer takes any shape");
     }
 
     /// Adds a dropout, or nothing at a rate of 0.
     pub(crate) fn dropout(&mut self, name: &str, probability: f64) {
         if probability > 0.0 {
-            self.push(name, LayerKind::Dropout { probability });
+            self.unary(name, LayerKind::Dropout { probability });
         }
     }
 
@@ -287,8 +330,57 @@ impl Builder {
         self.network
     }
 
-    fn push(&mut self, name: &str, kind: LayerKind) {
-        let last = self.network.layers.len();
-        self.network.layers.push(Layer { name: name.into(), kind, inputs: vec![last] });
+    fn push(&mut self, name: &str, kind: LayerKind, inputs: Vec<usize>) -> Result<()> {
+        let shapes: Vec<Shape> = inputs.iter().map(|&value| self.shapes[value]).collect();
+        let layer = Layer { name: name.into(), kind, inputs };
+        self.shapes.push(layer.out_shape(&shapes)?);
+        self.network.layers.push(layer);
+        self.at = self.network.layers.len();
+        Ok(())
+    }
+}
+
+/// What PyTorch's batch normalisation adds to the variance.
+pub(crate) const PYTORCH_EPSILON: f64 = 1e-5;
+/// What TensorFlow's does.
+pub(crate) const TENSORFLOW_EPSILON: f64 = 1e-3;
+
+/// A square window on a map of `input` size, padded as `padding` says.
+pub(crate) fn window(padding: Padding, kernel: u8, stride: u8, input: Shape) -> Window {
+    let total = |size: u16| {
+        let (size, kernel, stride) = (u32::from(size), u32::from(kernel), u32::from(stride));
+        let reach = (size.div_ceil(stride).max(1) - 1) * stride + kernel;
+        // Less than the kernel, so less than 256.
+        reach.saturating_sub(size) as u8
+    };
+    let pad = match padding {
+        Padding::Symmetric => [kernel / 2; 4],
+        Padding::Same => {
+            let [v, h] = [input.h, input.w].map(total);
+            [v / 2, h / 2, v - v / 2, h - h / 2]
+        }
+    };
+    Window { kernel: [kernel; 2], stride: [stride; 2], pad }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn same_padding_is_tensorflows() {
+        // (kernel, stride, size) and the padding before and after that TensorFlow's documentation gives.
+        let cases = [
+            ((3, 1, 7), (1, 1)),
+            ((3, 2, 224), (0, 1)),
+            ((3, 2, 7), (1, 1)),
+            ((5, 2, 28), (1, 2)),
+            ((5, 1, 1), (2, 2)),
+            ((1, 2, 32), (0, 0)),
+        ];
+        for ((kernel, stride, size), (before, after)) in cases {
+            let [top, left, bottom, right] = window(Padding::Same, kernel, stride, Shape::new(size, size, 3)).pad;
+            assert_eq!(([top, left], [bottom, right]), ([before; 2], [after; 2]), "{kernel} {stride} {size}");
+        }
     }
 }

@@ -2,13 +2,15 @@
 
 mod augment;
 mod data;
+mod model;
 mod net;
 mod quant;
 mod train;
 
 pub use augment::AugmentRecipe;
 pub use data::{DataRecipe, LabelKind, Normalise};
-pub use net::{LayerOrder, NetRecipe};
+pub use model::Model;
+pub use net::{BnStatistics, Head, LayerOrder, NetRecipe, Padding};
 pub use quant::{CalibrationMethod, QuantRecipe};
 pub use train::{DeviceKind, OptimizerKind, TrainRecipe};
 
@@ -20,7 +22,7 @@ use std::path::Path;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Recipe {
-    /// Family of network architectures.
+    /// Network architecture.
     pub model: Model,
     /// What the result is called in reports and file metadata; empty for the model's name.
     pub name: String,
@@ -138,6 +140,11 @@ impl Recipe {
         ensure!(!name.contains(['/', '\\']) && name != "." && name != "..", "name = {name:?} cannot name a folder");
         self.data.validate()?;
         self.net.validate()?;
+        ensure!(
+            self.net.head == Head::Linear || self.model.has_pooled_head(),
+            "net.head chooses the head of a residual network; the {}'s hidden layer is net.dense",
+            self.model.name()
+        );
         self.train.validate()?;
         self.augment.validate()?;
         self.quant.validate()
@@ -148,34 +155,6 @@ impl Recipe {
 fn toml_value(text: &str) -> toml::Value {
     let line = toml::from_str::<toml::Table>(&format!("x = {text}"));
     line.ok().and_then(|mut table| table.remove("x")).unwrap_or_else(|| text.into())
-}
-
-/// Families of network architectures, each written down in one file of `net/`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Model {
-    /// Blocks of 3x3 convolutions and max pooling, then a hidden dense layer.
-    #[default]
-    Cnn,
-    /// One dense layer on the pixels: the baseline that a dataset must not be solvable by.
-    Linear,
-}
-
-impl Model {
-    /// Its name in recipes.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Cnn => "cnn",
-            Self::Linear => "linear",
-        }
-    }
-
-    /// What its networks do to the pixels first, unless the recipe says otherwise.
-    pub fn normalise(self) -> Normalise {
-        match self {
-            Self::Cnn | Self::Linear => Normalise::NONE,
-        }
-    }
 }
 
 #[cfg(test)]
@@ -229,6 +208,10 @@ mod tests {
             ("[net]\nblocks = [[8], [], [8]]", "net.blocks"),
             ("[net]\nblocks = [[8], [0], [8]]", "net.blocks"),
             ("[net]\ndense-dropout = 1.0", "drop rate"),
+            ("[net]\nhead-dropout = 1.0", "drop rate"),
+            ("[net]\nhead-widths = [128, 0]", "net.head-widths"),
+            ("[net]\nhead-l2 = -1.0", "net.head-l2"),
+            ("[net]\nhead = \"mlp\"", "net.head"),
             ("[augment]\nflip = 2", "augment.flip"),
             ("[data]\nimg-size = 0", "data.img-size"),
             ("[data]\nmean = [0.5, 1.5, 0.5]", "data.mean"),

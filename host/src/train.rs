@@ -14,12 +14,14 @@ pub mod metrics;
 pub mod optimizer;
 mod resume;
 pub mod schedule;
+mod start;
 pub mod step;
 pub mod workers;
 
 use crate::checkpoint::{BEST, Best, Checkpoint, EpochRecord, Progress, Running, write_atomically};
 use crate::data::{Dataset, Split};
 use crate::net;
+use crate::net::head;
 use crate::net::module::{Arrays, Module};
 use crate::recipe::Recipe;
 use crate::view;
@@ -104,7 +106,7 @@ impl<'a> Trainer<'a> {
         let input = input_shape(dataset)?;
         let module = Module::new(net::build(recipe, input, dataset.classes.len())?)?;
         let device = device::open(recipe.train.device)?;
-        let arrays = module.upload(&module.initial(recipe.train.seed), &device)?;
+        let arrays = start::arrays(recipe, &module, &dataset.train, &device, resume)?;
         let steps = batches::steps_per_epoch(dataset.train.len(), recipe.train.batch_size);
         let mut trainer = Self {
             recipe,
@@ -216,7 +218,11 @@ impl<'a> Trainer<'a> {
             let name = &parameter.name;
             if let Some(gradient) = gradients.get(name) {
                 let old = self.arrays.remove(name).expect("every parameter has an array");
-                let new = self.optimizer.update(parameter, old, gradient.clone(), lr, step);
+                let gradient = match head::l2(self.recipe, name) {
+                    0.0 => gradient.clone(),
+                    l2 => gradient.clone() + old.clone() * (2.0 * l2),
+                };
+                let new = self.optimizer.update(parameter, old, gradient, lr, step);
                 self.arrays.insert(name.clone(), new);
             }
         }

@@ -13,6 +13,7 @@ const PIPELINE: &[&str] = &[
     "random",
     "data",
     "net",
+    "weights",
     "augment",
     "checkpoint",
     "train",

@@ -48,6 +48,9 @@ fn resolve(args: &TrainArgs) -> Result<Recipe> {
         recipe.data.img_size = args.img_size;
     }
     set(&mut recipe.model, args.model);
+    if args.pretrained.is_some() {
+        recipe.net.pretrained.clone_from(&args.pretrained);
+    }
     let train = &mut recipe.train;
     set(&mut train.epochs, args.epochs);
     set(&mut train.batch_size, args.batch_size);
@@ -59,7 +62,10 @@ fn resolve(args: &TrainArgs) -> Result<Recipe> {
     set(&mut train.patience, args.patience);
     set(&mut train.seed, args.seed);
     set(&mut train.device, args.device);
-    let recipe = recipe.with(&args.set).context("in the recipe with the flags of the command line")?;
+    let mut recipe = recipe.with(&args.set).context("in the recipe with the flags of the command line")?;
+    if recipe.model.is_efficientnet() && recipe.data.img_size.is_none() {
+        recipe.data.img_size = Some(recipe.model.img_size());
+    }
     Ok(recipe.resolved())
 }
 
@@ -124,6 +130,16 @@ mod tests {
         assert_eq!((recipe.model, recipe.train.lr, recipe.train.warmup_epochs), (Model::Linear, 0.25, 0.5));
         assert_eq!((recipe.train.epochs, recipe.train.opt), (3, OptimizerKind::Adam));
         assert_eq!(recipe.data.img_size, Some(16));
+    }
+
+    #[test]
+    fn an_efficientnet_has_its_own_image_size_unless_told() {
+        let size = |args| resolve(&args).unwrap().data.img_size;
+        let args = || TrainArgs { model: Some(Model::EfficientNetB2), ..TrainArgs::default() };
+        assert_eq!(size(args()), Some(260));
+        assert_eq!(size(TrainArgs { img_size: Some(96), ..args() }), Some(96));
+        assert_eq!(size(TrainArgs { set: vec!["data.img-size=64".into()], ..args() }), Some(64));
+        assert_eq!(size(TrainArgs::default()), None);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The plain convolutional network: blocks of 3x3 convolutions that end in a max pooling, then a hidden dense layer.
 
-use super::{Builder, Network};
+use super::{Builder, Network, PYTORCH_EPSILON};
 use crate::recipe::{LayerOrder, NetRecipe};
 use anyhow::Result;
 use ocellus_shared::{Op, Shape, Window};
@@ -35,13 +35,13 @@ fn convolution(net: &mut Builder, order: LayerOrder, name: &str, out_channels: u
     match order {
         LayerOrder::ConvBnRelu => {
             net.filter(name, op, false)?;
-            net.batch_norm(&format!("{name}.bn"));
+            net.batch_norm(&format!("{name}.bn"), PYTORCH_EPSILON);
             net.relu(&format!("{name}.relu"));
         }
         LayerOrder::ConvReluBn => {
             net.filter(name, op, true)?;
             net.relu(&format!("{name}.relu"));
-            net.batch_norm(&format!("{name}.bn"));
+            net.batch_norm(&format!("{name}.bn"), PYTORCH_EPSILON);
         }
     }
     Ok(())

@@ -12,7 +12,6 @@
 //! takes most of a training step's time.
 
 use crate::net::module::to_vec;
-use burn::tensor::ops::PadMode;
 use burn::tensor::{Device, Tensor, TensorData};
 use ocellus_shared::Window;
 
@@ -64,49 +63,71 @@ impl Geometry {
         (PATCH_BYTES / (4 * self.patch() * self.places())).max(1)
     }
 
-    /// Output maps `(n, o, oh, ow)` of the maps `x` and the weights `(o, c, kh, kw)`, flat.
-    pub fn forward(&self, x: Tensor<4>, weight: Tensor<1>) -> Tensor<4> {
-        let device = x.device();
+    /// Shape of the output maps, `(n, o, oh, ow)`.
+    pub fn output_dims(&self) -> [usize; 4] {
         let [o, oh, ow] = self.output;
-        let weight: Tensor<3> = weight.reshape([1, o, self.patch()]);
-        let mut y = Vec::with_capacity(self.input[0] * o * self.places());
-        for images in to_vec(x).chunks(self.group() * self.image()) {
-            y.extend(to_vec(weight.clone().matmul(self.patches(images, &device))));
-        }
-        Tensor::from_data(TensorData::new(y, [self.input[0], o, oh, ow]), &device)
+        [self.input[0], o, oh, ow]
     }
 
-    /// Gradient of the weights, flat, for the input `x` and the output's gradient `dy`; with `weight` also the input's.
-    pub fn backward(&self, x: Tensor<4>, weight: Option<Tensor<1>>, dy: Tensor<4>) -> (Tensor<1>, Option<Tensor<4>>) {
-        let device = x.device();
-        let [n, o] = [self.input[0], self.output[0]];
-        let dy: Tensor<3> = dy.reshape([n, o, self.places()]);
-        let dy =
-            dy.pad([(0, self.pitch() - self.places())], PadMode::Constant(0.0)).slice([0..n, 0..o, 0..self.places()]);
-        let transposed = weight.as_ref().map(|w| w.clone().reshape([1, o, self.patch()]).swap_dims(1, 2));
+    /// Output maps of the maps `x`, `(n, c, h, w)`, and the weights `(o, c, kh, kw)`, flat.
+    pub fn forward(&self, x: &[f32], weight: &Tensor<1>) -> Vec<f32> {
+        let weight: Tensor<3> = weight.clone().reshape([1, self.output[0], self.patch()]);
+        let mut y = Vec::with_capacity(self.output_dims().iter().product());
+        let device = weight.device();
+        let mut patches = Patches::new(self, &device);
+        for images in x.chunks(self.group() * self.image()) {
+            y.extend(to_vec(patches.with(images, |patches| weight.clone().matmul(patches))));
+        }
+        y
+    }
+
+    /// Gradients for the gradient `dy` of the output: of the weights, flat, and of the input `x`, each where it is
+    /// wanted.
+    pub fn backward(
+        &self,
+        x: &[f32],
+        (weight, wants_dw): (&Tensor<1>, bool),
+        dy: &[f32],
+        wants_dx: bool,
+    ) -> (Option<Vec<f32>>, Option<Vec<f32>>) {
+        let (o, device) = (self.output[0], weight.device());
+        let transposed: Tensor<3> = weight.clone().reshape([1, o, self.patch()]).swap_dims(1, 2);
+        let mut patches = Patches::new(self, &device);
         let mut dw: Option<Tensor<3>> = None;
-        let mut dx = vec![0.0; if weight.is_some() { n * self.image() } else { 0 }];
-        for (g, images) in to_vec(x).chunks(self.group() * self.image()).enumerate() {
-            let first = g * self.group();
-            let dy = dy.clone().slice(first..first + images.len() / self.image());
-            if let Some(transposed) = &transposed {
+        let mut dx = vec![0.0; if wants_dx { x.len() } else { 0 }];
+        let group = self.group();
+        for (g, images) in x.chunks(group * self.image()).enumerate() {
+            let count = images.len() / self.image();
+            let dy = self.pitched(&dy[g * group * o * self.places()..][..count * o * self.places()], o, &device);
+            if wants_dx {
                 let dp = to_vec(transposed.clone().matmul(dy.clone()));
-                let pixels = &mut dx[first * self.image()..][..images.len()];
-                self.scatter(&dp, pixels);
+                self.scatter(&dp, &mut dx[g * group * self.image()..][..images.len()]);
             }
-            let part = dy.matmul(self.patches(images, &device).swap_dims(1, 2)).sum_dim(0);
-            dw = Some(dw.map_or(part.clone(), |sum| sum + part));
+            if wants_dw {
+                let part = patches.with(images, |patches| dy.matmul(patches.swap_dims(1, 2)).sum_dim(0));
+                dw = Some(dw.map_or(part.clone(), |sum| sum + part));
+            }
         }
-        let dw = dw.expect("a batch has images").reshape([o * self.patch()]);
-        (dw, weight.map(|_| Tensor::from_data(TensorData::new(dx, self.input), &device)))
+        (dw.map(to_vec), wants_dx.then_some(dx))
     }
 
-    /// The patches of whole images, `(images, c * kh * kw, oh * ow)`; zero where a patch reaches over the border.
-    fn patches(&self, images: &[f32], device: &Device) -> Tensor<3> {
-        let count = images.len() / self.image();
+    /// Matrices of `rows` rows with a column per place, as a tensor whose rows are a pitch apart.
+    fn pitched(&self, values: &[f32], rows: usize, device: &Device) -> Tensor<3> {
+        let (places, pitch) = (self.places(), self.pitch());
+        let count = values.len() / (rows * places);
+        let mut wide = Vec::with_capacity(values.len() / places * pitch);
+        for row in values.chunks_exact(places) {
+            wide.extend_from_slice(row);
+            wide.resize(wide.len() + pitch - places, 0.0);
+        }
+        let wide = Tensor::from_data(TensorData::new(wide, [count, rows, pitch]), device);
+        wide.slice([0..count, 0..rows, 0..places])
+    }
+
+    /// Writes the patches of whole images, `(images, c * kh * kw, pitch)`. What lies over the border stays as it is.
+    fn gather(&self, images: &[f32], patches: &mut [f32]) {
         let size = self.patch() * self.pitch();
         let step = usize::from(self.window.stride[1]);
-        let mut patches = vec![0.0; count * size];
         for (image, patches) in images.chunks_exact(self.image()).zip(patches.chunks_exact_mut(size)) {
             self.spans(self.pitch(), |at, from, len| {
                 let to = &mut patches[at..at + len];
@@ -117,8 +138,6 @@ impl Geometry {
                 }
             });
         }
-        let data = TensorData::new(patches, [count, self.patch(), self.pitch()]);
-        Tensor::from_data(data, device).slice([0..count, 0..self.patch(), 0..self.places()])
     }
 
     /// Adds the gradient of patches to the gradient of the images they came from.
@@ -145,6 +164,9 @@ impl Geometry {
         let [kh, kw] = self.window.kernel.map(usize::from);
         let [sh, sw] = self.window.stride.map(usize::from);
         let [top, left, ..] = self.window.pad.map(usize::from);
+        if self.window == Window::valid(1, 1) {
+            return (0..channels).for_each(|c| visit(c * pitch, c * h * w, h * w));
+        }
         for c in 0..channels {
             for (ky, kx) in (0..kh).flat_map(|ky| (0..kw).map(move |kx| (ky, kx))) {
                 let matrix_row = (c * kh + ky) * kw + kx;
@@ -164,6 +186,33 @@ impl Geometry {
                 }
             }
         }
+    }
+}
+
+/// The memory that the patches of one group of images after the other are written to. Its zeros, where patches reach
+/// over the border, are written once.
+struct Patches<'a> {
+    geometry: &'a Geometry,
+    device: &'a Device,
+    memory: Vec<f32>,
+}
+
+impl<'a> Patches<'a> {
+    fn new(geometry: &'a Geometry, device: &'a Device) -> Self {
+        Self { geometry, device, memory: Vec::new() }
+    }
+
+    /// Calls `compute` with the patches of `images`, `(images, c * kh * kw, oh * ow)`.
+    fn with(&mut self, images: &[f32], compute: impl FnOnce(Tensor<3>) -> Tensor<3>) -> Tensor<3> {
+        let count = images.len() / self.geometry.image();
+        let (rows, pitch) = (self.geometry.patch(), self.geometry.pitch());
+        let mut memory = std::mem::take(&mut self.memory);
+        memory.resize(count * rows * pitch, 0.0);
+        self.geometry.gather(images, &mut memory);
+        let patches = Tensor::from_data(TensorData::new(memory, [count, rows, pitch]), self.device);
+        let result = compute(patches.clone().slice([0..count, 0..rows, 0..self.geometry.places()]));
+        self.memory = to_vec(patches);
+        result
     }
 }
 
@@ -215,17 +264,25 @@ mod tests {
             let (x, weight) = (random([n, c, h, w], 0), random([o, c, kh, kw], 1));
             let geometry = Geometry::new([n, c, h, w], o, window);
             let theirs = conv2d(x.clone(), weight.clone(), None, options(&window));
-            assert_close(geometry.forward(x.clone(), weight.clone().reshape([o * c * kh * kw])), theirs.clone(), &what);
+            let flat = weight.clone().reshape([o * c * kh * kw]);
+            let device = Device::flex();
+            let tensor = |values: Vec<f32>, dims: [usize; 4]| Tensor::from_data(TensorData::new(values, dims), &device);
+            let values = to_vec(x.clone());
+            assert_close(tensor(geometry.forward(&values, &flat), geometry.output_dims()), theirs.clone(), &what);
 
             let dy = random(theirs.dims(), 2);
-            let (dw, dx) = geometry.backward(x.clone(), Some(weight.clone().reshape([o * c * kh * kw])), dy.clone());
+            let (dw, dx) = geometry.backward(&values, (&flat, true), &to_vec(dy.clone()), true);
             let theirs = conv2d_weight_backward(x.clone(), weight.clone(), dy.clone(), options(&window));
-            assert_close(dw.reshape([o, c, kh, kw]), theirs, &what);
+            assert_close(tensor(dw.expect("asked for"), [o, c, kh, kw]), theirs, &what);
 
             let x = x.autodiff().require_grad();
             let y = conv2d(x.clone(), weight, None, options(&window));
             let gradients = (y * dy).sum().backward();
-            assert_close(dx.expect("asked for"), x.grad(&gradients).expect("x is tracked"), &what);
+            assert_close(
+                tensor(dx.expect("asked for"), [n, c, h, w]),
+                x.grad(&gradients).expect("x is tracked"),
+                &what,
+            );
         }
     }
 }

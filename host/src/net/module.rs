@@ -3,7 +3,9 @@
 //! Feature maps are `(n, c, h, w)`, vectors `(n, c, 1, 1)`. Parameters are kept flat, so that the optimizer, the
 //! moving average and the checkpoint treat all of them alike; a layer gives them their shape when it runs.
 
-use super::tape::Tape;
+use super::conv::Geometry;
+use super::kernels::{Kernel, Map};
+use super::tape::{Tape, Value};
 use super::{Array, Function, Layer, LayerKind, Network, Parameter, Role, Weights};
 use crate::random::{self, Purpose};
 use crate::recipe::Normalise;
@@ -35,7 +37,7 @@ pub struct Training {
     pub random: ChaCha8Rng,
     /// Running statistics after this step, by parameter name.
     pub statistics: Arrays,
-    /// Where convolutions are recorded that our own code computes, as it should on a CPU; nothing for burn's.
+    /// Where layers are recorded that our own kernels compute, as they should on a CPU; nothing for burn's.
     pub tape: Option<Tape>,
 }
 
@@ -59,6 +61,11 @@ impl Module {
     /// Shape of the images, `(h, w, 3)`.
     pub fn input(&self) -> Shape {
         self.network.input
+    }
+
+    /// The network.
+    pub fn network(&self) -> &Network {
+        &self.network
     }
 
     /// Every parameter, in the layers' order.
@@ -124,31 +131,34 @@ impl Module {
     /// Logits `(n, classes)` of images `(n, 3, h, w)`, pixels in `[0, 1]`; with `training`, dropout drops, and batch
     /// normalisations use and record the batch's statistics.
     pub fn forward(&self, arrays: &Arrays, images: Tensor<4>, mut training: Option<&mut Training>) -> Tensor<2> {
-        let mut values = vec![Some(normalise(images, &self.network.normalise))];
+        let device = images.device();
+        let mut values = vec![Some(Value::Tensor(normalise(images, &self.network.normalise)))];
         let mut readers = self.readers.clone();
         for layer in &self.network.layers {
             let own = Lookup { arrays, layer: &layer.name };
-            let recorded = training.as_mut().and_then(|training| training.tape.as_mut()).zip(layer.kind.convolution());
-            let convolved = recorded.map(|(tape, (window, out_channels))| {
-                let source = values[layer.inputs[0]].clone().expect("a value lives until its last reader");
-                let weight = own.get("weight");
-                let [y, input] = tape.convolve(own.name("weight"), weight, source, window, out_channels.into());
-                values[layer.inputs[0]] = Some(input);
-                y
-            });
             let mut read = |value: usize| {
                 readers[value] -= 1;
                 let input = if readers[value] == 0 { values[value].take() } else { values[value].clone() };
                 input.expect("a value lives until its last reader")
             };
-            let inputs = layer.inputs.iter().map(|&value| read(value)).collect();
-            let y = match convolved {
-                Some(y) => add_bias(y, own.bias(layer.kind.has_bias())),
-                None => run_layer(layer, own, inputs, training.as_deref_mut()),
+            let mut inputs: Vec<Value> = layer.inputs.iter().map(|&value| read(value)).collect();
+            let y = match training.as_deref_mut() {
+                Some(training) => train_layer(layer, own, &mut inputs, training, &device),
+                None => Value::Tensor(run_layer(layer, own, tensors(inputs.clone()), None)),
             };
+            // Who reads an input later must read what this layer made of it.
+            for (&value, input) in layer.inputs.iter().zip(inputs) {
+                if let Some(stored) = &mut values[value] {
+                    *stored = input;
+                }
+            }
             values.push(Some(y));
         }
         let logits = values.pop().flatten().expect("the last layer's value");
+        let logits = match training.and_then(|training| training.tape.as_mut()) {
+            Some(tape) => tape.tensor(logits, &device),
+            None => tensors(vec![logits]).swap_remove(0),
+        };
         logits.flatten(1, 3)
     }
 }
@@ -162,6 +172,114 @@ fn normalise(images: Tensor<4>, by: &Normalise) -> Tensor<4> {
     let channels = |values: [f32; 3]| Tensor::from_data(TensorData::new(values.to_vec(), [1, 3, 1, 1]), &device);
     let affine = by.affine();
     images * channels(affine.map(|(factor, _)| factor)) + channels(affine.map(|(_, offset)| offset))
+}
+
+impl Module {
+    /// Runs the network as after training, and calls `visit` with every layer and its inputs, `(n, c, h, w)`; images as
+    /// for [`Module::forward`].
+    pub fn visit(&self, arrays: &Arrays, images: Tensor<4>, mut visit: impl FnMut(&Layer, &[Tensor<4>])) {
+        let mut values = vec![Some(normalise(images, &self.network.normalise))];
+        let mut readers = self.readers.clone();
+        for layer in &self.network.layers {
+            let mut read = |value: usize| {
+                readers[value] -= 1;
+                let input = if readers[value] == 0 { values[value].take() } else { values[value].clone() };
+                input.expect("a value lives until its last reader")
+            };
+            let inputs: Vec<Tensor<4>> = layer.inputs.iter().map(|&value| read(value)).collect();
+            visit(layer, &inputs);
+            values.push(Some(run_layer(layer, Lookup { arrays, layer: &layer.name }, inputs, None)));
+        }
+    }
+}
+
+/// Values without a tape, which are all burn's.
+fn tensors(values: Vec<Value>) -> Vec<Tensor<4>> {
+    let tensor = |value| match value {
+        Value::Tensor(tensor) => tensor,
+        Value::Map { .. } => unreachable!("only a tape makes maps"),
+    };
+    values.into_iter().map(tensor).collect()
+}
+
+/// Runs a layer by one of our own kernels where there is a tape and a kernel, else by burn.
+fn train_layer(
+    layer: &Layer,
+    own: Lookup<'_>,
+    inputs: &mut [Value],
+    training: &mut Training,
+    device: &Device,
+) -> Value {
+    let Some(mut tape) = training.tape.take() else {
+        return Value::Tensor(run_layer(layer, own, tensors(inputs.to_vec()), Some(training)));
+    };
+    let y = record_layer(&mut tape, layer, own, inputs, training).unwrap_or_else(|| {
+        let inputs = inputs.iter_mut().map(|input| {
+            let tensor = tape.tensor(input.clone(), device);
+            *input = Value::Tensor(tensor.clone());
+            tensor
+        });
+        Value::Tensor(run_layer(layer, own, inputs.collect(), Some(training)))
+    });
+    training.tape = Some(tape);
+    y
+}
+
+/// Runs a layer by one of our own kernels, if there is one for it.
+fn record_layer(
+    tape: &mut Tape,
+    layer: &Layer,
+    own: Lookup<'_>,
+    inputs: &mut [Value],
+    training: &mut Training,
+) -> Option<Value> {
+    let one = |mut maps: Vec<Map>| maps.swap_remove(0);
+    Some(match layer.kind {
+        LayerKind::Op { op: Op::Conv { window, out_channels }, bias } => tape.run(inputs, |maps| {
+            let x = one(maps);
+            let geometry = Geometry::new(x.dims, out_channels.into(), window);
+            let names = [own.fitted("weight"), if bias { own.fitted("bias") } else { None }];
+            let bias = own.bias(bias).map(|bias| to_vec(constant(bias)));
+            Kernel::conv(x, geometry, constant(own.get("weight")), bias, names)
+        }),
+        LayerKind::Op { op: Op::Depthwise { window }, bias } => tape.run(inputs, |maps| {
+            let names = [own.fitted("weight"), if bias { own.fitted("bias") } else { None }];
+            let [weight, bias] = [Some(own.get("weight")), own.bias(bias)].map(|p| p.map(|p| to_vec(constant(p))));
+            Kernel::depthwise(one(maps), window, weight.expect("it has weights"), bias, names)
+        }),
+        LayerKind::Op { op: Op::GlobalAvgPool, .. } => tape.run(inputs, |maps| Kernel::mean(&one(maps))),
+        LayerKind::Op { op: Op::MaxPool { window }, .. } => {
+            tape.run(inputs, |maps| Kernel::max_pool(&one(maps), &window))
+        }
+        LayerKind::Op { op: Op::Add, .. } => tape.run(inputs, |mut maps| {
+            let second = maps.swap_remove(1);
+            Kernel::add(one(maps), &second)
+        }),
+        LayerKind::BatchNorm { epsilon, momentum } => tape.run(inputs, |maps| {
+            let x = one(maps);
+            let device = own.get("running_mean").device();
+            let [gamma, beta] = ["weight", "bias"].map(|part| to_vec(constant(own.get(part))));
+            let names = own.fitted("weight").zip(own.fitted("bias")).map(|(a, b)| [a, b]);
+            let (kernel, y, batch) = Kernel::batch_norm(x, gamma, &beta, epsilon, names);
+            let tensor = |values: Vec<f32>| Tensor::from_data(TensorData::new(values, [beta.len()]), &device);
+            follow(own, tensor(batch.mean), tensor(batch.variance), momentum, training);
+            (kernel, y)
+        }),
+        LayerKind::Relu => tape.run(inputs, |maps| Kernel::relu(one(maps), f32::INFINITY)),
+        LayerKind::Relu6 => tape.run(inputs, |maps| Kernel::relu(one(maps), 6.0)),
+        LayerKind::Function(function) => tape.run(inputs, |maps| Kernel::function(one(maps), function)),
+        LayerKind::Dropout { probability } => tape.run(inputs, |maps| {
+            let x = one(maps);
+            let factors = drop_factors(x.values.len(), probability, &mut training.random);
+            Kernel::dropout(x, factors)
+        }),
+        _ => return None,
+    })
+}
+
+/// A parameter's value, whether it is fitted or not.
+fn constant(parameter: Tensor<1>) -> Tensor<1> {
+    if parameter.is_tracked() { parameter.inner() } else { parameter }
 }
 
 fn flat(parameter: &Parameter, array: &Array, device: &Device) -> Result<Tensor<1>> {
@@ -189,6 +307,11 @@ impl Lookup<'_> {
 
     fn get(&self, part: &str) -> Tensor<1> {
         self.arrays[&self.name(part)].clone()
+    }
+
+    /// The name of a parameter that is fitted.
+    fn fitted(&self, part: &str) -> Option<String> {
+        self.get(part).is_tracked().then(|| self.name(part))
     }
 
     fn bias(&self, has_one: bool) -> Option<Tensor<1>> {
@@ -265,16 +388,6 @@ fn run_op(op: Op, own: Lookup<'_>, bias: bool, x: Tensor<4>, second: Option<Tens
     }
 }
 
-fn add_bias(y: Tensor<4>, bias: Option<Tensor<1>>) -> Tensor<4> {
-    match bias {
-        Some(bias) => {
-            let channels = bias.dims()[0];
-            y + bias.reshape([1, channels, 1, 1])
-        }
-        None => y,
-    }
-}
-
 fn convolve(
     x: Tensor<4>,
     weight: Tensor<1>,
@@ -297,22 +410,31 @@ fn sizes(window: &Window) -> ([usize; 2], [usize; 2], [(usize, usize); 2]) {
 /// Normalises with the batch's mean and (biased) variance, and moves the running ones towards them by `momentum`.
 fn normalise_batch(own: Lookup<'_>, x: Tensor<4>, epsilon: f64, momentum: f64, training: &mut Training) -> Tensor<4> {
     let batch = batch_norm_train(x, own.get("weight"), own.get("bias"), epsilon);
-    for (part, measured) in [("running_mean", batch.mean), ("running_var", batch.variance)] {
-        let running = own.get(part) * (1.0 - momentum) + measured.inner() * momentum;
-        training.statistics.insert(own.name(part), running);
-    }
+    follow(own, batch.mean.inner(), batch.variance.inner(), momentum, training);
     batch.output
 }
 
-/// Sets each value to zero with `probability`, to the next 1/65536, and scales the others so that the mean stays.
+/// Moves a normalisation's running statistics towards the batch's by `momentum`.
+fn follow(own: Lookup<'_>, mean: Tensor<1>, variance: Tensor<1>, momentum: f64, training: &mut Training) {
+    for (part, measured) in [("running_mean", mean), ("running_var", variance)] {
+        let running = own.get(part) * (1.0 - momentum) + measured * momentum;
+        training.statistics.insert(own.name(part), running);
+    }
+}
+
 fn drop_out(x: Tensor<4>, probability: f64, random: &mut ChaCha8Rng) -> Tensor<4> {
     let shape = x.dims();
-    let mut bytes = vec![0; 2 * shape.iter().product::<usize>()];
+    let factors = drop_factors(shape.iter().product(), probability, random);
+    x.clone() * Tensor::from_data(TensorData::new(factors, shape), &x.device().without_autodiff())
+}
+
+/// Factors that set each of `len` values to zero with `probability`, to the next 1/65536, and scale the others so that
+/// the mean stays.
+fn drop_factors(len: usize, probability: f64, random: &mut ChaCha8Rng) -> Vec<f32> {
+    let mut bytes = vec![0; 2 * len];
     random.fill_bytes(&mut bytes);
     let threshold = (probability * 65536.0) as u16;
     let kept = 1.0 / (1.0 - f32::from(threshold) / 65536.0);
     let factor = |pair: &[u8]| if u16::from_le_bytes([pair[0], pair[1]]) < threshold { 0.0 } else { kept };
-    let mask: Vec<f32> = bytes.chunks_exact(2).map(factor).collect();
-    let mask = Tensor::from_data(TensorData::new(mask, shape), &x.device().without_autodiff());
-    x * mask
+    bytes.chunks_exact(2).map(factor).collect()
 }

@@ -1,106 +1,191 @@
-//! Backpropagation through convolutions that burn does not see.
+//! Backpropagation through layers that burn does not see.
 //!
-//! burn differentiates everything between two convolutions; [`Geometry`] the convolutions themselves. So the graph is
-//! cut before and after each of them: burn starts anew from a leaf on the other side of the cut, and the gradient that
-//! arrives there is handed on when all later layers are done.
+//! On a CPU our own [`Kernel`]s compute the layers that take most of a training step, each with a backward pass of its
+//! own; burn differentiates everything else. Where burn reads what a kernel computed, its graph starts anew from a
+//! leaf, and where a kernel reads what burn computed, burn's graph ends. Going backwards, the gradient that arrives at
+//! one side of such a cut is handed on at the other side when all later layers are done.
 
-use super::conv::Geometry;
-use super::module::Arrays;
-use burn::tensor::{Gradients, Tensor};
-use ocellus_shared::Window;
+use super::kernels::{Kernel, Map};
+use super::module::{Arrays, to_vec};
+use burn::tensor::{Device, Gradients, Tensor, TensorData};
+use std::sync::Arc;
 
-/// The convolutions of one forward pass, in their order.
-#[derive(Debug, Default)]
-pub struct Tape {
-    cuts: Vec<Cut>,
+/// A value between two layers.
+#[derive(Clone, Debug)]
+pub enum Value {
+    /// Computed by burn.
+    Tensor(Tensor<4>),
+    /// Computed by a kernel.
+    Map {
+        /// What it computed.
+        map: Map,
+        /// Its place on the tape; nothing where no parameter that is fitted had a part in it.
+        record: Option<usize>,
+    },
 }
 
-/// One convolution.
+/// The kernels of one forward pass, in their order.
+#[derive(Debug, Default)]
+pub struct Tape {
+    records: Vec<Record>,
+}
+
+/// One kernel's run.
 #[derive(Debug)]
-struct Cut {
-    geometry: Geometry,
-    /// Name of the weights.
-    name: String,
-    weight: Tensor<1>,
-    /// The input as the layer before it made it.
-    source: Tensor<4>,
-    /// The input as everything after it reads it: a leaf.
-    input: Tensor<4>,
-    /// The output: a leaf.
-    output: Tensor<4>,
+struct Record {
+    kernel: Kernel,
+    sources: Vec<Source>,
+    /// The result as burn reads it, where it does.
+    leaf: Option<Tensor<4>>,
+}
+
+/// Where a kernel's input came from.
+#[derive(Debug)]
+enum Source {
+    /// No gradient is wanted.
+    Constant,
+    /// The result of another kernel.
+    Record(usize),
+    /// Burn, which made `tensor`; layers of burn's that read it later read `leaf`.
+    Burn { tensor: Tensor<4>, leaf: Tensor<4> },
 }
 
 impl Tape {
-    /// Convolves `source`, `(n, c, h, w)`, with the weights `name`. Returns the output, and the input for layers that
-    /// read the same value later.
-    pub fn convolve(
-        &mut self,
-        name: String,
-        weight: Tensor<1>,
-        source: Tensor<4>,
-        window: Window,
-        out_channels: usize,
-    ) -> [Tensor<4>; 2] {
-        let geometry = Geometry::new(source.dims(), out_channels, window);
-        let (weight, constant) = (weight.inner(), source.clone().inner());
-        let output = geometry.forward(constant.clone(), weight.clone()).autodiff().require_grad();
-        let input = if source.is_tracked() { constant.autodiff().require_grad() } else { source.clone() };
-        self.cuts.push(Cut { geometry, name, weight, source, input: input.clone(), output: output.clone() });
-        [output, input]
+    /// Runs `kernel`, which `prepare` makes from its inputs' values, on `inputs`. A tensor of burn's among them is
+    /// replaced by the one that later layers must read.
+    pub fn run(&mut self, inputs: &mut [Value], prepare: impl FnOnce(Vec<Map>) -> (Kernel, Map)) -> Value {
+        let (sources, maps): (Vec<Source>, Vec<Map>) = inputs.iter_mut().map(read).unzip();
+        let (kernel, map) = prepare(maps);
+        let is_fitted = kernel.has_parameters() || sources.iter().any(|source| !matches!(source, Source::Constant));
+        let record = is_fitted.then(|| {
+            self.records.push(Record { kernel, sources, leaf: None });
+            self.records.len() - 1
+        });
+        Value::Map { map, record }
+    }
+
+    /// The value as burn reads it.
+    pub fn tensor(&mut self, value: Value, device: &Device) -> Tensor<4> {
+        let (map, record) = match value {
+            Value::Tensor(tensor) => return tensor,
+            Value::Map { map, record } => (map, record),
+        };
+        let make = || Tensor::from_data(TensorData::new(Arc::unwrap_or_clone(map.values), map.dims), device);
+        match record {
+            Some(i) => self.records[i].leaf.get_or_insert_with(|| make().require_grad()).clone(),
+            None => make(),
+        }
     }
 
     /// Gradients of `loss` by parameter name; `leaves` are the parameters that burn differentiates by.
     pub fn backward(self, loss: &Tensor<1>, leaves: &Arrays) -> Arrays {
-        let mut sums = Sums::new(self.cuts.len());
-        sums.collect(loss.backward(), &self.cuts, leaves);
-        for (i, cut) in self.cuts.iter().enumerate().rev() {
-            let mut total = sums.inputs[i].take();
-            if let Some(dy) = sums.outputs[i].take() {
-                let weight = cut.source.is_tracked().then(|| cut.weight.clone());
-                let (dw, dx) = cut.geometry.backward(cut.input.clone().inner(), weight, dy);
-                let so_far = sums.parameters.remove(&cut.name);
-                sums.parameters.insert(cut.name.clone(), added(so_far, dw));
-                total = dx.map(|dx| added(total.take(), dx)).or(total);
+        let device = loss.device().without_autodiff();
+        let mut sums = Sums::new(self.records.len());
+        sums.collect(loss.backward(), &self.records, leaves);
+        for (i, record) in self.records.iter().enumerate().rev() {
+            let Some(dy) = sums.outputs[i].take() else {
+                record.sources.iter().enumerate().for_each(|(k, _)| sums.hand_on(&self.records, i, k, None, leaves));
+                continue;
+            };
+            let wanted: Vec<bool> = record.sources.iter().map(|s| !matches!(s, Source::Constant)).collect();
+            let found = record.kernel.backward(dy, &wanted);
+            for (name, gradient) in found.parameters {
+                let len = gradient.len();
+                sums.add_parameter(name, Tensor::from_data(TensorData::new(gradient, [len]), &device));
             }
-            if let Some(total) = total {
-                // A sum whose gradient by the source is the one that has arrived.
-                sums.collect((cut.source.clone() * total).sum().backward(), &self.cuts, leaves);
+            for (k, dx) in found.inputs.into_iter().enumerate() {
+                sums.hand_on(&self.records, i, k, dx, leaves);
             }
         }
         sums.parameters
     }
 }
 
+/// A kernel's input, and where its gradient goes.
+fn read(value: &mut Value) -> (Source, Map) {
+    match value {
+        Value::Map { map, record } => (record.map_or(Source::Constant, Source::Record), map.clone()),
+        Value::Tensor(tensor) => {
+            let constant = tensor.clone().inner();
+            let map = Map { dims: tensor.dims(), values: Arc::new(to_vec(constant.clone())) };
+            if !tensor.is_tracked() {
+                return (Source::Constant, map);
+            }
+            let leaf = constant.autodiff().require_grad();
+            let tensor = std::mem::replace(tensor, leaf.clone());
+            (Source::Burn { tensor, leaf }, map)
+        }
+    }
+}
+
 /// Gradients that have arrived so far.
 struct Sums {
-    /// At each cut's input.
-    inputs: Vec<Option<Tensor<4>>>,
-    /// At each cut's output.
-    outputs: Vec<Option<Tensor<4>>>,
+    /// At each record's result.
+    outputs: Vec<Option<Vec<f32>>>,
     /// By parameter name.
     parameters: Arrays,
+    /// At the leaves of [`Source::Burn`], by record and input.
+    sources: std::collections::BTreeMap<(usize, usize), Tensor<4>>,
 }
 
 impl Sums {
-    fn new(cuts: usize) -> Self {
-        Self { inputs: vec![None; cuts], outputs: vec![None; cuts], parameters: Arrays::new() }
+    fn new(records: usize) -> Self {
+        Self { outputs: vec![None; records], parameters: Arrays::new(), sources: Default::default() }
     }
 
     /// Adds what one backward pass of burn found.
-    fn collect(&mut self, mut found: Gradients, cuts: &[Cut], leaves: &Arrays) {
-        for (i, cut) in cuts.iter().enumerate() {
-            for (sum, leaf) in [(&mut self.inputs[i], &cut.input), (&mut self.outputs[i], &cut.output)] {
+    fn collect(&mut self, mut found: Gradients, records: &[Record], leaves: &Arrays) {
+        for (i, record) in records.iter().enumerate() {
+            if let Some(gradient) = record.leaf.as_ref().and_then(|leaf| leaf.grad_remove(&mut found)) {
+                self.add_output(i, to_vec(gradient));
+            }
+            for (k, source) in record.sources.iter().enumerate() {
+                let Source::Burn { leaf, .. } = source else { continue };
                 if let Some(gradient) = leaf.grad_remove(&mut found) {
-                    *sum = Some(added(sum.take(), gradient));
+                    let sum = self.sources.remove(&(i, k));
+                    self.sources.insert((i, k), added(sum, gradient));
                 }
             }
         }
         for (name, leaf) in leaves {
             if let Some(gradient) = leaf.grad_remove(&mut found) {
-                let so_far = self.parameters.remove(name);
-                self.parameters.insert(name.clone(), added(so_far, gradient));
+                self.add_parameter(name.clone(), gradient);
             }
         }
+    }
+
+    /// Hands `dx`, and what later layers of burn's added, on to input `k` of record `i`.
+    fn hand_on(&mut self, records: &[Record], i: usize, k: usize, dx: Option<Vec<f32>>, leaves: &Arrays) {
+        match &records[i].sources[k] {
+            Source::Constant => {}
+            Source::Record(from) => {
+                if let Some(dx) = dx {
+                    self.add_output(*from, dx);
+                }
+            }
+            Source::Burn { tensor, .. } => {
+                let so_far = self.sources.remove(&(i, k));
+                let device = tensor.device().without_autodiff();
+                let dx = dx.map(|dx| Tensor::from_data(TensorData::new(dx, tensor.dims()), &device));
+                let total = dx.map(|dx| added(so_far.clone(), dx)).or(so_far);
+                if let Some(total) = total {
+                    // A sum whose gradient by the tensor is the one that has arrived.
+                    self.collect((tensor.clone() * total).sum().backward(), records, leaves);
+                }
+            }
+        }
+    }
+
+    fn add_output(&mut self, i: usize, gradient: Vec<f32>) {
+        match &mut self.outputs[i] {
+            Some(sum) => sum.iter_mut().zip(gradient).for_each(|(sum, more)| *sum += more),
+            none => *none = Some(gradient),
+        }
+    }
+
+    fn add_parameter(&mut self, name: String, gradient: Tensor<1>) {
+        let so_far = self.parameters.remove(&name);
+        self.parameters.insert(name, added(so_far, gradient));
     }
 }
 
@@ -114,14 +199,14 @@ fn added<const D: usize>(sum: Option<Tensor<D>>, more: Tensor<D>) -> Tensor<D> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::module::{Module, Training, to_vec};
-    use crate::net::{Layer, LayerKind, Network};
+    use crate::net::module::{Module, Training};
+    use crate::net::{Function, Layer, LayerKind, Network};
     use crate::random::{Purpose, stream};
-    use burn::tensor::{Device, TensorData};
-    use ocellus_shared::{Op, Shape};
+
+    use ocellus_shared::{Op, Shape, Window};
     use rand::RngExt;
 
-    /// Two convolutions that read one value, a shortcut around them, and one after a pooling.
+    /// Every kernel, and values that are read by kernels and by burn, several times.
     fn network() -> Network {
         let conv = |out_channels| LayerKind::Op { op: Op::Conv { window: Window::same(3), out_channels }, bias: true };
         let op = |op| LayerKind::Op { op, bias: false };
@@ -133,9 +218,22 @@ mod tests {
             ("norm", LayerKind::BatchNorm { epsilon: 1e-5, momentum: 0.1 }, vec![4]),
             ("join", op(Op::Add), vec![3, 5]),
             ("shortcut", op(Op::Add), vec![6, 2]),
-            ("pool", op(Op::MaxPool { window: Window::valid(2, 2) }), vec![7]),
-            ("last", conv(3), vec![8]),
-            ("mean", op(Op::GlobalAvgPool), vec![9]),
+            // Read by three kernels and by burn, which made it.
+            ("silu", LayerKind::Function(Function::Silu), vec![7]),
+            ("after", conv(4), vec![8]),
+            ("clipped", LayerKind::Relu6, vec![8]),
+            ("squashed", LayerKind::Function(Function::Sigmoid), vec![8]),
+            ("twice", op(Op::Add), vec![8, 11]),
+            ("sum", op(Op::Add), vec![9, 10]),
+            ("total", op(Op::Add), vec![12, 13]),
+            ("dropped", LayerKind::Dropout { probability: 0.3 }, vec![14]),
+            (
+                "pool",
+                op(Op::MaxPool { window: Window { kernel: [3, 3], stride: [2, 2], pad: [1, 0, 1, 1] } }),
+                vec![15],
+            ),
+            ("last", conv(3), vec![16]),
+            ("mean", op(Op::GlobalAvgPool), vec![17]),
         ];
         let layer = |(name, kind, inputs): (&str, LayerKind, Vec<usize>)| Layer { name: name.into(), kind, inputs };
         Network {

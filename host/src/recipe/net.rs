@@ -2,6 +2,7 @@
 
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 /// Widths and drop rates of the network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,6 +18,24 @@ pub struct NetRecipe {
     pub dense: u16,
     /// Drop rate after the hidden dense layer, in `[0, 1)`.
     pub dense_dropout: f64,
+    /// What stands on the pooled features of a residual network or an EfficientNet.
+    pub head: Head,
+    /// Values of both hidden layers of the head `mlp`.
+    pub head_widths: [u16; 2],
+    /// Drop rate before the classifier, or between the hidden layers of the head `mlp`, in `[0, 1)`; residual networks
+    /// for CIFAR have none before a linear head.
+    pub head_dropout: f64,
+    /// The second hidden layer of the head `mlp` adds this times the sum of its squared weights to the loss.
+    pub head_l2: f64,
+    /// Where an EfficientNet's filters are padded.
+    pub padding: Padding,
+    /// What an EfficientNet's normalisations add to the variance; nothing for the 1e-3 that they were published with.
+    pub bn_epsilon: Option<f64>,
+    /// File of weights to start from: a checkpoint of this tool, of timm or of torchvision.
+    pub pretrained: Option<PathBuf>,
+    /// Whether the statistics of pretrained normalisations are measured anew on the training images, without changing
+    /// what the network computes.
+    pub bn_statistics: BnStatistics,
 }
 
 impl Default for NetRecipe {
@@ -27,6 +46,14 @@ impl Default for NetRecipe {
             block_dropout: vec![0.2, 0.2, 0.2],
             dense: 256,
             dense_dropout: 0.45,
+            head: Head::Linear,
+            head_widths: [128, 256],
+            head_dropout: 0.2,
+            head_l2: 1e-3,
+            padding: Padding::Same,
+            bn_epsilon: None,
+            pretrained: None,
+            bn_statistics: BnStatistics::Auto,
         }
     }
 }
@@ -42,10 +69,14 @@ impl NetRecipe {
         let widths = self.blocks.iter().flatten();
         ensure!(widths.clone().all(|&width| width > 0), "net.blocks has a convolution without output channels");
         ensure!(self.blocks.iter().all(|block| !block.is_empty()), "net.blocks has a block without convolutions");
-        let rates = self.block_dropout.iter().chain([&self.dense_dropout]);
+        let rates = self.block_dropout.iter().chain([&self.dense_dropout, &self.head_dropout]);
         for rate in rates {
             ensure!((0.0..1.0).contains(rate), "net: the drop rate {rate} is not in [0, 1)");
         }
+        ensure!(self.head_widths.iter().all(|&width| width > 0), "net.head-widths has a layer without values");
+        ensure!((0.0..1.0).contains(&self.head_l2), "net.head-l2 = {} is not in [0, 1)", self.head_l2);
+        let epsilon = self.bn_epsilon.unwrap_or(1e-3);
+        ensure!(epsilon > 0.0 && epsilon < 1.0, "net.bn-epsilon = {epsilon} is not in (0, 1)");
         Ok(())
     }
 }
@@ -59,4 +90,40 @@ pub enum LayerOrder {
     ConvBnRelu,
     /// The normalisation folds into the layer after it, where that has no padding.
     ConvReluBn,
+}
+
+/// What stands on the mean of each channel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Head {
+    /// The classifier.
+    #[default]
+    Linear,
+    /// Two hidden layers, then the classifier.
+    Mlp,
+}
+
+/// Where filters are padded so that stride 1 keeps the size of a map.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Padding {
+    /// As TensorFlow does it: as little as possible, and an odd one below and to the right. What timm's `tf_` networks
+    /// were trained with.
+    #[default]
+    Same,
+    /// Half the kernel on every side. What torchvision's EfficientNets, and timm's without `tf_`, were trained with.
+    Symmetric,
+}
+
+/// Whether the statistics of pretrained normalisations are measured anew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BnStatistics {
+    /// Where they say nothing: in a file whose normalisations had been folded into the filters.
+    #[default]
+    Auto,
+    /// Never.
+    Kept,
+    /// Always.
+    Measured,
 }

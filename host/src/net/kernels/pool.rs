@@ -1,0 +1,69 @@
+//! Max pooling while training.
+
+use super::{Kernel, Map};
+use ocellus_shared::Window;
+
+/// Which value of each plane won each window.
+#[derive(Debug)]
+pub struct Chosen {
+    /// Values of an input plane.
+    plane: usize,
+    /// Values of an output plane.
+    places: usize,
+    /// Of every output, the place of its value in the input's plane.
+    winners: Vec<u32>,
+}
+
+impl Kernel {
+    /// The largest value under each window on `x`; padding never wins.
+    pub fn max_pool(x: &Map, window: &Window) -> (Self, Map) {
+        let [n, c, h, w] = x.dims;
+        let [top, left, bottom, right] = window.pad.map(usize::from);
+        let axis = |i: usize, size: usize| (size - usize::from(window.kernel[i])) / usize::from(window.stride[i]) + 1;
+        let (oh, ow) = (axis(0, h + top + bottom), axis(1, w + left + right));
+        // Rows or columns of the input under each output's window.
+        let reach = |i: usize, outputs: usize, size: usize, before: usize| -> Vec<std::ops::Range<usize>> {
+            let from = |o: usize| o * usize::from(window.stride[i]);
+            let inside = |at: usize| at.saturating_sub(before).min(size);
+            (0..outputs).map(|o| inside(from(o))..inside(from(o) + usize::from(window.kernel[i]))).collect()
+        };
+        let (rows, columns) = (reach(0, oh, h, top), reach(1, ow, w, left));
+        let mut y = Vec::with_capacity(n * c * oh * ow);
+        let mut winners = Vec::with_capacity(n * c * oh * ow);
+        for plane in x.values.chunks_exact(h * w) {
+            for rows in &rows {
+                for columns in &columns {
+                    let winner = largest(plane, w, rows, columns);
+                    winners.push(winner as u32);
+                    y.push(plane[winner]);
+                }
+            }
+        }
+        (Self::MaxPool(Chosen { plane: h * w, places: oh * ow, winners }), Map::new([n, c, oh, ow], y))
+    }
+}
+
+/// The place of the largest value; of equals the first, and what is not a number before all.
+fn largest(plane: &[f32], width: usize, rows: &std::ops::Range<usize>, columns: &std::ops::Range<usize>) -> usize {
+    let mut best = rows.start * width + columns.start;
+    for row in rows.clone() {
+        for at in row * width + columns.start..row * width + columns.end {
+            if plane[at] > plane[best] || plane[at].is_nan() {
+                best = at;
+            }
+        }
+    }
+    best
+}
+
+impl Chosen {
+    /// The gradient of the input for the output's.
+    pub(super) fn backward(&self, dy: &[f32]) -> Vec<f32> {
+        let mut dx = vec![0.0; dy.len() / self.places * self.plane];
+        let outputs = dy.chunks_exact(self.places).zip(self.winners.chunks_exact(self.places));
+        for (dx, (dy, winners)) in dx.chunks_exact_mut(self.plane).zip(outputs) {
+            winners.iter().zip(dy).for_each(|(&at, dy)| dx[at as usize] += dy);
+        }
+        dx
+    }
+}

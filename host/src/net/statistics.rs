@@ -1,0 +1,131 @@
+//! Batch normalisations that are told what their inputs really are.
+//!
+//! A network whose normalisations were folded into its filters has them back as identities: a mean of 0 and a variance
+//! of 1, whatever they are given. It computes the right thing until it is trained: then the batch's own statistics come
+//! in, and the function is another. [`measure`] writes the true statistics down, and corrects factor and offset so that
+//! the function stays.
+
+use super::LayerKind;
+use super::module::{Arrays, Module, to_vec};
+use burn::tensor::{Device, Tensor, TensorData};
+use std::collections::BTreeMap;
+
+/// Statistics of one channel over one batch.
+#[derive(Clone, Copy)]
+struct Moments {
+    count: f64,
+    mean: f64,
+    variance: f64,
+}
+
+/// The arrays of `module` with every running mean and variance measured on `batches` of images, `(n, 3, h, w)` with
+/// pixels in `[0, 1]`, and every factor and offset changed so that the network computes the same as before.
+///
+/// A normalisation `gamma (x - m) / sqrt(v + e) + beta` is a line `a x + b`; with the measured mean `m'` and variance
+/// `v'` it is the same line for `gamma' = a sqrt(v' + e)` and `beta' = b + a m'`.
+pub fn measure(module: &Module, arrays: &Arrays, batches: impl IntoIterator<Item = Tensor<4>>) -> Arrays {
+    let mut found: BTreeMap<String, Vec<Vec<Moments>>> = BTreeMap::new();
+    for images in batches {
+        module.visit(arrays, images, |layer, inputs| {
+            if let LayerKind::BatchNorm { .. } = layer.kind {
+                found.entry(layer.name.clone()).or_default().push(moments(&inputs[0]));
+            }
+        });
+    }
+    let mut measured = arrays.clone();
+    for layer in &module.network().layers {
+        if let (LayerKind::BatchNorm { epsilon, .. }, Some(batches)) = (layer.kind, found.get(&layer.name)) {
+            rewrite(&mut measured, &layer.name, epsilon, batches);
+        }
+    }
+    measured
+}
+
+/// The moments of each channel of a map `(n, c, h, w)`.
+fn moments(x: &Tensor<4>) -> Vec<Moments> {
+    let [n, c, h, w] = x.dims();
+    let values = to_vec(x.clone());
+    let count = (n * h * w) as f64;
+    let channel = |i: usize| values.chunks_exact(h * w).skip(i).step_by(c).flatten().map(|&v| f64::from(v));
+    let of = |i: usize| {
+        let mean = channel(i).sum::<f64>() / count;
+        let variance = channel(i).map(|v| (v - mean) * (v - mean)).sum::<f64>() / count;
+        Moments { count, mean, variance }
+    };
+    (0..c).map(of).collect()
+}
+
+/// The moments of all batches together.
+fn together(batches: &[Vec<Moments>], channel: usize) -> Moments {
+    let parts = || batches.iter().map(|batch| batch[channel]);
+    let count: f64 = parts().map(|m| m.count).sum();
+    let mean = parts().map(|m| m.count * m.mean).sum::<f64>() / count;
+    let squares = parts().map(|m| m.count * (m.variance + (m.mean - mean) * (m.mean - mean)));
+    Moments { count, mean, variance: squares.sum::<f64>() / count }
+}
+
+fn rewrite(arrays: &mut Arrays, layer: &str, epsilon: f64, batches: &[Vec<Moments>]) {
+    let name = |part: &str| format!("{layer}.{part}");
+    let device: Device = arrays[&name("weight")].device();
+    let [gamma, beta, mean, variance] =
+        ["weight", "bias", "running_mean", "running_var"].map(|part| to_vec(arrays[&name(part)].clone()));
+    let mut new: [Vec<f32>; 4] = Default::default();
+    for i in 0..gamma.len() {
+        let Moments { mean: m, variance: v, .. } = together(batches, i);
+        let slope = f64::from(gamma[i]) / (f64::from(variance[i]) + epsilon).sqrt();
+        let offset = f64::from(beta[i]) - slope * f64::from(mean[i]);
+        let values = [slope * (v + epsilon).sqrt(), offset + slope * m, m, v];
+        new.iter_mut().zip(values).for_each(|(new, value)| new.push(value as f32));
+    }
+    for (part, values) in ["weight", "bias", "running_mean", "running_var"].into_iter().zip(new) {
+        let len = values.len();
+        arrays.insert(name(part), Tensor::from_data(TensorData::new(values, [len]), &device));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::build;
+    use crate::net::module::Training;
+    use crate::random::{Purpose, stream};
+    use crate::recipe::{Model, Recipe};
+    use ocellus_shared::Shape;
+    use rand::RngExt;
+
+    fn largest_difference(a: Tensor<2>, b: Tensor<2>) -> f32 {
+        (a - b).abs().max().into_scalar()
+    }
+
+    #[test]
+    fn the_function_stays_and_training_keeps_it() {
+        let recipe = Recipe { model: Model::ResNet8, ..Recipe::default() };
+        let module = Module::new(build(&recipe, Shape::new(16, 16, 3), 4).unwrap()).unwrap();
+        let device = Device::flex();
+        // As if normalisation had been folded: filters of odd sizes, and identities.
+        let arrays = module.upload(&module.initial(1), &device).unwrap();
+        let arrays: Arrays = arrays.into_iter().map(|(name, array)| (name, array * 1.7)).collect();
+        let mut random = stream(1, Purpose::Shuffle, 0);
+        let mut images = |n: usize| {
+            let pixels: Vec<f32> = (0..n * 3 * 256).map(|_| random.random_range(0.0..1.0)).collect();
+            Tensor::<4>::from_data(TensorData::new(pixels, [n, 3, 16, 16]), &device)
+        };
+        let batches = [images(20), images(12)];
+        let measured = measure(&module, &arrays, batches.clone());
+        let before = module.forward(&arrays, batches[0].clone(), None);
+        let after = module.forward(&measured, batches[0].clone(), None);
+        let scale: f32 = before.clone().abs().max().into_scalar();
+        assert!(largest_difference(before.clone(), after) < 1e-4 * scale);
+
+        // With the batch's own statistics, which are the running ones: nearly the same function; before it was another.
+        let all = Tensor::cat(batches.to_vec(), 0);
+        let before = module.forward(&arrays, all.clone(), None);
+        let train = |arrays: &Arrays| {
+            let random = stream(1, Purpose::Dropout, 0);
+            let mut training = Training { random, statistics: Arrays::new(), tape: None };
+            module.forward(arrays, all.clone(), Some(&mut training))
+        };
+        assert!(largest_difference(before.clone(), train(&measured)) < 1e-3 * scale);
+        assert!(largest_difference(before, train(&arrays)) > 0.1 * scale);
+    }
+}

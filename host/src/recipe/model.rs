@@ -1,0 +1,120 @@
+//! `model` of a recipe.
+
+use super::Normalise;
+use serde::{Deserialize, Serialize};
+
+/// Network architectures; each family is written down in one file of `net/`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Model {
+    /// Blocks of 3x3 convolutions and max pooling, then a hidden dense layer.
+    #[default]
+    Cnn,
+    /// One dense layer on the pixels: the baseline that a dataset must not be solvable by.
+    Linear,
+    /// The image classification network of MLPerf Tiny.
+    #[serde(rename = "resnet8")]
+    ResNet8,
+    /// The same, two and a half times as wide.
+    #[serde(rename = "resnet8-w40")]
+    ResNet8W40,
+    /// 20 layers for CIFAR.
+    #[serde(rename = "resnet20")]
+    ResNet20,
+    /// 56 layers for CIFAR.
+    #[serde(rename = "resnet56")]
+    ResNet56,
+    /// The base of the EfficientNets.
+    #[serde(rename = "efficientnet-b0")]
+    EfficientNetB0,
+    /// 1.1 times as wide and 1.2 times as deep.
+    #[serde(rename = "efficientnet-b2")]
+    EfficientNetB2,
+    /// 1.4 times as wide and 1.8 times as deep.
+    #[serde(rename = "efficientnet-b4")]
+    EfficientNetB4,
+    /// Without squeeze-excite and with ReLU6: made for int8.
+    #[serde(rename = "efficientnet-lite0")]
+    EfficientNetLite0,
+    /// The second version's base, 1.1 times as deep.
+    #[serde(rename = "efficientnetv2-b1")]
+    EfficientNetV2B1,
+    /// The second version's small network.
+    #[serde(rename = "efficientnetv2-s")]
+    EfficientNetV2S,
+}
+
+impl Model {
+    /// All that can be built.
+    pub const ALL: [Self; 7] = [
+        Self::Cnn,
+        Self::Linear,
+        Self::ResNet8,
+        Self::ResNet8W40,
+        Self::ResNet20,
+        Self::ResNet56,
+        Self::EfficientNetLite0,
+    ];
+
+    /// Its name in recipes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cnn => "cnn",
+            Self::Linear => "linear",
+            Self::ResNet8 => "resnet8",
+            Self::ResNet8W40 => "resnet8-w40",
+            Self::ResNet20 => "resnet20",
+            Self::ResNet56 => "resnet56",
+            Self::EfficientNetB0 => "efficientnet-b0",
+            Self::EfficientNetB2 => "efficientnet-b2",
+            Self::EfficientNetB4 => "efficientnet-b4",
+            Self::EfficientNetLite0 => "efficientnet-lite0",
+            Self::EfficientNetV2B1 => "efficientnetv2-b1",
+            Self::EfficientNetV2S => "efficientnetv2-s",
+        }
+    }
+
+    /// Height and width of the images that it was published for.
+    pub fn img_size(self) -> u16 {
+        match self {
+            Self::EfficientNetB0 | Self::EfficientNetLite0 => 224,
+            Self::EfficientNetB2 => 260,
+            Self::EfficientNetB4 => 380,
+            Self::EfficientNetV2B1 => 240,
+            Self::EfficientNetV2S => 384,
+            _ => 32,
+        }
+    }
+
+    /// What its networks do to the pixels first, unless the recipe says otherwise: what the published weights were
+    /// trained with.
+    pub fn normalise(self) -> Normalise {
+        match self {
+            Self::EfficientNetLite0 | Self::EfficientNetV2S => Normalise::CENTRED,
+            _ if self.is_efficientnet() => Normalise::IMAGENET,
+            _ => Normalise::NONE,
+        }
+    }
+
+    /// Whether it is an EfficientNet of either version.
+    pub fn is_efficientnet(self) -> bool {
+        self.name().starts_with("efficientnet")
+    }
+
+    /// Whether its classifier stands on the mean of each channel, so that `net.head` chooses it.
+    pub fn has_pooled_head(self) -> bool {
+        !matches!(self, Self::Cnn | Self::Linear)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_recipes() {
+        for model in Model::ALL {
+            assert_eq!(toml::Value::try_from(model).unwrap().as_str(), Some(model.name()));
+        }
+    }
+}

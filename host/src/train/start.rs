@@ -1,0 +1,53 @@
+//! The weights that training starts from.
+
+use super::batches;
+use super::step::upload;
+use crate::data::Split;
+use crate::net::module::{Arrays, Module};
+use crate::net::statistics;
+use crate::recipe::{BnStatistics, Recipe};
+use crate::view;
+use crate::weights;
+use anyhow::Result;
+use burn::tensor::Device;
+
+/// Training images that statistics of normalisations are measured on, and how many of them together.
+const MEASURED: usize = 512;
+const BATCH: usize = 64;
+
+/// Random weights, or those of the recipe's pretrained file. A run that goes on has its own, so the file is not needed.
+///
+/// # Errors
+/// The file cannot be read, or is of another network; see [`weights::load`].
+pub(super) fn arrays(recipe: &Recipe, module: &Module, split: &Split, device: &Device, resume: bool) -> Result<Arrays> {
+    let mut start = module.initial(recipe.train.seed);
+    let Some(path) = recipe.net.pretrained.as_ref().filter(|_| !resume) else { return module.upload(&start, device) };
+    let found = weights::load(path, recipe.model, module.parameters())?;
+    let (count, all) = (found.weights.len(), module.parameters().len());
+    view::note(&format!("{}: {count} of {all} arrays, by {}'s names", path.display(), found.scheme));
+    found.notes.iter().for_each(|note| view::note(note));
+    let is_measured = match recipe.net.bn_statistics {
+        BnStatistics::Auto => found.is_folded(module.parameters()),
+        BnStatistics::Kept => false,
+        BnStatistics::Measured => true,
+    };
+    start.extend(found.weights);
+    let arrays = module.upload(&start, device)?;
+    if !is_measured {
+        return Ok(arrays);
+    }
+    let images = MEASURED.min(split.len());
+    view::note(&format!("measuring the statistics of normalisations on {images} training images"));
+    Ok(statistics::measure(module, &arrays, spread(split, images).map(|batch| upload(&batch, module.input(), device))))
+}
+
+/// Batches of `count` images from all over a split, whose order may be by class.
+fn spread(split: &Split, count: usize) -> impl Iterator<Item = batches::Batch> {
+    let chosen: Vec<usize> = (0..count).map(|i| i * split.len() / count).collect();
+    let part = |chosen: &[usize]| {
+        let images = chosen.iter().flat_map(|&i| split.image(i)).copied().collect();
+        let part = Split { images, labels: chosen.iter().map(|&i| split.labels[i]).collect(), ..*split };
+        batches::plain(&part, 0..chosen.len())
+    };
+    chosen.chunks(BATCH).map(part).collect::<Vec<_>>().into_iter()
+}

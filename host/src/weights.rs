@@ -1,0 +1,132 @@
+//! Weights that somebody else trained: reads their files and gives their tensors to a network's parameters.
+//!
+//! | file | written by |
+//! |---|---|
+//! | `.safetensors` | timm, Hugging Face, and this tool's own checkpoints |
+//!
+//! The content decides, not the file's name. Every tensor must find its parameter and every parameter its tensor,
+//! except that a classifier for other classes is left out, and said so.
+
+pub mod names;
+mod tensors;
+
+pub use tensors::read;
+
+use crate::net::{Array, Parameter, Role, Weights, head};
+use crate::recipe::Model;
+use anyhow::{Context, Result, bail, ensure};
+use names::Scheme;
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// Names that an error lists of each kind.
+const LISTED: usize = 12;
+
+/// What a file had for a network.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pretrained {
+    /// Arrays by [`Parameter::name`]: all but perhaps the head's.
+    pub weights: Weights,
+    /// Whose names the file has: `timm`, `torchvision` or `ocellus`.
+    pub scheme: &'static str,
+    /// The parameters of the head that the file has nothing for; they start at random.
+    pub fresh: Vec<String>,
+    /// What else to tell people, one sentence each.
+    pub notes: Vec<String>,
+}
+
+impl Pretrained {
+    /// Whether all its normalisations are as if they had been folded into the filters before: a mean of 0 and one
+    /// variance everywhere. Training on such a network must measure their statistics first.
+    pub fn is_folded(&self, parameters: &[Parameter]) -> bool {
+        let of = |role| {
+            let own = parameters.iter().filter(move |p| p.role == role);
+            own.filter_map(|p| self.weights.get(&p.name)).flat_map(|array| &array.values)
+        };
+        let first = of(Role::Variance).next();
+        first.is_some_and(|first| of(Role::Variance).all(|v| v == first)) && of(Role::Mean).all(|&mean| mean == 0.0)
+    }
+}
+
+/// Reads the weights of the file at `path` for a network of the family `model` with these `parameters`.
+///
+/// # Errors
+/// The file cannot be read or is damaged, or is of another network: lists what is missing, left over or of another
+/// shape. The message names the file.
+pub fn load(path: &Path, model: Model, parameters: &[Parameter]) -> Result<Pretrained> {
+    let load = || assign(read(path)?, model, parameters);
+    load().with_context(|| format!("in the weights {}", path.display()))
+}
+
+/// Gives a file's `tensors` to the `parameters` of a network of the family `model`.
+///
+/// # Errors
+/// The tensors are of another network: lists what is missing, left over or of another shape.
+pub fn assign(mut tensors: Weights, model: Model, parameters: &[Parameter]) -> Result<Pretrained> {
+    tensors.retain(|name, _| !name.ends_with(".num_batches_tracked") && !name.starts_with("state."));
+    let scheme = Scheme::of(model, &tensors, parameters)
+        .with_context(|| format!("it is of another network than {}: {}", model.name(), few(tensors.keys())))?;
+    let mut found = Pretrained { weights: Weights::new(), scheme: scheme.name, fresh: Vec::new(), notes: Vec::new() };
+    let (mut missing, mut misshapen) = (Vec::new(), Vec::new());
+    for parameter in parameters {
+        let name = scheme.foreign(&parameter.name);
+        match tensors.remove(&name) {
+            Some(array) => match shaped(array, &parameter.shape) {
+                Ok(array) => drop(found.weights.insert(parameter.name.clone(), array)),
+                Err(_) if head::contains(&parameter.name) => found.fresh.push(parameter.name.clone()),
+                Err(shape) => misshapen.push(format!("{name} is {shape:?}, not {:?}", parameter.shape)),
+            },
+            None if head::contains(&parameter.name) => found.fresh.push(parameter.name.clone()),
+            None => missing.push(name),
+        }
+    }
+    let classifier = scheme.foreign(head::CLASSIFIER);
+    let of_classifier = |name: &str| name.strip_prefix(&classifier).is_some_and(|rest| rest.starts_with('.'));
+    tensors.retain(|name, _| !of_classifier(name) && !head::contains(name));
+    refuse(model, &missing, &tensors.keys().collect::<Vec<_>>(), &misshapen)?;
+    check_finite(&found.weights)?;
+    if !found.fresh.is_empty() {
+        found.notes.push(format!("the file has no {} of this shape: starts at random", found.fresh.join(", ")));
+    }
+    Ok(found)
+}
+
+/// The array in a parameter's shape; its own shape if it is of another. A pointwise convolution is a dense layer.
+fn shaped(array: Array, shape: &[usize]) -> Result<Array, Vec<usize>> {
+    let pointwise = array.shape.len() == 4 && shape.len() == 2 && array.shape[2..] == [1, 1];
+    let same = array.shape == shape || (pointwise && array.shape[..2] == *shape);
+    if same { Ok(Array { shape: shape.to_vec(), ..array }) } else { Err(array.shape) }
+}
+
+fn refuse(model: Model, missing: &[String], surplus: &[&String], misshapen: &[String]) -> Result<()> {
+    let kinds = [("missing", few(missing)), ("left over", few(surplus)), ("of another shape", few(misshapen))];
+    let faults: Vec<String> = kinds
+        .into_iter()
+        .filter(|(_, names)| !names.is_empty())
+        .map(|(kind, names)| format!("{kind}: {names}"))
+        .collect();
+    if faults.is_empty() {
+        return Ok(());
+    }
+    bail!("it is not of {}; {}. Choose the --model that the file is of", model.name(), faults.join("; "))
+}
+
+fn check_finite(weights: &Weights) -> Result<()> {
+    for (name, array) in weights {
+        ensure!(array.values.iter().all(|v| v.is_finite()), "{name} holds a value that is not finite");
+    }
+    Ok(())
+}
+
+/// The first names, and how many more there are.
+fn few<T: AsRef<str>>(names: impl IntoIterator<Item = T>) -> String {
+    let names: BTreeSet<String> = names.into_iter().map(|name| name.as_ref().to_owned()).collect();
+    let listed: Vec<&str> = names.iter().take(LISTED).map(String::as_str).collect();
+    match names.len().saturating_sub(LISTED) {
+        0 => listed.join(", "),
+        more => format!("{} and {more} more", listed.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,117 @@
+use super::*;
+use crate::net;
+use crate::net::module::Module;
+use crate::recipe::{Head, Recipe};
+use ocellus_shared::Shape;
+use safetensors::tensor::{Dtype, TensorView};
+
+fn module(model: Model, head: Head, classes: usize) -> Module {
+    let mut recipe = Recipe { model, ..Recipe::default() };
+    recipe.net.head = head;
+    Module::new(net::build(&recipe, Shape::new(32, 32, 3), classes).unwrap()).unwrap()
+}
+
+/// Weights as a file with the names of `scheme` has them.
+fn foreign(module: &Module, model: Model, scheme: usize) -> Weights {
+    let scheme = &Scheme::known(model)[scheme];
+    module.initial(3).into_iter().map(|(name, array)| (scheme.foreign(&name), array)).collect()
+}
+
+fn error(tensors: Weights, module: &Module) -> String {
+    format!("{:#}", assign(tensors, Model::EfficientNetLite0, module.parameters()).unwrap_err())
+}
+
+#[test]
+fn every_scheme_fills_every_parameter() {
+    let module = module(Model::EfficientNetLite0, Head::Linear, 10);
+    for scheme in 0..3 {
+        let mut tensors = foreign(&module, Model::EfficientNetLite0, scheme);
+        tensors.insert("bn1.num_batches_tracked".into(), Array { shape: vec![], values: vec![7.0] });
+        let found = assign(tensors, Model::EfficientNetLite0, module.parameters()).unwrap();
+        assert_eq!(found.weights, module.initial(3));
+        assert_eq!(found.scheme, Scheme::known(Model::EfficientNetLite0)[scheme].name);
+        assert!(found.fresh.is_empty() && found.notes.is_empty());
+    }
+}
+
+#[test]
+fn another_classifier_is_left_out_and_said_so() {
+    let thousand = module(Model::EfficientNetLite0, Head::Linear, 1000);
+    let tensors = foreign(&thousand, Model::EfficientNetLite0, 0);
+    for (head, fresh) in [(Head::Linear, 2), (Head::Mlp, 6)] {
+        let ten = module(Model::EfficientNetLite0, head, 10);
+        let found = assign(tensors.clone(), Model::EfficientNetLite0, ten.parameters()).unwrap();
+        assert_eq!(found.fresh.len(), fresh, "{:?}", found.fresh);
+        assert_eq!(found.weights.len(), ten.parameters().len() - fresh);
+        assert!(found.notes[0].contains("head.weight"), "{:?}", found.notes);
+    }
+    // A file without any, as a backbone has it.
+    let ten = module(Model::EfficientNetLite0, Head::Linear, 10);
+    let mut tensors = tensors;
+    tensors.retain(|name, _| !name.starts_with("classifier"));
+    assert_eq!(
+        assign(tensors, Model::EfficientNetLite0, ten.parameters()).unwrap().fresh,
+        ["head.weight", "head.bias"]
+    );
+}
+
+#[test]
+fn what_does_not_fit_is_listed() {
+    let module = module(Model::EfficientNetLite0, Head::Linear, 10);
+    let tensors = foreign(&module, Model::EfficientNetLite0, 0);
+    let mut without = tensors.clone();
+    without.remove("blocks.1.0.conv_dw.weight");
+    assert!(error(without, &module).contains("missing: blocks.1.0.conv_dw.weight"));
+    let mut more = tensors.clone();
+    more.insert("blocks.9.0.conv_dw.weight".into(), tensors["bn1.bias"].clone());
+    assert!(error(more, &module).contains("left over: blocks.9.0.conv_dw.weight"));
+    let mut misshapen = tensors.clone();
+    misshapen.insert("conv_stem.weight".into(), tensors["bn1.bias"].clone());
+    assert!(error(misshapen, &module).contains("conv_stem.weight is [32], not [32, 3, 3, 3]"));
+    let mut infinite = tensors.clone();
+    infinite.get_mut("bn1.bias").unwrap().values[3] = f32::NAN;
+    assert!(error(infinite, &module).contains("stem.bn.bias"));
+    let other = Weights::from([("layer1.0.conv1.weight".to_owned(), tensors["bn1.bias"].clone())]);
+    let message = error(other, &module);
+    assert!(message.contains("another network") && message.contains("layer1.0.conv1.weight"), "{message}");
+}
+
+#[test]
+fn a_pointwise_convolution_is_a_dense_layer() {
+    let array = |shape: &[usize]| Array { shape: shape.to_vec(), values: vec![0.5; 6] };
+    assert_eq!(shaped(array(&[2, 3, 1, 1]), &[2, 3]).unwrap().shape, [2, 3]);
+    for wrong in [&[3, 2, 1, 1][..], &[2, 1, 3, 1], &[6]] {
+        assert_eq!(shaped(array(wrong), &[2, 3]).unwrap_err(), wrong);
+    }
+}
+
+#[test]
+fn floats_of_all_sizes_are_read() {
+    // -1.5 in every format.
+    let cases: [(Dtype, &[u8]); 4] = [
+        (Dtype::F64, &[0, 0, 0, 0, 0, 0, 0xf8, 0xbf]),
+        (Dtype::F32, &[0, 0, 0xc0, 0xbf]),
+        (Dtype::F16, &[0, 0xbe]),
+        (Dtype::BF16, &[0xc0, 0xbf]),
+    ];
+    for (dtype, bytes) in cases {
+        let view = TensorView::new(dtype, vec![1], bytes).unwrap();
+        let file = safetensors::serialize([("x", &view)], None).unwrap();
+        assert_eq!(tensors::parse(&file).unwrap()["x"].values, [-1.5], "{dtype:?}");
+        for len in 0..file.len() {
+            assert!(tensors::parse(&file[..len]).is_err(), "cut to {len} bytes");
+        }
+    }
+    let view = TensorView::new(Dtype::U8, vec![1], &[1]).unwrap();
+    let file = safetensors::serialize([("x", &view)], None).unwrap();
+    assert!(format!("{:#}", tensors::parse(&file).unwrap_err()).contains("x: has the type U8"));
+}
+
+#[test]
+fn folded_normalisations_are_noticed() {
+    let module = module(Model::ResNet8, Head::Linear, 10);
+    let mut found = assign(module.initial(0), Model::ResNet8, module.parameters()).unwrap();
+    assert!(found.is_folded(module.parameters()));
+    found.weights.get_mut("stem.bn.running_mean").unwrap().values[1] = 0.1;
+    assert!(!found.is_folded(module.parameters()));
+}
