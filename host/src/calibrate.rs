@@ -3,6 +3,12 @@
 //! The graph runs twice over the calibration images: once for the extremes, once to count values in a histogram
 //! between them. Memory does not grow with the number of images.
 
+mod channels;
+mod equalise;
+
+pub use channels::{Channels, channels};
+pub use equalise::equalise;
+
 use crate::data::Split;
 use crate::graph::{Graph, run};
 use crate::recipe::{CalibrationMethod, QuantRecipe};
@@ -66,12 +72,11 @@ pub fn ranges(graph: &Graph, split: &Split, recipe: &QuantRecipe) -> Result<Rang
         split.height,
         split.width
     );
-    let count = recipe.images.clamp(1, split.len());
-    let chosen: Vec<usize> = (0..count).map(|i| i * split.len() / count).collect();
-    let bar = view::bar(2 * count as u64, "calibrate");
+    let chosen = chosen(split, recipe);
+    let bar = view::bar(2 * chosen.len() as u64, "calibrate");
     let run = |&i: &usize| {
         bar.inc(1);
-        run::values(graph, &run::image(split.image(i)))
+        run::values(graph, &run::input(graph, split.image(i)))
     };
     let extremes = chosen.par_iter().map(run).map(|values| values.iter().map(|v| extremes(v)).collect());
     let extremes: Vec<Range> = extremes.reduce_with(merge_extremes).unwrap_or_default();
@@ -89,6 +94,12 @@ pub fn ranges(graph: &Graph, split: &Split, recipe: &QuantRecipe) -> Result<Rang
         _ => h.least_squares(),
     };
     Ok(Ranges(histograms.par_iter().map(choose).collect()))
+}
+
+/// Positions of `recipe.images` images, evenly spread over `split`.
+fn chosen(split: &Split, recipe: &QuantRecipe) -> Vec<usize> {
+    let count = recipe.images.clamp(1, split.len());
+    (0..count).map(|i| i * split.len() / count).collect()
 }
 
 /// The extremes of `values`; not finite if one of them is not.

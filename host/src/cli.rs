@@ -2,7 +2,7 @@
 
 use crate::board;
 use crate::camera::FrameSize;
-use crate::recipe::{CalibrationMethod, DeviceKind, Freeze, LossKind, Model, OptimizerKind, ScheduleKind};
+use crate::recipe::{CalibrationMethod, DeviceKind, Freeze, LossKind, Model, OptimizerKind, Recipe, ScheduleKind};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ocellus_shared::frame::PixelFormat;
 use serde::de::{DeserializeOwned, IntoDeserializer};
@@ -43,6 +43,8 @@ pub enum Command {
     /// Fetch pretrained weights
     #[command(subcommand)]
     Weights(WeightsCommand),
+    /// Say what int8 costs a trained network, layer by layer
+    Quantize(QuantizeArgs),
     /// Quantize a trained network and write its ONNX files and plan
     Export(ExportArgs),
     /// Say how good a model is: accuracy, top-5 and every class
@@ -290,6 +292,42 @@ pub struct ExportArgs {
     /// Folder of the dataset; else the one of the recipe, a fetched one, or the built-in one
     #[arg(long, env = "OCELLUS_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
+    /// How to calibrate.
+    #[command(flatten)]
+    pub calibration: CalibrationArgs,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `ocellus quantize`.
+#[derive(Args, Debug)]
+pub struct QuantizeArgs {
+    /// Run folder, or one checkpoint
+    pub run: PathBuf,
+    /// Print the signal-to-quantization-noise ratio of every layer
+    #[arg(long)]
+    pub report: bool,
+    /// Worst layers first
+    #[arg(long)]
+    pub worst: bool,
+    /// Folder of the dataset; else the one of the recipe, a fetched one, or the built-in one
+    #[arg(long, env = "OCELLUS_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// How to calibrate.
+    #[command(flatten)]
+    pub calibration: CalibrationArgs,
+    /// Training images to measure on: a number, or all
+    #[arg(long, value_name = "N", default_value = "64")]
+    pub images: ImageCount,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How to calibrate. Each beats its key of the run's recipe.
+#[derive(Args, Debug)]
+pub struct CalibrationArgs {
     /// How ranges follow from what calibration sees
     #[arg(long, value_enum, value_name = "METHOD")]
     pub calib: Option<Calibration>,
@@ -299,9 +337,31 @@ pub struct ExportArgs {
     /// Part of the values, in percent, that `--calib percentile` keeps
     #[arg(long, value_name = "PERCENT")]
     pub percentile: Option<f64>,
-    /// Print one JSON object
-    #[arg(long)]
-    pub json: bool,
+    /// Any other key of the recipe's section [quant]: --set quant.equalise=true
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+impl CalibrationArgs {
+    /// `recipe` with these arguments in place of its keys.
+    ///
+    /// # Errors
+    /// An unknown key, one that the calibration has no part in, or a value that makes no sense.
+    pub fn apply(&self, recipe: &Recipe) -> anyhow::Result<Recipe> {
+        for change in &self.set {
+            anyhow::ensure!(
+                change.starts_with("quant."),
+                "--set {change}: a trained network has only its quant.* keys left to set"
+            );
+        }
+        let mut recipe = recipe.with(&self.set)?;
+        let quant = &mut recipe.quant;
+        quant.method = self.calib.map_or(quant.method, Into::into);
+        quant.percentile = self.percentile.unwrap_or(quant.percentile);
+        quant.images = self.calib_images.unwrap_or(quant.images);
+        recipe.validate()?;
+        Ok(recipe)
+    }
 }
 
 /// How ranges follow from what calibration sees.

@@ -10,6 +10,7 @@ pub mod export; // local
 pub mod firmware;
 mod inputs;
 pub mod model;
+pub mod quantize;
 pub mod run;
 pub mod train;
 pub mod validate;
@@ -52,6 +53,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Data(command) => data::run(command),
         Command::Model(command) => model::run(command),
         Command::Weights(command) => weights::run(command),
+        Command::Quantize(args) => quantize::run(args),
         Command::Export(args) => export::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Compare(args) => compare::run(args),

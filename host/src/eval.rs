@@ -18,6 +18,7 @@ pub mod agreement;
 pub mod backbone;
 pub mod engine;
 mod metrics;
+pub mod sqnr;
 pub mod tract;
 
 pub use metrics::{ClassMetrics, Metrics, argmax};

@@ -9,6 +9,10 @@
 //! 3. forwards into the filters that read its result, also through pools and a flatten;
 //! 4. nowhere: it stays an operator. That is so before a padded convolution, whose border it would have to change.
 
+mod centre;
+
+pub use centre::centre;
+
 use crate::graph::{Activation, Graph, Linear, Node, Params, out_channel};
 use ocellus_shared::Op;
 

@@ -14,8 +14,11 @@ use ocellus_shared::{Op, Shape};
 /// A directed acyclic graph of operators in the order they run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Graph {
-    /// Shape of the input image, whose pixels are in `[0, 1]`.
+    /// Shape of the input image.
     pub input: Shape,
+    /// The pixel, of 0 to 255, that the image's 0 stands for: the image's values are `(pixel - zero_pixel) / 255`, and
+    /// padding is painted with it. 0, unless the graph was [centred](crate::fold::centre).
+    pub zero_pixel: u8,
     /// Class names, one per value of the last node.
     pub labels: Vec<String>,
     /// SHA-256 of the dataset it was trained on, in hex; empty where that is unknown.

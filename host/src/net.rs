@@ -17,7 +17,7 @@ pub mod statistics;
 pub mod summary;
 pub mod tape;
 
-use crate::recipe::{Model, Padding, Recipe};
+use crate::recipe::{Model, Normalise, Padding, Recipe};
 use anyhow::{Context, Result, ensure};
 use ocellus_shared::{Op, Shape, Window};
 use std::collections::BTreeMap;
@@ -27,7 +27,9 @@ use std::collections::BTreeMap;
 pub struct Network {
     /// Shape of the input image, `(h, w, 3)`.
     pub input: Shape,
-    /// The layers. Value 0 is the input image and value `i + 1` the output of `layers[i]`; the last one is the logits.
+    /// What happens to the image's pixels before any layer reads them.
+    pub normalise: Normalise,
+    /// The layers. Value 0 is the normalised image and value `i + 1` the output of `layers[i]`; the last one is the logits.
     pub layers: Vec<Layer>,
 }
 
@@ -128,14 +130,15 @@ impl Function {
 pub fn build(recipe: &Recipe, input: Shape, classes: usize) -> Result<Network> {
     ensure!(classes >= 2, "a classifier needs at least 2 classes, the dataset has {classes}");
     let classes = u16::try_from(classes).with_context(|| format!("{classes} classes are more than 65535"))?;
-    match recipe.model {
+    let network = match recipe.model {
         Model::Cnn => cnn::build(&recipe.net, input, classes),
         Model::Linear => linear::build(input, classes),
         Model::ResNet8 | Model::ResNet8W40 | Model::ResNet20 | Model::ResNet56 => {
             resnet::build(recipe.model, &recipe.net, input, classes)
         }
         model => efficientnet::build(model, &recipe.net, input, classes),
-    }
+    }?;
+    Ok(Network { normalise: recipe.normalise(), ..network })
 }
 
 impl Network {
@@ -265,7 +268,7 @@ pub(crate) struct Builder {
 
 impl Builder {
     pub(crate) fn new(input: Shape) -> Self {
-        Self { network: Network { input, layers: Vec::new() }, shapes: vec![input], at: 0 }
+        Self { network: Network { input, normalise: Normalise::NONE, layers: Vec::new() }, shapes: vec![input], at: 0 }
     }
 
     /// The value that the next layer reads.

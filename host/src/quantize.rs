@@ -1,8 +1,10 @@
 //! The fork: the quantized graph, from which both the ONNX file and the plan are written.
 
+mod bias;
 mod layers;
 mod scales;
 
+pub use bias::correct_bias;
 pub use layers::differ;
 
 use crate::calibrate::Ranges;
@@ -61,7 +63,7 @@ pub struct QuantNode {
     pub multipliers: Vec<f32>,
 }
 
-/// Quantizes `graph`: weights per output channel, values per tensor as `ranges` says.
+/// Quantizes `graph`, which should be [centred](crate::fold::centre): weights per output channel, values per tensor as `ranges` says.
 ///
 /// # Errors
 /// A layer that int8 cannot represent; the message names it.

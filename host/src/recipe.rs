@@ -9,7 +9,7 @@ mod train;
 mod transfer;
 
 pub use augment::AugmentRecipe;
-pub use data::{DataRecipe, LabelKind};
+pub use data::{DataRecipe, LabelKind, Normalise};
 pub use model::Model;
 pub use net::{BnStatistics, Head, LayerOrder, NetRecipe, Padding};
 pub use quant::{CalibrationMethod, QuantRecipe};
@@ -99,8 +99,24 @@ impl Recipe {
         if self.name.is_empty() { self.model.name() } else { &self.name }
     }
 
+    /// What the network does to the pixels first: the recipe's keys, or the model's own values.
+    pub fn normalise(&self) -> Normalise {
+        let own = self.model.normalise();
+        Normalise { mean: self.data.mean.unwrap_or(own.mean), std: self.data.std.unwrap_or(own.std) }
+    }
+
+    /// The recipe with the normalisation written out, where there is one, so that it holds whatever the model's own
+    /// becomes.
+    pub fn resolved(mut self) -> Self {
+        let normalise = self.normalise();
+        if normalise != Normalise::NONE {
+            (self.data.mean, self.data.std) = (Some(normalise.mean), Some(normalise.std));
+        }
+        self
+    }
+
     /// Dotted names of the keys in which two recipes train differently. A name and the calibration change no weight,
-    /// and a dataset is compared by its hash.
+    /// and a dataset is compared by its hash; but the normalisation of its pixels counts.
     pub fn differing_keys(&self, other: &Self) -> Vec<String> {
         let table = |recipe: &Self| toml::Table::try_from(recipe).expect("a recipe is a TOML table");
         let (ours, theirs) = (table(self), table(other));
@@ -116,6 +132,9 @@ impl Recipe {
                 _ => {}
             }
         }
+        let (ours, theirs) = (self.normalise(), other.normalise());
+        keys.extend((ours.mean != theirs.mean).then(|| "data.mean".to_owned()));
+        keys.extend((ours.std != theirs.std).then(|| "data.std".to_owned()));
         keys
     }
 
@@ -161,6 +180,7 @@ mod tests {
         let mut recipe = Recipe { model: Model::Linear, name: "a".into(), ..Recipe::default() };
         recipe.data.path = Some("some/folder".into());
         recipe.data.img_size = Some(48);
+        recipe.data.mean = Some(Normalise::IMAGENET.mean);
         recipe.train.seed = 7;
         recipe.train.lr = 0.1 + 0.2;
         assert_eq!(Recipe::parse(&recipe.to_toml()).unwrap(), recipe);
@@ -221,6 +241,8 @@ mod tests {
             ("[net]\nhead = \"mlp\"", "net.head"),
             ("[augment]\nflip = 2", "augment.flip"),
             ("[data]\nimg-size = 0", "data.img-size"),
+            ("[data]\nmean = [0.5, 1.5, 0.5]", "data.mean"),
+            ("[data]\nstd = [0.5, 0.0, 0.5]", "data.std"),
             ("[data]\nval-fraction = 1.0", "data.val-fraction"),
             ("[quant]\npercentile = 50", "quant.percentile"),
             ("[quant]\nimages = 0", "quant.images"),
@@ -232,6 +254,14 @@ mod tests {
     }
 
     #[test]
+    fn a_normalisation_is_written_out_only_where_there_is_one() {
+        assert_eq!(Recipe::default().resolved(), Recipe::default());
+        let recipe = Recipe::default().with(&["data.std=[0.5, 0.5, 0.5]".into()]).unwrap().resolved();
+        assert_eq!((recipe.data.mean, recipe.data.std), (Some([0.0; 3]), Some([0.5; 3])));
+        assert_eq!(Recipe::parse(&recipe.to_toml()).unwrap(), recipe);
+    }
+
+    #[test]
     fn only_what_changes_the_weights_differs() {
         let mut other = Recipe { name: "other".into(), ..Recipe::default() };
         other.data.path = Some("elsewhere".into());
@@ -240,6 +270,7 @@ mod tests {
         other.model = Model::Linear;
         other.net.dense = 0;
         other.train.ema = 0.0;
-        assert_eq!(other.differing_keys(&Recipe::default()), ["model", "net.dense", "train.ema"]);
+        other.data.std = Some([0.5; 3]);
+        assert_eq!(other.differing_keys(&Recipe::default()), ["model", "net.dense", "train.ema", "data.std"]);
     }
 }

@@ -108,7 +108,8 @@ impl Sim {
         let macs: u64 = plan.steps().map(|s| s.op.macs(s.input().shape, s.output.shape)).sum();
         self.patience = PATIENCE + Duration::from_secs(macs / SLOWEST_MACS_PER_SECOND);
         let sequence = self.send(Kind::Plan, bytes)?;
-        self.wait(PATIENCE, |reply| matches!(reply, Reply::Plan { sequence: s, .. } if *s == sequence))?;
+        // The board checks every byte, of which there are no more than multiply-accumulates.
+        self.wait(self.patience, |reply| matches!(reply, Reply::Plan { sequence: s, .. } if *s == sequence))?;
         Ok(())
     }
 

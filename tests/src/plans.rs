@@ -136,7 +136,7 @@ pub fn random(seed: u64) -> PlanSpec {
 
 /// Any operator, and the values it reads: mostly the `last` one.
 fn random_op(random: &mut Random, sketch: &Sketch, last: usize) -> (Op, Vec<usize>) {
-    let kernel = [0; 2].map(|_| random.between(1, 4) as u8);
+    let kernel = [0; 2].map(|_| random.between(1, 5) as u8);
     let stride = [0; 2].map(|_| random.between(1, 3) as u8);
     let mut pad = |axis: usize| random.between(0, usize::from(kernel[axis]) - 1) as u8;
     let pad = [pad(0), pad(1), pad(0), pad(1)];

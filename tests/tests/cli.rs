@@ -99,6 +99,7 @@ fn help_texts_are_as_recorded() {
         "model",
         "weights",
         "train",
+        "quantize",
         "export",
         "eval",
         "compare",

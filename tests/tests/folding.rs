@@ -4,11 +4,11 @@ mod random;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use ocellus::checkpoint::Checkpoint;
-use ocellus::fold::fold;
+use ocellus::fold::{centre, fold};
 use ocellus::graph::{Graph, lower, run};
 use ocellus::net::module::{Module, to_vec};
 use ocellus::net::{Array, Layer, LayerKind, Network, Parameter};
-use ocellus::recipe::Recipe;
+use ocellus::recipe::{Normalise, Recipe};
 use ocellus_shared::{Op, Shape, Window};
 use rayon::prelude::*;
 
@@ -93,7 +93,11 @@ fn remaining(factors: [f32; 2], next: Op) -> Vec<&'static str> {
 /// A chain of layers called `0`, `1`, ... on a 4x4 image, with all weights 0.5.
 fn checkpoint_of(kinds: &[LayerKind]) -> (Network, Checkpoint) {
     let layer = |(i, &kind): (usize, &LayerKind)| Layer { name: i.to_string(), kind, inputs: vec![i] };
-    let network = Network { input: Shape::new(4, 4, 3), layers: kinds.iter().enumerate().map(layer).collect() };
+    let network = Network {
+        input: Shape::new(4, 4, 3),
+        normalise: Normalise::NONE,
+        layers: kinds.iter().enumerate().map(layer).collect(),
+    };
     let array = |p: Parameter| (p.name, Array { values: vec![0.5; p.shape.iter().product()], shape: p.shape });
     let checkpoint = Checkpoint {
         recipe: Recipe::default(),
@@ -120,6 +124,48 @@ fn a_normalisation_after_a_relu_goes_forward_only_where_that_is_exact() {
     assert_eq!(remaining([1.0, -2.0], pool), ["conv", "channel_scale", "max_pool", "dense"]);
     assert_eq!(remaining([1.0, -2.0], Op::GlobalAvgPool), ["conv", "global_avg_pool", "dense"]);
     assert_eq!(remaining([1.0, -2.0], Op::Flatten), ["conv", "flatten", "dense"]);
+}
+
+/// A normalised image before a 3x3 convolution: the folded graph, then the centred one.
+fn normalised(normalise: Normalise, window: Window) -> [Graph; 2] {
+    let conv = LayerKind::Op { op: Op::Conv { window, out_channels: 2 }, bias: true };
+    let dense = LayerKind::Op { op: Op::Dense { out_channels: 2 }, bias: true };
+    let (network, mut checkpoint) = checkpoint_of(&[conv, dense]);
+    let weights = &mut checkpoint.weights.get_mut("0.weight").unwrap().values;
+    weights.iter_mut().enumerate().for_each(|(k, w)| *w = (k * 7 % 11) as f32 / 5.0 - 1.0);
+    let folded = fold(lower(&Network { normalise, ..network }, &checkpoint).unwrap());
+    [folded.clone(), centre(folded)]
+}
+
+#[test]
+fn a_normalisation_of_the_pixels_folds_as_far_as_int8_can_paint_its_padding() {
+    let ops = |graph: &Graph| graph.nodes.iter().map(|n| n.op.name()).collect::<Vec<_>>();
+    let one_mean = Normalise { mean: [0.3; 3], ..Normalise::IMAGENET };
+    // Without padding, folding alone does it, and the image keeps its zero.
+    for normalise in [Normalise::CENTRED, Normalise::IMAGENET] {
+        let [folded, centred] = normalised(normalise, Window::valid(3, 1));
+        assert_eq!((ops(&folded), centred.zero_pixel), (vec!["conv", "dense"], 0));
+    }
+    // Where the channels' means differ, no pixel value is the padding.
+    let [folded, centred] = normalised(Normalise::IMAGENET, Window::same(3));
+    assert_eq!(ops(&folded), ["channel_scale", "conv", "dense"]);
+    assert_eq!(folded, centred);
+    for (normalise, zero) in [(Normalise::CENTRED, 128), (one_mean, 77)] {
+        let [folded, centred] = normalised(normalise, Window::same(3));
+        assert_eq!((ops(&folded), ops(&centred)), (vec!["channel_scale", "conv", "dense"], vec!["conv", "dense"]));
+        assert_eq!(centred.zero_pixel, zero);
+        let picture: Vec<u8> = (0..folded.input.len()).map(|k| (k * 37 % 256) as u8).collect();
+        let exact = &run::values(&folded, &run::input(&folded, &picture))[2];
+        let found = &run::values(&centred, &run::input(&centred, &picture))[1];
+        let (w, c) = (usize::from(folded.input.w), 2);
+        for (k, (exact, found)) in exact.iter().zip(found).enumerate() {
+            let (y, x) = (k / c / w, k / c % w);
+            let is_inside = (1..w - 1).contains(&x) && (1..w - 1).contains(&y);
+            // Five of nine taps in a corner, each of three channels by half a step times a weight of at most 1.
+            let bound = if is_inside { 1e-4 } else { 15.0 * 0.5 / 255.0 / normalise.std[1] as f32 };
+            assert!((exact - found).abs() < bound, "{normalise:?} at {y}, {x}: {found}, exactly {exact}");
+        }
+    }
 }
 
 #[test]

@@ -47,11 +47,7 @@ pub struct Summary {
 /// As [`export`]; or there is no checkpoint, or no dataset to calibrate with.
 pub fn run(args: &ExportArgs) -> Result<()> {
     let mut checkpoint = Checkpoint::load(&args.run)?;
-    let quant = &mut checkpoint.recipe.quant;
-    quant.method = args.calib.map_or(quant.method, Into::into);
-    quant.percentile = args.percentile.unwrap_or(quant.percentile);
-    quant.images = args.calib_images.unwrap_or(quant.images);
-    checkpoint.recipe.validate()?;
+    checkpoint.recipe = args.calibration.apply(&checkpoint.recipe)?;
     let own_folder = if args.run.is_dir() { Some(args.run.as_path()) } else { args.run.parent() };
     let out = args.out.as_deref().or(own_folder).unwrap_or(Path::new("."));
     let Checkpoint { recipe, input, classes, .. } = &checkpoint;
@@ -83,19 +79,52 @@ pub fn export(checkpoint: &Checkpoint, dataset: &Dataset, out: &Path) -> Result<
             backbone.display()
         );
     }
-    let network = net::build(&checkpoint.recipe, checkpoint.input, checkpoint.classes.len())?;
-    let graph = fold::fold(graph::lower(&network, checkpoint)?);
-    let ranges = calibrate::ranges(&graph, &dataset.train, &checkpoint.recipe.quant)?;
-    let quantized = quantize::quantize(&graph, &ranges)?;
+    let Quantized { folded, quantized, .. } = quantized(checkpoint, dataset)?;
     let files = Files {
-        float: onnx::write_float(&graph),
+        float: onnx::write_float(&folded),
         int8: onnx::write(&quantized)?,
         plan: pack::pack(&quantized)?,
         recipe: portable(&checkpoint.recipe).to_toml(),
     };
-    let values_compared = files.check(&graph, &dataset.train)?;
+    let values_compared = files.check(&folded, &dataset.train)?;
     files.write(out)?;
     Ok(files.summary(&quantized, out, values_compared))
+}
+
+/// A network on its way to int8.
+pub(super) struct Quantized {
+    /// The float network.
+    pub folded: Graph,
+    /// The same as it was quantized: centred, and equalised if the recipe says so.
+    pub graph: Graph,
+    /// Its integers.
+    pub quantized: QuantGraph,
+}
+
+/// Quantizes `checkpoint`, calibrating with the training images of `dataset`.
+///
+/// # Errors
+/// A layer that cannot be quantized, by name.
+pub(super) fn quantized(checkpoint: &Checkpoint, dataset: &Dataset) -> Result<Quantized> {
+    let (recipe, images) = (&checkpoint.recipe.quant, &dataset.train);
+    let network = net::build(&checkpoint.recipe, checkpoint.input, checkpoint.classes.len())?;
+    let folded = fold::fold(graph::lower(&network, checkpoint)?);
+    let mut graph = fold::centre(folded.clone());
+    let mut ranges = calibrate::ranges(&graph, images, recipe)?;
+    let mut seen = Vec::new();
+    if recipe.equalise || recipe.bias_correction {
+        seen = calibrate::channels(&graph, images, recipe);
+    }
+    if recipe.equalise {
+        calibrate::equalise(&mut graph, &mut seen);
+        ranges = calibrate::ranges(&graph, images, recipe)?;
+    }
+    let mut quantized = quantize::quantize(&graph, &ranges)?;
+    if recipe.bias_correction {
+        quantize::correct_bias(&mut quantized, &graph, &seen);
+        quantized.check()?;
+    }
+    Ok(Quantized { folded, graph, quantized })
 }
 
 struct Files {

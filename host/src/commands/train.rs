@@ -84,7 +84,7 @@ fn resolve(args: &TrainArgs) -> Result<Recipe> {
     if recipe.model.is_efficientnet() && recipe.data.img_size.is_none() {
         recipe.data.img_size = Some(recipe.model.img_size());
     }
-    Ok(recipe)
+    Ok(recipe.resolved())
 }
 
 /// The recipe's backbone of another program, if it has one. What the recipe says of it becomes exact.

@@ -3,6 +3,7 @@
 use super::engine::EngineModel;
 use super::tract::TractModel;
 use anyhow::{Result, ensure};
+use rayon::prelude::*;
 use std::fmt;
 
 /// The first value that two sides computed differently.
@@ -29,7 +30,8 @@ impl fmt::Display for Difference {
 
 impl std::error::Error for Difference {}
 
-/// Compares the results of every layer, and the scores, for int8 images `(h, w, c)`; how many values there were.
+/// Compares the results of every layer, and the scores, for int8 images `(h, w, c)`, on all cores; how many values there
+/// were.
 ///
 /// # Errors
 /// A [`Difference`]; or the two are of different models, or one of them cannot run.
@@ -40,8 +42,7 @@ pub fn compare<'a>(
 ) -> Result<usize> {
     ensure!(tract.digest() == engine.plan().digest(), "the plan and the ONNX file are of different models");
     let tracer = tract.tracer()?;
-    let mut compared = 0;
-    for (i, image) in images.into_iter().enumerate() {
+    let one = |(i, image): (usize, &[i8])| -> Result<usize> {
         let (expected, found) = (tracer.trace(image)?, engine.trace(image)?);
         ensure!(
             expected.len() == found.len(),
@@ -49,12 +50,14 @@ pub fn compare<'a>(
             expected.len(),
             found.len()
         );
-        for ((layer, expected), found) in expected.iter().zip(&found) {
-            compared += same(i, layer, expected, found)?;
-        }
-        compared += same(i, "scores", &tract.scores(image)?, &engine.scores(image)?)?;
-    }
-    Ok(compared)
+        let layers = expected.iter().zip(&found);
+        let compared =
+            layers.map(|((layer, expected), found)| same(i, layer, expected, found)).sum::<Result<usize>>()?;
+        Ok(compared + same(i, "scores", &tract.scores(image)?, &engine.scores(image)?)?)
+    };
+    let images: Vec<(usize, &[i8])> = images.into_iter().enumerate().collect();
+    // Collected before they are added up, so that the first image that differs is the one that is named.
+    images.into_par_iter().map(one).collect::<Vec<_>>().into_iter().sum()
 }
 
 fn same(image: usize, layer: &str, tract: &[i8], engine: &[i8]) -> Result<usize> {

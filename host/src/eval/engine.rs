@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use ocellus_firmware::Engine;
+use ocellus_firmware::kernels::{self, Views};
 use ocellus_shared::plan::Plan;
 use rayon::prelude::*;
 
@@ -65,6 +66,26 @@ impl<'a> EngineModel<'a> {
         self.check_len(image.len() == self.image_len(), image.len())?;
         let (mut arena, mut outputs) = (self.arena(), Vec::new());
         self.load(&mut arena, image)?.run_observed(|_, _, output| outputs.push(output.to_vec()));
+        Ok(outputs)
+    }
+
+    /// What every step puts out if it gets these `values` instead of what the steps before it put out. `inputs` are the
+    /// values that each step reads, the image being value 0.
+    ///
+    /// # Errors
+    /// There are not as many values of the lengths that the steps read.
+    pub fn run_apart(&self, values: &[Vec<i8>], inputs: &[&[usize]]) -> Result<Vec<Vec<i8>>> {
+        ensure!(inputs.len() == self.plan.step_count(), "the values are of another plan");
+        let mut arena = self.arena();
+        let mut outputs = Vec::with_capacity(inputs.len());
+        for (step, inputs) in self.plan.steps().zip(inputs) {
+            for (operand, &v) in step.inputs().iter().zip(*inputs) {
+                let fits = values.get(v).filter(|values| values.len() == operand.shape.len());
+                arena[operand.range()].copy_from_slice(fits.context("the values are of another plan")?);
+            }
+            kernels::run(&step, Views::new(&step, &mut arena));
+            outputs.push(arena[step.output.range()].to_vec());
+        }
         Ok(outputs)
     }
 
@@ -134,6 +155,16 @@ mod tests {
         let progress = || _ = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         assert_eq!(model.scores_all(&[1, 2, 3, 4, 5, 6], &progress).unwrap(), [1, 2, 3, 4, 5, 6]);
         assert_eq!(count.into_inner(), 2);
+    }
+
+    #[test]
+    fn steps_run_apart_see_only_what_they_are_given() {
+        let plan = twice_negated();
+        let model = EngineModel::new(&plan).unwrap();
+        let values = [vec![1, 2, 3], vec![7, 8, 9]];
+        assert_eq!(model.run_apart(&values, &[&[0], &[1]]).unwrap(), [[-1, -2, -3], [-7, -8, -9]]);
+        assert!(model.run_apart(&values, &[&[0], &[2]]).is_err());
+        assert!(model.run_apart(&values, &[&[0]]).is_err());
     }
 
     #[test]

@@ -9,6 +9,7 @@ use tract_onnx::pb::tensor_shape_proto::dimension;
 use tract_onnx::pb::type_proto::Value;
 use tract_onnx::pb::{ModelProto, ValueInfoProto};
 use tract_onnx::prelude::*;
+use tract_onnx::tract_core::optim::Optimizer;
 
 /// A network that tract has optimized, for one image at a time.
 type Runnable = Arc<TypedRunnableModel>;
@@ -169,7 +170,16 @@ fn optimize(mut proto: ModelProto) -> Result<Runnable> {
     let graph = proto.graph.as_mut().context("the ONNX file has no graph")?;
     graph.value_info.clear();
     graph.input.iter_mut().chain(&mut graph.output).for_each(fix_batch);
-    let prepare = || tract_onnx::onnx().model_for_proto_model(&proto)?.into_optimized()?.into_runnable();
+    let prepare = || {
+        let mut model = tract_onnx::onnx().model_for_proto_model(&proto)?.into_typed()?;
+        let mut declutter = Optimizer::declutter();
+        // A pass for masked attention. It takes an addition's integer factors for masks, and the expressions that it
+        // makes of them double at every residual block, until a deep network is never done.
+        declutter.passes.retain(|pass| format!("{pass:?}") != "PropagateRoi");
+        declutter.optimize(&mut model)?;
+        model.optimize()?;
+        model.into_runnable()
+    };
     prepare().context("tract cannot run the model")
 }
 

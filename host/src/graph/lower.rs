@@ -3,11 +3,14 @@
 use super::{Activation, Graph, Linear, Node, Params};
 use crate::checkpoint::Checkpoint;
 use crate::net::{Array, Layer, LayerKind, Network, Weights};
+use crate::recipe::Normalise;
 use anyhow::{Context, Result, ensure};
 use ocellus_shared::{Op, Shape};
 
-/// Names that the ONNX files give to their own tensors.
-const RESERVED: [&str; 3] = ["image", "scores", "logits"];
+/// Names that are not a layer's: tensors of the ONNX files, and the node that stands before all layers.
+const RESERVED: [&str; 4] = ["image", "scores", "logits", NORMALISE];
+/// Name of the channel scale that a normalisation of the pixels becomes.
+const NORMALISE: &str = "normalise";
 
 /// Makes a float graph of `network` with the weights of `checkpoint`, layer by layer.
 ///
@@ -18,9 +21,15 @@ const RESERVED: [&str; 3] = ["image", "scores", "logits"];
 /// A layer that cannot be lowered, or whose arrays are missing or of another shape; the message names it.
 pub fn lower(network: &Network, checkpoint: &Checkpoint) -> Result<Graph> {
     let Checkpoint { weights, classes: labels, dataset_hash, .. } = checkpoint;
-    let graph =
-        Graph { input: network.input, labels: labels.clone(), dataset_hash: dataset_hash.clone(), nodes: Vec::new() };
+    let graph = Graph {
+        input: network.input,
+        zero_pixel: 0,
+        labels: labels.clone(),
+        dataset_hash: dataset_hash.clone(),
+        nodes: Vec::new(),
+    };
     let mut lowering = Lowering { weights, graph, values: vec![0], origins: vec![network.input] };
+    lowering.normalise(&network.normalise);
     for layer in &network.layers {
         lowering.layer(layer).with_context(|| format!("layer `{}`", layer.name))?;
     }
@@ -52,6 +61,25 @@ struct Lowering<'a> {
 }
 
 impl Lowering<'_> {
+    /// Puts what happens to the pixels first before all layers, as a channel scale.
+    fn normalise(&mut self, by: &Normalise) {
+        if *by == Normalise::NONE {
+            return;
+        }
+        let output = self.graph.input;
+        let (weights, bias) = by.affine().into_iter().unzip();
+        self.graph.nodes.push(Node {
+            name: NORMALISE.to_owned(),
+            op: Op::ChannelScale,
+            inputs: vec![0],
+            output,
+            params: Params::Linear(Linear { weights, bias }),
+            activation: Activation::None,
+        });
+        self.origins.push(output);
+        self.values[0] = 1;
+    }
+
     fn layer(&mut self, layer: &Layer) -> Result<()> {
         ensure!(!RESERVED.contains(&layer.name.as_str()), "the name is reserved: rename the layer");
         let unique = self.graph.nodes.iter().all(|n| n.name != layer.name);

@@ -7,9 +7,15 @@ use ndarray::linalg::general_mat_mul;
 use ndarray::{ArrayView2, ArrayViewMut2};
 use ocellus_shared::{Op, Shape, Window};
 
-/// The graph's input for an RGB image, `(h, w, 3)`: its pixels in `[0, 1]`.
+/// A graph's input for an RGB image, `(h, w, 3)`: its pixels in `[0, 1]`. For a graph that was centred, see [`input`].
 pub fn image(pixels: &[u8]) -> Vec<f32> {
     pixels.iter().map(|&p| f32::from(p) / 255.0).collect()
+}
+
+/// What `graph` takes for an RGB image, `(h, w, 3)`.
+pub fn input(graph: &Graph, pixels: &[u8]) -> Vec<f32> {
+    let zero = f32::from(graph.zero_pixel) / 255.0;
+    pixels.iter().map(|&p| f32::from(p) / 255.0 - zero).collect()
 }
 
 /// The logits of `image`, `(h, w, c)` as the graph's input.

@@ -8,6 +8,7 @@ use super::kernels::{Kernel, Map};
 use super::tape::{Tape, Value};
 use super::{Array, Function, Layer, LayerKind, Network, Parameter, Role, Weights};
 use crate::random::{self, Purpose};
+use crate::recipe::Normalise;
 use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::module::{avg_pool2d, batch_norm, batch_norm_train, conv2d, max_pool2d};
 use burn::tensor::ops::{AvgPoolOptions, ConvOptions, MaxPoolOptions};
@@ -131,7 +132,7 @@ impl Module {
     /// normalisations use and record the batch's statistics.
     pub fn forward(&self, arrays: &Arrays, images: Tensor<4>, mut training: Option<&mut Training>) -> Tensor<2> {
         let device = images.device();
-        let mut values = vec![Some(Value::Tensor(images))];
+        let mut values = vec![Some(Value::Tensor(normalise(images, &self.network.normalise)))];
         let mut readers = self.readers.clone();
         for layer in &self.network.layers {
             let own = Lookup { arrays, layer: &layer.name };
@@ -162,11 +163,22 @@ impl Module {
     }
 }
 
+/// `(images - mean) / std`, for images `(n, 3, h, w)`.
+fn normalise(images: Tensor<4>, by: &Normalise) -> Tensor<4> {
+    if *by == Normalise::NONE {
+        return images;
+    }
+    let device = images.device().without_autodiff();
+    let channels = |values: [f32; 3]| Tensor::from_data(TensorData::new(values.to_vec(), [1, 3, 1, 1]), &device);
+    let affine = by.affine();
+    images * channels(affine.map(|(factor, _)| factor)) + channels(affine.map(|(_, offset)| offset))
+}
+
 impl Module {
     /// Runs the network as after training, and calls `visit` with every layer and its inputs, `(n, c, h, w)`; images as
     /// for [`Module::forward`].
     pub fn visit(&self, arrays: &Arrays, images: Tensor<4>, mut visit: impl FnMut(&Layer, &[Tensor<4>])) {
-        let mut values = vec![Some(images)];
+        let mut values = vec![Some(normalise(images, &self.network.normalise))];
         let mut readers = self.readers.clone();
         for layer in &self.network.layers {
             let mut read = |value: usize| {

@@ -242,7 +242,11 @@ mod tests {
             ("mean", op(Op::GlobalAvgPool), vec![23]),
         ];
         let layer = |(name, kind, inputs): (&str, LayerKind, Vec<usize>)| Layer { name: name.into(), kind, inputs };
-        Network { input: Shape::new(6, 6, 3), layers: layers.into_iter().map(layer).collect() }
+        Network {
+            input: Shape::new(6, 6, 3),
+            normalise: Default::default(),
+            layers: layers.into_iter().map(layer).collect(),
+        }
     }
 
     fn gradients(tape: Option<Tape>) -> Arrays {

@@ -33,7 +33,7 @@ pub(super) fn params(graph: &Graph, ranges: &Ranges) -> Result<Vec<QuantParams>>
     }
     let shared = |&group: &usize| match of_group[group] {
         Some(range) if group != groups[0] => range.params(),
-        _ => QuantParams::IMAGE,
+        _ => QuantParams { zero: (graph.zero_pixel ^ 0x80) as i8, ..QuantParams::IMAGE },
     };
     Ok(groups.iter().map(shared).collect())
 }

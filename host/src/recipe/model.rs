@@ -1,5 +1,6 @@
 //! `model` of a recipe.
 
+use super::Normalise;
 use serde::{Deserialize, Serialize};
 
 /// Network architectures; each family is written down in one file of `net/`.
@@ -87,6 +88,16 @@ impl Model {
             Self::EfficientNetV2B1 => 240,
             Self::EfficientNetV2S => 384,
             _ => 32,
+        }
+    }
+
+    /// What its networks do to the pixels first, unless the recipe says otherwise: what the published weights were
+    /// trained with.
+    pub fn normalise(self) -> Normalise {
+        match self {
+            Self::EfficientNetLite0 | Self::EfficientNetV2S => Normalise::CENTRED,
+            _ if self.is_efficientnet() => Normalise::IMAGENET,
+            _ => Normalise::NONE,
         }
     }
 

@@ -13,11 +13,15 @@ pub struct QuantRecipe {
     pub percentile: f64,
     /// Calibration images.
     pub images: usize,
+    /// Whether channels are made alike in range, where the layer that reads them can divide by as much.
+    pub equalise: bool,
+    /// Whether biases take back what rounding the weights shifts the means by.
+    pub bias_correction: bool,
 }
 
 impl Default for QuantRecipe {
     fn default() -> Self {
-        Self { method: CalibrationMethod::Mse, percentile: 99.99, images: 512 }
+        Self { method: CalibrationMethod::Mse, percentile: 99.99, images: 512, equalise: false, bias_correction: false }
     }
 }
 

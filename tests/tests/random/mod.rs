@@ -3,5 +3,6 @@
 // Each test uses its part.
 #![allow(dead_code)]
 
+pub mod efficientnet;
 pub mod network;
 pub mod quant_graph;

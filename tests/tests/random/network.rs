@@ -4,7 +4,7 @@
 use ocellus::checkpoint::Checkpoint;
 use ocellus::data::Split;
 use ocellus::net::{self, Array, Function, Layer, LayerKind, Network, Parameter, Role};
-use ocellus::recipe::Recipe;
+use ocellus::recipe::{Normalise, Recipe};
 use ocellus_shared::{Op, Shape, Window};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -13,7 +13,14 @@ use rand_chacha::ChaCha8Rng;
 pub fn network(seed: u64) -> (Network, Checkpoint) {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let input = Shape::new(rng.random_range(5..13), rng.random_range(5..13), 3);
-    let network = Network { input, layers: Vec::new() };
+    let normalise = match rng.random_range(0..6) {
+        0 => Normalise::CENTRED,
+        1 => Normalise::IMAGENET,
+        // Different factors, one mean.
+        2 => Normalise { mean: [0.3; 3], ..Normalise::IMAGENET },
+        _ => Normalise::NONE,
+    };
+    let network = Network { input, normalise, layers: Vec::new() };
     let mut generator = Generator { rng, network };
     generator.layers();
     let Generator { mut rng, network } = generator;
@@ -28,8 +35,8 @@ pub fn of_recipe(recipe: &str) -> (Checkpoint, Network) {
     (trained(&mut ChaCha8Rng::seed_from_u64(0), &network, recipe), network)
 }
 
-/// A checkpoint with random weights.
-fn trained(rng: &mut ChaCha8Rng, network: &Network, recipe: Recipe) -> Checkpoint {
+/// A checkpoint of `network` with random weights.
+pub fn trained(rng: &mut ChaCha8Rng, network: &Network, recipe: Recipe) -> Checkpoint {
     let weights = network.parameters().unwrap().into_iter().map(|p| (p.name.clone(), array(rng, p))).collect();
     let classes = *network.shapes().unwrap().last().unwrap();
     Checkpoint {
