@@ -8,6 +8,7 @@ pub mod eval;
 pub mod export; // local
 pub mod firmware;
 mod inputs;
+pub mod profile;
 pub mod run;
 pub mod train;
 pub mod validate;
@@ -52,6 +53,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Run(args) => run::run(args),
         Command::Validate(args) => validate::run(args),
         Command::Card(args) => card::run(args),
+        Command::Profile(args) => profile::run(args),
         Command::Firmware(args) => firmware::run(args),
         Command::Doctor(args) => doctor::run(args),
     }
