@@ -57,6 +57,8 @@ pub enum Command {
     Validate(ValidateArgs),
     /// Measure a model on this machine and on every emulated board, and write its card
     Card(CardArgs),
+    /// Count what each layer costs on an emulated board
+    Profile(ProfileArgs),
     /// Build a board's firmware
     Firmware(FirmwareArgs),
     /// Say what this machine lacks for building firmware and emulating boards, and install it
@@ -517,6 +519,19 @@ pub struct CardArgs {
     /// File to write, by default README.md in the model's folder
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+}
+
+/// Arguments of `ocellus profile`.
+#[derive(Args, Debug)]
+pub struct ProfileArgs {
+    /// Plan, or the folder that holds it
+    pub model: PathBuf,
+    /// Emulated board
+    #[arg(long, env = "OCELLUS_BOARD", default_value = board::DEFAULT)]
+    pub board: String,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Arguments of `ocellus firmware`.

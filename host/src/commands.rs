@@ -10,6 +10,7 @@ pub mod export; // local
 pub mod firmware;
 mod inputs;
 pub mod model;
+pub mod profile;
 pub mod quantize;
 pub mod run;
 pub mod train;
@@ -60,6 +61,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Run(args) => run::run(args),
         Command::Validate(args) => validate::run(args),
         Command::Card(args) => card::run(args),
+        Command::Profile(args) => profile::run(args),
         Command::Firmware(args) => firmware::run(args),
         Command::Doctor(args) => doctor::run(args),
     }

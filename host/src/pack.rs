@@ -4,7 +4,7 @@ use crate::arena::{self, Arena};
 use crate::quantize::{QuantGraph, QuantNode, Value};
 use anyhow::{Context, Result};
 use ocellus_shared::Op;
-use ocellus_shared::op::row_bytes;
+use ocellus_shared::op::{pair_index, row_bytes};
 use ocellus_shared::plan::Operand;
 use ocellus_shared::plan::encode::{self, PlanSpec, StepSpec};
 
@@ -46,16 +46,22 @@ fn step(graph: &QuantGraph, arena: &Arena, i: usize, operand: &dyn Fn(usize) -> 
     }
 }
 
-/// The weights, with each output's row filled up to whole words where the plan wants that.
+/// The weights in the plan's layout.
 fn weights(node: &QuantNode) -> Vec<i8> {
-    match node.op {
-        Op::Conv { .. } | Op::Dense { .. } => {
-            let row = node.weights.len() / node.biases.len();
-            let fill = row_bytes(row) - row;
-            node.weights.chunks_exact(row).flat_map(|r| r.iter().copied().chain(std::iter::repeat_n(0, fill))).collect()
-        }
-        _ => node.weights.clone(),
+    let values = node.weights.len() / node.biases.len().max(1);
+    let row = row_bytes(values);
+    let index: &dyn Fn(usize, usize) -> usize = match node.op {
+        Op::Conv { .. } => &|filter, k| pair_index(filter, k, row),
+        Op::Dense { .. } => &|filter, k| filter * row + k,
+        _ => return node.weights.clone(),
+    };
+    let filters = node.biases.len();
+    let filters = if let Op::Conv { .. } = node.op { filters.next_multiple_of(2) } else { filters };
+    let mut packed = vec![0; filters * row];
+    for (at, &weight) in node.weights.iter().enumerate() {
+        packed[index(at / values, at % values)] = weight;
     }
+    packed
 }
 
 /// The biases with the inputs' zero points worked in: `sum((x - zero) * w) = sum(x * w) - zero * sum(w)`.

@@ -214,7 +214,7 @@ impl Op {
     ///
     /// | op | weights | biases | multipliers |
     /// |---|---|---|---|
-    /// | conv | `(out, kh, kw, in)`, each output's filter zero-filled to [`row_bytes`] | `(out)` | `(out)` |
+    /// | conv | `(out, kh, kw, in)` in pairs of filters: [`pair_index`] | `(out)` | `(out)` |
     /// | depthwise | `(kh, kw, c)` | `(c)` | `(c)` |
     /// | dense | `(out, h, w, c)`, each output's row zero-filled to [`row_bytes`] | `(out)` | `(out)` |
     /// | channel_scale | `(c)` | `(c)` | `(c)` |
@@ -230,7 +230,9 @@ impl Op {
         let c = output.c as usize;
         let filters = |weights| ParamCounts { weights, biases: c, multipliers: c };
         match self {
-            Self::Conv { window, .. } => filters(c.saturating_mul(row_bytes(window.taps() * input.c as usize))),
+            Self::Conv { window, .. } => {
+                filters(c.next_multiple_of(2).saturating_mul(row_bytes(window.taps() * input.c as usize)))
+            }
             Self::Dense { .. } => filters(c.saturating_mul(row_bytes(input.len()))),
             Self::Depthwise { window } => filters(c * window.taps()),
             Self::ChannelScale => filters(c),
@@ -245,17 +247,34 @@ impl Op {
 
     /// Bytes of scratch memory that the engine's kernel needs for `input`; the planner reserves exactly these.
     ///
-    /// Convolutions gather the input under the window of [`PATCHES`] neighbouring outputs, each [`row_bytes`] long.
+    /// Convolutions gather the input under the window of [`PATCHES`] neighbouring outputs, each value widened to 16
+    /// bits, at a multiple of 4 bytes; one more patch is gathered before it is widened.
     pub fn scratch_bytes(&self, input: Shape) -> usize {
         match self {
-            Self::Conv { window, .. } => PATCHES.saturating_mul(row_bytes(window.taps() * input.c as usize)),
+            Self::Conv { window, .. } => {
+                (2 * PATCHES + 1).saturating_mul(row_bytes(window.taps() * input.c as usize)).saturating_add(4)
+            }
             _ => 0,
         }
     }
 }
 
 /// Outputs that the convolution kernel computes together.
-pub const PATCHES: usize = 2;
+pub const PATCHES: usize = 3;
+
+/// Values of one filter that lie together in a pair of filters.
+pub const BLOCK: usize = 16;
+
+/// Where value `k` of `filter` lies among the weights of a convolution whose filters have [`row_bytes`] `row`.
+///
+/// Kernels read two filters at a time with one pointer: a block of [`BLOCK`] values of the one, then as many of the
+/// other, and so on; what does not fill the last block makes a shorter one. Filters are zero-filled to `row`, and where
+/// their number is odd, so is the other half of the last pair.
+pub const fn pair_index(filter: usize, k: usize, row: usize) -> usize {
+    let start = k / BLOCK * BLOCK;
+    let len = if row - start < BLOCK { row - start } else { BLOCK };
+    filter / 2 * 2 * row + 2 * start + filter % 2 * len + k % BLOCK
+}
 
 /// Length of a row of `len` int8 values once filled up to whole 32-bit words.
 pub const fn row_bytes(len: usize) -> usize {

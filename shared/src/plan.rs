@@ -56,7 +56,7 @@ pub use error::{PlanError, StepFault};
 /// First bytes of every plan.
 pub const MAGIC: [u8; 4] = *b"OCPL";
 /// The one version that this code reads and writes.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// Bytes before the first step.
 pub(crate) const HEADER_LEN: usize = 68;

@@ -1,7 +1,7 @@
 //! Residual addition: both inputs are brought to one scale by integer factors, then requantized.
 
+use super::simd::requantize;
 use ocellus_shared::plan::Step;
-use ocellus_shared::quant::requantize;
 
 pub fn run(step: &Step, a: &[i8], b: &[i8], output: &mut [i8]) {
     let [factor_a, factor_b, offset] = [0, 1, 2].map(|i| step.biases.get(i));

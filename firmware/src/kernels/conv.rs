@@ -1,7 +1,7 @@
-//! Convolution: the input under the window of [`PATCHES`] neighbouring outputs is gathered into rows, and the filters,
-//! which are rows of the same layout, are applied to them as dot products.
+//! Convolution: the input under the window of [`PATCHES`] neighbouring outputs is gathered into patches, and the filters
+//! are applied to them two at a time.
 
-use super::filters;
+use super::simd::{Patches, requantize};
 use super::window::Reach;
 use ocellus_shared::op::{PATCHES, row_bytes};
 use ocellus_shared::plan::Step;
@@ -11,34 +11,41 @@ pub fn run(step: &Step, window: &Window, input: &[i8], scratch: &mut [i8], outpu
     let (shape, out) = (step.input().shape, step.output.shape);
     let channels = usize::from(out.c);
     let patch_len = window.taps() * usize::from(shape.c);
-    if window.taps() == 1 && window.stride == [1, 1] {
-        return pointwise(step, input, output);
-    }
-    let (first, second) = scratch.split_at_mut(row_bytes(patch_len));
-    let (first, second) = (&mut first[..patch_len], &mut second[..patch_len]);
-    let mut patches = Gather { window, shape, out_width: usize::from(out.w), zero: step.input().zero, input };
+    let row = row_bytes(patch_len);
+    let (staging, scratch) = scratch.split_at_mut(row);
+    // What fills the filters up to whole words meets zeros.
+    staging[patch_len..].fill(0);
+    let mut patches = Patches::new(scratch, row);
+    let mut gather = Gather { window, shape, out_width: usize::from(out.w), zero: step.input().zero, input, staging };
     for (index, pixels) in output.chunks_mut(PATCHES * channels).enumerate() {
-        patches.fill(PATCHES * index, first);
-        match pixels.split_at_mut_checked(channels) {
-            Some((one, two)) if !two.is_empty() => {
-                patches.fill(PATCHES * index + 1, second);
-                filters::apply(step, [first, second], [one, two]);
-            }
-            _ => filters::apply(step, [first], [pixels]),
+        for p in 0..pixels.len() / channels {
+            gather.fill(PATCHES * index + p, &mut patches, p);
         }
+        apply(step, &patches, row, pixels);
     }
 }
 
-/// A 1x1 convolution at stride 1: the pixels themselves are the patches.
-fn pointwise(step: &Step, input: &[i8], output: &mut [i8]) {
-    let (in_channels, channels) = (usize::from(step.input().shape.c), usize::from(step.output.shape.c));
-    for (patches, pixels) in input.chunks(PATCHES * in_channels).zip(output.chunks_mut(PATCHES * channels)) {
-        let (first, second) = patches.split_at(in_channels);
-        let (one, two) = pixels.split_at_mut(channels);
-        if second.is_empty() {
-            filters::apply(step, [first], [one]);
-        } else {
-            filters::apply(step, [first, second], [one, two]);
+/// Applies every filter of `step` to the patches, whose filters have `row` bytes; the results go to `pixels`, one value
+/// per filter and patch. A function of its own, so that its loops have all registers.
+#[inline(never)]
+fn apply(step: &Step, patches: &Patches, row: usize, pixels: &mut [i8]) {
+    let channels = usize::from(step.output.shape.c);
+    for (pair, weights) in step.weights.chunks_exact(2 * row).enumerate() {
+        let sums = patches.dots(weights);
+        for half in 0..2 {
+            let channel = 2 * pair + half;
+            if channel == channels {
+                break;
+            }
+            let (bias, multiplier) = (step.biases.get(channel), step.multipliers.get(channel));
+            let mut at = channel;
+            for sums in sums {
+                // The last outputs may be fewer than the patches.
+                if let Some(pixel) = pixels.get_mut(at) {
+                    *pixel = requantize(sums[half].wrapping_add(bias), multiplier, step.output.zero);
+                }
+                at += channels;
+            }
         }
     }
 }
@@ -50,23 +57,39 @@ struct Gather<'a> {
     out_width: usize,
     zero: i8,
     input: &'a [i8], // (h, w, c)
+    /// Room for one patch, `(kh, kw, c)`.
+    staging: &'a mut [i8],
 }
 
 impl Gather<'_> {
-    /// Writes the input under output pixel `index` to `patch`, `(kh, kw, c)`, with the zero point where it falls on
-    /// padding.
-    fn fill(&mut self, index: usize, patch: &mut [i8]) {
+    /// Brings the input under output pixel `index` into patch `p`, with the zero point where it falls on padding.
+    fn fill(&mut self, index: usize, patches: &mut Patches, p: usize) {
         let channels = usize::from(self.shape.c);
         let rows = Reach::rows(self.window, self.shape, index / self.out_width);
         let columns = Reach::columns(self.window, self.shape, index % self.out_width);
-        if rows.len * columns.len < self.window.taps() {
-            patch.fill(self.zero);
+        let reaches_out = rows.len * columns.len < self.window.taps();
+        let kernel_row = usize::from(self.window.kernel[1]) * channels;
+        let len = columns.len * channels;
+        let width = usize::from(self.shape.w) * channels;
+        let (mut to, mut from) =
+            (rows.tap * kernel_row + columns.tap * channels, rows.at * width + columns.at * channels);
+        if channels.is_multiple_of(4) {
+            if reaches_out {
+                patches.clear(p, self.zero);
+            }
+            for _ in 0..rows.len {
+                patches.write(p, to, &self.input[from..from + len]);
+                (to, from) = (to + kernel_row, from + width);
+            }
+            return;
         }
-        let (from, to) = (columns.tap * channels, (columns.tap + columns.len) * channels);
-        let lines = patch.chunks_exact_mut(usize::from(self.window.kernel[1]) * channels);
-        for (line, y) in lines.skip(rows.tap).take(rows.len).zip(rows.at..) {
-            let at = (y * usize::from(self.shape.w) + columns.at) * channels;
-            line[from..to].copy_from_slice(&self.input[at..][..to - from]);
+        if reaches_out {
+            self.staging[..self.window.taps() * channels].fill(self.zero);
         }
+        for _ in 0..rows.len {
+            self.staging[to..to + len].copy_from_slice(&self.input[from..from + len]);
+            (to, from) = (to + kernel_row, from + width);
+        }
+        patches.write(p, 0, self.staging);
     }
 }

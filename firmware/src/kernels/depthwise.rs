@@ -1,10 +1,10 @@
 //! Depthwise convolution: one filter per channel, computed for [`LANES`] channels at a time.
 
+use super::simd::requantize;
 use super::simd::{LANES, multiply_add};
 use super::window::{Reach, each_pixel};
 use ocellus_shared::Window;
 use ocellus_shared::plan::Step;
-use ocellus_shared::quant::requantize;
 
 pub fn run(step: &Step, window: &Window, input: &[i8], output: &mut [i8]) {
     each_pixel(window, step.input().shape, step.output.shape, output, |rows, columns, pixel| {

@@ -1,9 +1,9 @@
 //! Filters as rows of a matrix, applied to one or more patches of the input at a time.
 
 use super::simd::dots;
+use super::simd::requantize;
 use ocellus_shared::op::row_bytes;
 use ocellus_shared::plan::Step;
-use ocellus_shared::quant::requantize;
 
 /// Applies every filter of `step` to each of `patches`, all of one length; the results go to `outputs`, one value per
 /// filter. Two filters share each load of a patch. A function of its own, so that its loops have all registers.

@@ -1,7 +1,7 @@
 //! A map times one factor per channel: the product of both inputs' distances from their zero points, requantized.
 
+use super::simd::requantize;
 use ocellus_shared::plan::Step;
-use ocellus_shared::quant::requantize;
 
 pub fn run(step: &Step, map: &[i8], factors: &[i8], output: &mut [i8]) {
     let [zero_map, zero_factor] = [0, 1].map(|k| i32::from(step.inputs()[k].zero));

@@ -1,10 +1,10 @@
 //! Pooling: the largest value or the mean under a window, and the mean of whole maps.
 
 use super::simd::LANES;
+use super::simd::requantize;
 use super::window::{Reach, each_pixel};
 use ocellus_shared::Window;
 use ocellus_shared::plan::Step;
-use ocellus_shared::quant::requantize;
 
 /// Largest value under the window; padding never wins.
 pub fn max(step: &Step, window: &Window, input: &[i8], output: &mut [i8]) {

@@ -2,7 +2,7 @@
 //! against.
 
 use super::{Inputs, Views};
-use ocellus_shared::op::row_bytes;
+use ocellus_shared::op::{pair_index, row_bytes};
 use ocellus_shared::plan::Step;
 use ocellus_shared::quant::requantize;
 use ocellus_shared::{Op, Shape, Window};
@@ -57,11 +57,11 @@ impl Point<'_> {
     fn conv(&self, window: &Window, input: &[i8]) -> i8 {
         let operand = self.step.input();
         let channels = usize::from(operand.shape.c);
-        let filter = &self.step.weights[self.c * row_bytes(window.taps() * channels)..];
+        let row = row_bytes(window.taps() * channels);
         let mut acc = 0i32;
         for channel in 0..channels {
             for (tap, x) in self.under(window, input, channel).enumerate() {
-                let w = filter[tap * channels + channel];
+                let w = self.step.weights[pair_index(self.c, tap * channels + channel, row)];
                 acc = acc.wrapping_add(i32::from(x.unwrap_or(operand.zero)) * i32::from(w));
             }
         }

@@ -1,7 +1,7 @@
 //! `x * scale[c] + offset[c]`.
 
+use super::simd::requantize;
 use ocellus_shared::plan::Step;
-use ocellus_shared::quant::requantize;
 
 pub fn run(step: &Step, input: &[i8], output: &mut [i8]) {
     let channels = usize::from(step.output.shape.c);

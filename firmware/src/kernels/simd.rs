@@ -1,13 +1,22 @@
-//! Dot products, as fast as the core allows.
+//! The innermost loops, as fast as the core allows.
 //!
-//! Every version gives the same sums: additions wrap, so their order does not matter. Tests compare them all with
-//! [`portable`], which is the definition.
+//! Every version gives the same results: additions wrap, so their order does not matter. Tests compare them all with
+//! the definitions in [`reference`](super::reference).
 
 #[cfg(all(target_arch = "arm", feature = "dsp"))]
 pub mod dsp;
+#[cfg(all(target_arch = "arm", feature = "mve"))]
+pub mod mve;
 pub mod portable;
+#[cfg(not(all(target_arch = "arm", feature = "dsp")))]
+mod rows;
 #[cfg(target_arch = "x86_64")]
 pub mod x86;
+
+#[cfg(all(target_arch = "arm", feature = "dsp"))]
+pub use dsp::{Patches, requantize};
+#[cfg(not(all(target_arch = "arm", feature = "dsp")))]
+pub use {ocellus_shared::quant::requantize, rows::Patches};
 
 /// Channels that channel-wise kernels hold accumulators for.
 pub const LANES: usize = 16;

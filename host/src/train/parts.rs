@@ -3,7 +3,7 @@
 //! The layers of a group have the same name up to the first dot, as `block2.conv1` and `block2.pool`.
 
 use crate::net::{LayerKind, Network};
-use crate::recipe::Freeze;
+use crate::recipe::{Freeze, Normalise};
 use anyhow::{Context, Result, bail, ensure};
 use ocellus_shared::Op;
 use std::collections::BTreeMap;
@@ -95,7 +95,8 @@ pub fn split(network: &Network, count: usize) -> Result<[Network; 2]> {
             })?;
         }
     }
-    Ok([Network { input: network.input, layers: below }, Network { input, layers: above }])
+    let below = Network { input: network.input, normalise: network.normalise, layers: below };
+    Ok([below, Network { input, normalise: Normalise::NONE, layers: above }])
 }
 
 #[cfg(test)]

@@ -1,12 +1,29 @@
 //! Plain loops. A Cortex-M55 compiler turns each into one vector multiply-accumulate per 16 products, which is why
 //! every sum has a loop of its own.
 
+use ocellus_shared::op::{BLOCK, PATCHES};
+
 /// See [`super::dots`].
 #[inline(always)]
 pub fn dots<const P: usize, const C: usize>(x: [&[i8]; P], w: [&[i8]; C]) -> [[i32; C]; P] {
     // One length for all, so that every loop has a plain count.
     let len = x.first().map_or(0, |x| x.len());
     x.map(|x| w.map(|w| dot(&x[..len], &w[..len])))
+}
+
+/// The dot products of [`PATCHES`] rows, one after the other, with both filters of a pair; see
+/// [`pair_index`](ocellus_shared::op::pair_index) for its layout.
+pub fn pair(rows: &[i8], pair: &[i8]) -> [[i32; 2]; PATCHES] {
+    let row = pair.len() / 2;
+    let mut sums = [[0i32; 2]; PATCHES];
+    for (sums, x) in sums.iter_mut().zip(rows.chunks_exact(row)) {
+        for (x, w) in x.chunks(BLOCK).zip(pair.chunks(2 * BLOCK)) {
+            let (first, second) = w.split_at(w.len() / 2);
+            sums[0] = sums[0].wrapping_add(dot(x, first));
+            sums[1] = sums[1].wrapping_add(dot(x, second));
+        }
+    }
+    sums
 }
 
 /// `sum(x[i] * w[i])` over the length of `x`.

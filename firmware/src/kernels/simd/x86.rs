@@ -5,9 +5,10 @@ use core::arch::x86_64::{
     __m128i, _mm_add_epi32, _mm_madd_epi16, _mm_set_epi64x, _mm_setzero_si128, _mm_srai_epi16, _mm_unpackhi_epi8,
     _mm_unpacklo_epi8,
 };
+use ocellus_shared::op::{BLOCK, PATCHES};
 
 /// Values of one vector.
-const WIDTH: usize = 16;
+const WIDTH: usize = BLOCK;
 
 /// See [`super::dots`].
 #[inline(always)]
@@ -37,6 +38,39 @@ fn sse2<const P: usize, const C: usize>(x: [&[i8]; P], w: [&[i8]; C]) -> [[i32; 
         for (total, w) in totals.iter_mut().zip(w) {
             *total = total.wrapping_add(dot(x.1, w.1));
         }
+    }
+    totals
+}
+
+/// See [`pair`](super::portable::pair()).
+#[inline(always)]
+pub fn pair(rows: &[i8], pair: &[i8]) -> [[i32; 2]; PATCHES] {
+    // SAFETY: SSE2 is part of x86-64.
+    unsafe { pair_sse2(rows, pair) }
+}
+
+#[inline]
+#[target_feature(enable = "sse2")]
+fn pair_sse2(rows: &[i8], pair: &[i8]) -> [[i32; 2]; PATCHES] {
+    let row = pair.len() / 2;
+    let x = [0, 1, 2].map(|p| rows[p * row..][..row].as_chunks::<WIDTH>());
+    let (blocks, rest) = pair.split_at(row / WIDTH * 2 * WIDTH);
+    let mut sums = [[_mm_setzero_si128(); 2]; PATCHES];
+    for (i, w) in blocks.as_chunks::<WIDTH>().0.as_chunks::<2>().0.iter().enumerate() {
+        let w = [widen(&w[0]), widen(&w[1])];
+        for (sums, x) in sums.iter_mut().zip(x) {
+            let x = widen(&x.0[i]);
+            for (sum, w) in sums.iter_mut().zip(w) {
+                let (low, high) = (_mm_madd_epi16(x[0], w[0]), _mm_madd_epi16(x[1], w[1]));
+                *sum = _mm_add_epi32(*sum, _mm_add_epi32(low, high));
+            }
+        }
+    }
+    let mut totals = sums.map(|sums| sums.map(|lanes| total(bytemuck::cast(lanes))));
+    let (first, second) = rest.split_at(rest.len() / 2);
+    for (totals, x) in totals.iter_mut().zip(x) {
+        totals[0] = totals[0].wrapping_add(dot(x.1, first));
+        totals[1] = totals[1].wrapping_add(dot(x.1, second));
     }
     totals
 }

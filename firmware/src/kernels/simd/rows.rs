@@ -1,0 +1,40 @@
+//! Patches as rows of int8: for cores whose multiplications widen by themselves.
+
+use ocellus_shared::op::PATCHES;
+
+/// What lies under the windows of [`PATCHES`] outputs, a row each.
+#[derive(Debug)]
+pub struct Patches<'m> {
+    row: usize,
+    rows: &'m mut [i8], // (PATCHES, row)
+}
+
+impl<'m> Patches<'m> {
+    /// Patches of `row` bytes each in `scratch`, which is as long as
+    /// [`Op::scratch_bytes`](ocellus_shared::Op::scratch_bytes) says, less one patch.
+    pub fn new(scratch: &'m mut [i8], row: usize) -> Self {
+        Self { row, rows: &mut scratch[..PATCHES * row] }
+    }
+
+    /// Fills patch `p` with `zero`.
+    pub fn clear(&mut self, p: usize, zero: i8) {
+        self.rows[p * self.row..][..self.row].fill(zero);
+    }
+
+    /// Writes `values` to patch `p` from position `at`; both it and their number are multiples of 4.
+    pub fn write(&mut self, p: usize, at: usize, values: &[i8]) {
+        self.rows[p * self.row + at..][..values.len()].copy_from_slice(values);
+    }
+
+    /// The dot products of each patch with both filters of a pair.
+    #[inline(always)]
+    pub fn dots(&self, pair: &[i8]) -> [[i32; 2]; PATCHES] {
+        #[cfg(target_arch = "x86_64")]
+        let sums = super::x86::pair(self.rows, pair);
+        #[cfg(all(target_arch = "arm", feature = "mve"))]
+        let sums = super::mve::pair(self.rows, pair);
+        #[cfg(not(any(target_arch = "x86_64", all(target_arch = "arm", feature = "mve"))))]
+        let sums = super::portable::pair(self.rows, pair);
+        sums
+    }
+}
