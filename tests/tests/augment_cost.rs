@@ -64,7 +64,14 @@ fn step_cost(recipe: &Recipe, batch: &Batch) -> f64 {
     let module = Module::new(net::build(recipe, Shape::new(32, 32, 3), CLASSES).unwrap()).unwrap();
     let device = device::open(recipe.train.device).unwrap();
     let arrays = module.upload(&module.initial(0), &device).unwrap();
-    let step = Step { module: &module, arrays: &arrays, recipe: &recipe.train, device: &device, images: IMAGES };
+    let step = Step {
+        module: &module,
+        backbone: None,
+        arrays: &arrays,
+        recipe: &recipe.train,
+        device: &device,
+        images: IMAGES,
+    };
     step.differentiate(batch, 0); // memory is taken and threads start once
     cost(2, |draw| assert!(step.differentiate(batch, draw.into()).loss.is_finite()))
 }

@@ -13,7 +13,7 @@ fn spec() -> PlanSpec {
     let conv = Op::Conv { window: Window::same(3), out_channels: 3 };
     PlanSpec {
         digest: *b"12345678",
-        arena_bytes: 120,
+        arena_bytes: 224,
         input: image,
         crop: Crop::Centre,
         output: scores,
@@ -24,8 +24,8 @@ fn spec() -> PlanSpec {
                 op: conv,
                 inputs: vec![image],
                 output: map,
-                scratch: (80, 40),
-                weights: (0..60).collect(),
+                scratch: (80, 144),
+                weights: (0..80).collect(),
                 biases: vec![1, -2, i32::MAX],
                 multipliers: vec![0.5, 0.25, 0.125],
             },
@@ -49,7 +49,7 @@ fn what_is_written_is_what_is_read() {
     bytes.extend([0xff; 100]); // the erased rest of a flash region
     let plan = Plan::parse(&bytes).unwrap();
     assert_eq!(plan.bytes().len(), bytes.len() - 100);
-    assert_eq!((plan.digest(), plan.arena_bytes(), plan.crop()), (*b"12345678", 120, Crop::Centre));
+    assert_eq!((plan.digest(), plan.arena_bytes(), plan.crop()), (*b"12345678", 224, Crop::Centre));
     assert_eq!((plan.input(), plan.output()), (spec.input, spec.output));
     assert_eq!(plan.output_params().dequantize(9), 1.0);
     assert_eq!(plan.labels().collect::<Vec<_>>(), ["cat", "dög"]);
@@ -88,9 +88,9 @@ fn every_flipped_byte_is_refused() {
 #[test]
 fn another_version_says_so() {
     let mut bytes = encode(&spec()).unwrap();
-    bytes[4] = 2;
+    bytes[4] = 3;
     reseal(&mut bytes);
-    assert_eq!(Plan::parse(&bytes).unwrap_err(), PlanError::Version { found: 2 });
+    assert_eq!(Plan::parse(&bytes).unwrap_err(), PlanError::Version { found: 3 });
     bytes[0] = b'X';
     assert_eq!(Plan::parse(&bytes).unwrap_err(), PlanError::Magic);
 }
@@ -107,12 +107,12 @@ fn every_fault_of_a_step_is_named() {
         // Two inputs where the operator takes one.
         (StepFault::Shape, 1, |s| s.steps[1].inputs = vec![s.input, s.input]),
         // An operand that ends past the arena, and one whose end overflows.
-        (StepFault::Arena, 0, |s| s.steps[0].output.offset = 100),
+        (StepFault::Arena, 0, |s| s.steps[0].output.offset = 220),
         (StepFault::Arena, 0, |s| s.steps[0].inputs[0].offset = u32::MAX as usize),
         // The scratch past the arena, too small, and over the input.
-        (StepFault::Arena, 0, |s| s.steps[0].scratch = (112, 40)),
-        (StepFault::Scratch, 0, |s| s.steps[0].scratch = (80, 36)),
-        (StepFault::Overlap, 0, |s| s.steps[0].scratch = (28, 40)),
+        (StepFault::Arena, 0, |s| s.steps[0].scratch = (112, 144)),
+        (StepFault::Scratch, 0, |s| s.steps[0].scratch = (80, 140)),
+        (StepFault::Overlap, 0, |s| s.steps[0].scratch = (28, 144)),
         // An output over its own input.
         (StepFault::Overlap, 1, |s| s.steps[1].output.offset = 32),
         // Multipliers that are no positive normal number.

@@ -297,7 +297,7 @@ mod tests {
     #[test]
     fn shrinking_takes_means_rather_than_samples() {
         // Stripes finer than the square's pixels become grey instead of other stripes.
-        let stripe = |i: usize| if i / 3 % 2 == 0 { 0 } else { 200 };
+        let stripe = |i: usize| if (i / 3).is_multiple_of(2) { 0 } else { 200 };
         let picture = Picture { width: 64, height: 64, pixels: (0..64 * 64 * 3).map(stripe).collect() };
         let mut image = vec![0; 16 * 16 * 3];
         picture.square(16, &mut image);

@@ -49,7 +49,7 @@ pub enum Kernel {
         /// Its input.
         x: Map,
         /// Its weights.
-        weight: Tensor<1>,
+        weight: Box<Tensor<1>>,
         /// Names of the weights and the biases that are fitted.
         names: [Option<String>; 2],
     },
@@ -122,7 +122,7 @@ impl Kernel {
             planes.for_each(|(plane, bias)| plane.iter_mut().for_each(|y| *y += bias));
         }
         let map = Map::new(geometry.output_dims(), y);
-        (Self::Conv { geometry, x, weight, names }, map)
+        (Self::Conv { geometry, x, weight: Box::new(weight), names }, map)
     }
 
     /// Convolves each channel of `x` with its filter of `weight`, `(c, kh, kw)`; otherwise as [`Kernel::conv`].
@@ -198,7 +198,7 @@ impl Kernel {
     pub fn backward(&self, mut dy: Vec<f32>, wanted: &[bool]) -> Found {
         match self {
             Self::Conv { geometry, x, weight, names } => {
-                let weights = (weight, names[0].is_some());
+                let weights = (&**weight, names[0].is_some());
                 let (dw, dx) = geometry.backward(&x.values, weights, &dy, wanted[0]);
                 let db = names[1].as_ref().map(|_| channel_sums(&dy, geometry.output_dims()));
                 let gradients = [dw, db].into_iter().zip(names);

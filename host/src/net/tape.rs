@@ -47,7 +47,7 @@ enum Source {
     /// The result of another kernel.
     Record(usize),
     /// Burn, which made `tensor`; layers of burn's that read it later read `leaf`.
-    Burn { tensor: Tensor<4>, leaf: Tensor<4> },
+    Burn { tensor: Box<Tensor<4>>, leaf: Box<Tensor<4>> },
 }
 
 impl Tape {
@@ -113,7 +113,7 @@ fn read(value: &mut Value) -> (Source, Map) {
             }
             let leaf = constant.autodiff().require_grad();
             let tensor = std::mem::replace(tensor, leaf.clone());
-            (Source::Burn { tensor, leaf }, map)
+            (Source::Burn { tensor: Box::new(tensor), leaf: Box::new(leaf) }, map)
         }
     }
 }
@@ -170,7 +170,7 @@ impl Sums {
                 let total = dx.map(|dx| added(so_far.clone(), dx)).or(so_far);
                 if let Some(total) = total {
                     // A sum whose gradient by the tensor is the one that has arrived.
-                    self.collect((tensor.clone() * total).sum().backward(), records, leaves);
+                    self.collect((Tensor::clone(tensor) * total).sum().backward(), records, leaves);
                 }
             }
         }

@@ -150,7 +150,7 @@ mod tests {
             inputs: vec![i],
         };
         let layers = layers.into_iter().enumerate().map(layer).collect();
-        let network = Network { input: Shape::new(2, 2, 3), layers };
+        let network = Network { input: Shape::new(2, 2, 3), normalise: Normalise::NONE, layers };
         let groups = Groups::of(&network);
         let count = |freeze| groups.frozen_layers(freeze).unwrap();
         assert_eq!([Freeze::Stem, Freeze::First(1), Freeze::First(2), Freeze::All].map(count), [2, 2, 3, 5]);

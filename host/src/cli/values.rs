@@ -1,0 +1,133 @@
+//! The values that arguments take.
+
+use crate::recipe::CalibrationMethod;
+use clap::ValueEnum;
+use ocellus_shared::frame::PixelFormat;
+
+/// How ranges follow from what calibration sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Calibration {
+    /// From the smallest to the largest
+    MinMax,
+    /// Without the outermost values
+    Percentile,
+    /// With the smallest squared error
+    Mse,
+}
+
+impl From<Calibration> for CalibrationMethod {
+    fn from(calibration: Calibration) -> Self {
+        match calibration {
+            Calibration::MinMax => Self::MinMax,
+            Calibration::Percentile => Self::Percentile,
+            Calibration::Mse => Self::Mse,
+        }
+    }
+}
+
+/// What computes scores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Backend {
+    /// The network in f32, before quantization
+    Float,
+    /// tract, over the int8 ONNX file
+    Tract,
+    /// The board's engine on this machine, over the plan
+    Engine,
+    /// The board's engine on an emulated board
+    Sim,
+}
+
+/// Where the engine runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Place {
+    /// On this machine
+    Engine,
+    /// On an emulated board
+    Sim,
+}
+
+/// Part of a dataset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SplitName {
+    /// Seen by neither training nor calibration
+    Test,
+    /// Chosen between checkpoints by
+    Val,
+}
+
+/// Pixel format of a camera frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FrameFormat {
+    /// 16 bits a pixel
+    Rgb565,
+    /// YUYV
+    Yuv422,
+    /// 24 bits a pixel
+    Rgb888,
+}
+
+impl From<FrameFormat> for PixelFormat {
+    fn from(format: FrameFormat) -> Self {
+        match format {
+            FrameFormat::Rgb565 => Self::Rgb565Be,
+            FrameFormat::Yuv422 => Self::Yuv422,
+            FrameFormat::Rgb888 => Self::Rgb888,
+        }
+    }
+}
+
+/// How many images to take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ImageCount {
+    /// Every one.
+    All,
+    /// The first so many.
+    First(usize),
+}
+
+impl std::str::FromStr for ImageCount {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match (text, text.parse()) {
+            ("all", _) => Ok(Self::All),
+            (_, Ok(count @ 1..)) => Ok(Self::First(count)),
+            _ => Err("expected a number above 0, or `all`"),
+        }
+    }
+}
+
+impl std::fmt::Display for ImageCount {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::All => f.write_str("all"),
+            Self::First(count) => count.fmt(f),
+        }
+    }
+}
+
+impl ImageCount {
+    /// How many of `available` images to take.
+    pub fn of(self, available: usize) -> usize {
+        match self {
+            Self::All => available,
+            Self::First(count) => count.min(available),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn image_counts() {
+        assert_eq!("all".parse::<ImageCount>().unwrap().of(7), 7);
+        assert_eq!("3".parse::<ImageCount>().unwrap().of(7), 3);
+        assert_eq!("9".parse::<ImageCount>().unwrap().of(7), 7);
+        for bad in ["0", "-1", "", "ALL", "1.5"] {
+            assert!(bad.parse::<ImageCount>().is_err(), "{bad}");
+        }
+    }
+}
