@@ -153,7 +153,7 @@ fn bias_correction_takes_back_what_rounding_shifts() {
     let dense = LayerKind::Op { op: Op::Dense { out_channels: 6 }, bias: true };
     let graph = chain(Shape::new(8, 8, 3), &[dense], |_, _| {});
     // Every pixel of a channel is the same, so that its mean says all.
-    let images = vec![230, 180, 90].repeat(64);
+    let images = [230, 180, 90].repeat(64);
     let split = Split { images: images.clone(), labels: vec![0], height: 8, width: 8 };
     let ranges = calibrate::ranges(&graph, &split, &recipe()).unwrap();
     let plain = quantize(&graph, &ranges).unwrap();
