@@ -16,8 +16,8 @@ use std::ops::Range;
 use std::path::Path;
 use std::time::Instant;
 
-/// Images evaluated together.
-const BATCH: usize = 250;
+/// Pixels evaluated together, at least one image: 250 images of CIFAR. Feature maps of more would not fit the caches.
+const BATCH_PIXELS: usize = 250 * 32 * 32;
 
 /// How a split is classified.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -64,9 +64,10 @@ impl Inputs<'_> {
 
 /// Evaluates weights on every image.
 pub fn score(module: &Module, arrays: &Arrays, inputs: Inputs<'_>, device: &Device, workers: &Workers) -> Score {
-    let starts: Vec<usize> = (0..inputs.len()).step_by(BATCH).collect();
+    let images = (BATCH_PIXELS / module.input().pixels()).max(1);
+    let starts: Vec<usize> = (0..inputs.len()).step_by(images).collect();
     let parts = workers.map(&starts, |_, &from| {
-        let batch = inputs.batch(from..inputs.len().min(from + BATCH));
+        let batch = inputs.batch(from..inputs.len().min(from + images));
         let logits = to_vec(module.forward(arrays, upload(&batch, module.input(), device), None));
         (count_correct(&logits, &batch.labels), total_cross_entropy(&logits, &batch.labels))
     });
