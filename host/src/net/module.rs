@@ -314,6 +314,11 @@ impl Lookup<'_> {
         self.arrays[&self.name(part)].clone()
     }
 
+    /// Whether burn follows the weights.
+    fn is_fitted(&self) -> bool {
+        self.get("weight").is_tracked()
+    }
+
     /// The name of a parameter that is fitted.
     fn fitted(&self, part: &str) -> Option<String> {
         self.get(part).is_tracked().then(|| self.name(part))
@@ -364,11 +369,11 @@ fn run_op(op: Op, own: Lookup<'_>, bias: bool, x: Tensor<4>, second: Option<Tens
             convolve(x, own.get("weight"), own.bias(bias), &window, out_channels.into(), 1)
         }
         // burn-flex convolves one channel after the other, which takes ten times as long as all other layers.
-        Op::Depthwise { window } if x.device() == Device::flex() => {
-            let map = Map::new(x.dims(), to_vec(x));
+        Op::Depthwise { window } if x.device() == Device::flex() && !x.is_tracked() && !own.is_fitted() => {
+            let (device, map) = (x.device(), Map::new(x.dims(), to_vec(x)));
             let (weight, bias) = (to_vec(own.get("weight")), own.bias(bias).map(to_vec));
             let (_, y) = Kernel::depthwise(map, window, weight, bias, [None, None]);
-            Tensor::from_data(TensorData::new(Arc::unwrap_or_clone(y.values), y.dims), &Device::flex())
+            Tensor::from_data(TensorData::new(Arc::unwrap_or_clone(y.values), y.dims), &device)
         }
         Op::Depthwise { window } => convolve(x, own.get("weight"), own.bias(bias), &window, c, c),
         Op::Dense { out_channels } => {
