@@ -204,7 +204,7 @@ pub struct DataCheckArgs {
 /// Arguments of `ocellus data preview`.
 #[derive(Args, Debug)]
 pub struct DataPreviewArgs {
-    /// Recipe whose [augment] is shown; else the default one
+    /// Recipe whose `[augment]` is shown; else the default one
     #[arg(long, env = "OCELLUS_RECIPE", value_name = "FILE")]
     pub recipe: Option<PathBuf>,
     /// Folder of the dataset; else the recipe's, else the built-in pictures
@@ -342,7 +342,7 @@ pub struct CalibrationArgs {
     /// Part of the values, in percent, that `--calib percentile` keeps
     #[arg(long, value_name = "PERCENT")]
     pub percentile: Option<f64>,
-    /// Any other key of the recipe's section [quant]: --set quant.equalise=true
+    /// Any other key of the recipe's section `[quant]`: --set quant.equalise=true
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
 }
