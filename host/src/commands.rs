@@ -6,7 +6,7 @@ pub mod data;
 pub mod demo;
 pub mod doctor;
 pub mod eval;
-pub mod export; // local
+pub mod export;
 pub mod firmware;
 mod inputs;
 pub mod model;

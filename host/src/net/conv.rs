@@ -31,10 +31,8 @@ pub struct Geometry {
 impl Geometry {
     /// Of a convolution of maps `(n, c, h, w)` to `out_channels` channels. The window must fit the input.
     pub fn new(input: [usize; 4], out_channels: usize, window: Window) -> Self {
-        let [top, left, bottom, right] = window.pad.map(usize::from);
-        let axis = |i: usize, size: usize| (size - usize::from(window.kernel[i])) / usize::from(window.stride[i]) + 1;
-        let output = [out_channels, axis(0, input[2] + top + bottom), axis(1, input[3] + left + right)];
-        Self { input, output, window }
+        let [oh, ow] = output_size([input[2], input[3]], &window);
+        Self { input, output: [out_channels, oh, ow], window }
     }
 
     /// Values of one image.
@@ -129,14 +127,7 @@ impl Geometry {
         let size = self.patch() * self.pitch();
         let step = usize::from(self.window.stride[1]);
         for (image, patches) in images.chunks_exact(self.image()).zip(patches.chunks_exact_mut(size)) {
-            self.spans(self.pitch(), |at, from, len| {
-                let to = &mut patches[at..at + len];
-                if step == 1 {
-                    to.copy_from_slice(&image[from..from + len]);
-                } else {
-                    to.iter_mut().zip(image[from..].iter().step_by(step)).for_each(|(to, from)| *to = *from);
-                }
-            });
+            self.spans(self.pitch(), |at, from, len| copy_every(step, &image[from..], &mut patches[at..at + len]));
         }
     }
 
@@ -186,6 +177,21 @@ impl Geometry {
                 }
             }
         }
+    }
+}
+
+/// Rows and columns of the result of sliding `window` over a map of `size` rows and columns, which it must fit.
+pub(super) fn output_size(size: [usize; 2], window: &Window) -> [usize; 2] {
+    let pad = |i: usize| usize::from(window.pad[i]) + usize::from(window.pad[i + 2]);
+    [0, 1].map(|i| (size[i] + pad(i) - usize::from(window.kernel[i])) / usize::from(window.stride[i]) + 1)
+}
+
+/// Fills `to` with every `step`th value from the first of `from` on.
+pub(super) fn copy_every(step: usize, from: &[f32], to: &mut [f32]) {
+    if step == 1 {
+        to.copy_from_slice(&from[..to.len()]);
+    } else {
+        to.iter_mut().zip(from.iter().step_by(step)).for_each(|(to, from)| *to = *from);
     }
 }
 

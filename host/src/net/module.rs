@@ -131,36 +131,82 @@ impl Module {
 
     /// Logits `(n, classes)` of images `(n, 3, h, w)`, pixels in `[0, 1]`; with `training`, dropout drops, and batch
     /// normalisations use and record the batch's statistics.
-    pub fn forward(&self, arrays: &Arrays, images: Tensor<4>, mut training: Option<&mut Training>) -> Tensor<2> {
-        let device = images.device();
-        let mut values = vec![Some(Value::Tensor(normalise(images, &self.network.normalise)))];
-        let mut readers = self.readers.clone();
-        for layer in &self.network.layers {
-            let own = Lookup { arrays, layer: &layer.name };
-            let mut read = |value: usize| {
-                readers[value] -= 1;
-                let input = if readers[value] == 0 { values[value].take() } else { values[value].clone() };
-                input.expect("a value lives until its last reader")
-            };
-            let mut inputs: Vec<Value> = layer.inputs.iter().map(|&value| read(value)).collect();
-            let y = match training.as_deref_mut() {
-                Some(training) => train_layer(layer, own, &mut inputs, training, &device),
-                None => Value::Tensor(run_layer(layer, own, tensors(inputs.clone()), None)),
-            };
-            // Who reads an input later must read what this layer made of it.
-            for (&value, input) in layer.inputs.iter().zip(inputs) {
-                if let Some(stored) = &mut values[value] {
-                    *stored = input;
-                }
-            }
-            values.push(Some(y));
-        }
-        let logits = values.pop().flatten().expect("the last layer's value");
-        let logits = match training.and_then(|training| training.tape.as_mut()) {
-            Some(tape) => tape.tensor(logits, &device),
-            None => tensors(vec![logits]).swap_remove(0),
+    pub fn forward(&self, arrays: &Arrays, images: Tensor<4>, training: Option<&mut Training>) -> Tensor<2> {
+        let logits = match training {
+            Some(training) => self.train(arrays, images, training),
+            None => self.infer(arrays, images, |_, _| {}),
         };
         logits.flatten(1, 3)
+    }
+
+    /// Runs the network as after training, and calls `visit` with every layer and its inputs, `(n, c, h, w)`; images as
+    /// for [`Module::forward`].
+    pub fn infer(&self, arrays: &Arrays, images: Tensor<4>, mut visit: impl FnMut(&Layer, &[Tensor<4>])) -> Tensor<4> {
+        let mut values = Values::new(normalise(images, &self.network.normalise), &self.readers);
+        for layer in &self.network.layers {
+            let inputs = values.read(layer);
+            visit(layer, &inputs);
+            values.push(run_layer(layer, Lookup { arrays, layer: &layer.name }, inputs, None));
+        }
+        values.last()
+    }
+
+    fn train(&self, arrays: &Arrays, images: Tensor<4>, training: &mut Training) -> Tensor<4> {
+        let device = images.device();
+        let mut values = Values::new(Value::Tensor(normalise(images, &self.network.normalise)), &self.readers);
+        for layer in &self.network.layers {
+            let mut inputs = values.read(layer);
+            let y = train_layer(layer, Lookup { arrays, layer: &layer.name }, &mut inputs, training, &device);
+            // Who reads an input later must read what this layer made of it.
+            values.replace(layer, inputs);
+            values.push(y);
+        }
+        match (values.last(), &mut training.tape) {
+            (Value::Tensor(logits), _) => logits,
+            (logits, Some(tape)) => tape.tensor(logits, &device),
+            (Value::Map { .. }, None) => unreachable!("only a tape makes maps"),
+        }
+    }
+}
+
+/// The values between a network's layers, each of which lives until its last reader.
+struct Values<T> {
+    values: Vec<Option<T>>,
+    /// Readers that are still to come.
+    readers: Vec<usize>,
+}
+
+impl<T: Clone> Values<T> {
+    fn new(images: T, readers: &[usize]) -> Self {
+        Self { values: vec![Some(images)], readers: readers.to_vec() }
+    }
+
+    /// The inputs of `layer`, which reads them once.
+    fn read(&mut self, layer: &Layer) -> Vec<T> {
+        let one = |&value: &usize| {
+            self.readers[value] -= 1;
+            let input = if self.readers[value] == 0 { self.values[value].take() } else { self.values[value].clone() };
+            input.expect("a value lives until its last reader")
+        };
+        layer.inputs.iter().map(one).collect()
+    }
+
+    /// Puts others in the place of the inputs of `layer` that are still to be read.
+    fn replace(&mut self, layer: &Layer, inputs: Vec<T>) {
+        for (&value, input) in layer.inputs.iter().zip(inputs) {
+            if let Some(stored) = &mut self.values[value] {
+                *stored = input;
+            }
+        }
+    }
+
+    fn push(&mut self, value: T) {
+        self.values.push(Some(value));
+    }
+
+    /// The last layer's.
+    fn last(mut self) -> T {
+        self.values.pop().flatten().expect("the last layer's value")
     }
 }
 
@@ -173,25 +219,6 @@ fn normalise(images: Tensor<4>, by: &Normalise) -> Tensor<4> {
     let channels = |values: [f32; 3]| Tensor::from_data(TensorData::new(values.to_vec(), [1, 3, 1, 1]), &device);
     let affine = by.affine();
     images * channels(affine.map(|(factor, _)| factor)) + channels(affine.map(|(_, offset)| offset))
-}
-
-impl Module {
-    /// Runs the network as after training, and calls `visit` with every layer and its inputs, `(n, c, h, w)`; images as
-    /// for [`Module::forward`].
-    pub fn visit(&self, arrays: &Arrays, images: Tensor<4>, mut visit: impl FnMut(&Layer, &[Tensor<4>])) {
-        let mut values = vec![Some(normalise(images, &self.network.normalise))];
-        let mut readers = self.readers.clone();
-        for layer in &self.network.layers {
-            let mut read = |value: usize| {
-                readers[value] -= 1;
-                let input = if readers[value] == 0 { values[value].take() } else { values[value].clone() };
-                input.expect("a value lives until its last reader")
-            };
-            let inputs: Vec<Tensor<4>> = layer.inputs.iter().map(|&value| read(value)).collect();
-            visit(layer, &inputs);
-            values.push(Some(run_layer(layer, Lookup { arrays, layer: &layer.name }, inputs, None)));
-        }
-    }
 }
 
 /// Values without a tape, which are all burn's.
@@ -368,7 +395,7 @@ fn run_op(op: Op, own: Lookup<'_>, bias: bool, x: Tensor<4>, second: Option<Tens
         Op::Conv { window, out_channels } => {
             convolve(x, own.get("weight"), own.bias(bias), &window, out_channels.into(), 1)
         }
-        // burn-flex convolves one channel after the other, which takes ten times as long as all other layers.
+        // burn-flex convolves one channel after the other, which would take most of the time.
         Op::Depthwise { window } if x.device() == Device::flex() && !x.is_tracked() && !own.is_fitted() => {
             let (device, map) = (x.device(), Map::new(x.dims(), to_vec(x)));
             let (weight, bias) = (to_vec(own.get("weight")), own.bias(bias).map(to_vec));

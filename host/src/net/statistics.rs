@@ -26,7 +26,7 @@ struct Moments {
 pub fn measure(module: &Module, arrays: &Arrays, batches: impl IntoIterator<Item = Tensor<4>>) -> Arrays {
     let mut found: BTreeMap<String, Vec<Vec<Moments>>> = BTreeMap::new();
     for images in batches {
-        module.visit(arrays, images, |layer, inputs| {
+        module.infer(arrays, images, |layer, inputs| {
             if let LayerKind::BatchNorm { .. } = layer.kind {
                 found.entry(layer.name.clone()).or_default().push(moments(&inputs[0]));
             }

@@ -8,6 +8,7 @@
 use super::kernels::{Kernel, Map};
 use super::module::{Arrays, to_vec};
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A value between two layers.
@@ -125,7 +126,7 @@ struct Sums {
     /// By parameter name.
     parameters: Arrays,
     /// At the leaves of [`Source::Burn`], by record and input.
-    sources: std::collections::BTreeMap<(usize, usize), Tensor<4>>,
+    sources: BTreeMap<(usize, usize), Tensor<4>>,
 }
 
 impl Sums {

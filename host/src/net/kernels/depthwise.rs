@@ -6,6 +6,7 @@
 //! two rows of outputs a run has a few values too many, which are not used.
 
 use super::{Found, Map, dot};
+use crate::net::conv::{copy_every, output_size};
 use ocellus_shared::Window;
 
 /// A depthwise convolution that has run.
@@ -42,10 +43,8 @@ struct Tap {
 
 impl Sizes {
     fn new(h: usize, w: usize, window: Window) -> Self {
-        let [top, left, bottom, right] = window.pad.map(usize::from);
         let [kernel, stride] = [window.kernel, window.stride].map(|pair| pair.map(usize::from));
-        let axis = |i: usize, size: usize| (size - kernel[i]) / stride[i] + 1;
-        let output = [axis(0, h + top + bottom), axis(1, w + left + right)];
+        let output = output_size([h, w], &window);
         let phase = [0, 1].map(|i| ((output[i] - 1) * stride[i] + kernel[i]).div_ceil(stride[i]));
         Self { input: [h, w], output, phase, window }
     }
@@ -95,14 +94,7 @@ impl Sizes {
     /// Writes an input plane into its phases. What lies over the border stays as it is.
     fn spread(&self, plane: &[f32], phases: &mut [f32]) {
         let step = usize::from(self.window.stride[1]);
-        self.rows(|at, from, len| {
-            let to = &mut phases[at..at + len];
-            if step == 1 {
-                to.copy_from_slice(&plane[from..from + len]);
-            } else {
-                to.iter_mut().zip(plane[from..].iter().step_by(step)).for_each(|(to, from)| *to = *from);
-            }
-        });
+        self.rows(|at, from, len| copy_every(step, &plane[from..], &mut phases[at..at + len]));
     }
 
     /// The opposite of [`Sizes::spread`].

@@ -1,6 +1,7 @@
 //! Max pooling while training.
 
 use super::{Kernel, Map};
+use crate::net::conv::output_size;
 use ocellus_shared::Window;
 
 /// Which value of each plane won each window.
@@ -18,9 +19,8 @@ impl Kernel {
     /// The largest value under each window on `x`; padding never wins.
     pub fn max_pool(x: &Map, window: &Window) -> (Self, Map) {
         let [n, c, h, w] = x.dims;
-        let [top, left, bottom, right] = window.pad.map(usize::from);
-        let axis = |i: usize, size: usize| (size - usize::from(window.kernel[i])) / usize::from(window.stride[i]) + 1;
-        let (oh, ow) = (axis(0, h + top + bottom), axis(1, w + left + right));
+        let [top, left, ..] = window.pad.map(usize::from);
+        let [oh, ow] = output_size([h, w], window);
         // Rows or columns of the input under each output's window.
         let reach = |i: usize, outputs: usize, size: usize, before: usize| -> Vec<std::ops::Range<usize>> {
             let from = |o: usize| o * usize::from(window.stride[i]);
