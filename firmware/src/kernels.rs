@@ -9,7 +9,6 @@ mod concat;
 mod conv;
 mod dense;
 mod depthwise;
-mod filters;
 mod lut;
 mod mul;
 mod pool;

@@ -1,8 +1,31 @@
-//! Dense layers: the whole input is one patch.
+//! Dense layers: every output is the dot product of the whole input and a row of weights.
 
-use super::filters;
+use super::simd::{dots, requantize};
+use ocellus_shared::op::row_bytes;
 use ocellus_shared::plan::Step;
 
+/// Computes two outputs at a time, which share each load of the input. A function of its own, so that its loops have all
+/// registers.
+#[inline(never)]
 pub fn run(step: &Step, input: &[i8], output: &mut [i8]) {
-    filters::apply(step, [input], [output]);
+    let row = row_bytes(input.len());
+    let mut pairs = step.weights.chunks_exact(2 * row);
+    let mut channel = 0;
+    for pair in &mut pairs {
+        let (first, second) = pair.split_at(row);
+        for sum in dots(input, [first, second]) {
+            output[channel] = finish(step, channel, sum);
+            channel += 1;
+        }
+    }
+    if !pairs.remainder().is_empty() {
+        let [sum] = dots(input, [pairs.remainder()]);
+        output[channel] = finish(step, channel, sum);
+    }
+}
+
+/// The int8 result of `channel`, whose products add up to `sum`.
+#[inline(always)]
+fn finish(step: &Step, channel: usize, sum: i32) -> i8 {
+    requantize(sum.wrapping_add(step.biases.get(channel)), step.multipliers.get(channel), step.output.zero)
 }

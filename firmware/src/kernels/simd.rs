@@ -21,11 +21,11 @@ pub use {ocellus_shared::quant::requantize, rows::Patches};
 /// Channels that channel-wise kernels hold accumulators for.
 pub const LANES: usize = 16;
 
-/// The dot product of every `x` with every `w`: `sums[p][c] = sum(x[p][i] * w[c][i])`, wrapping.
+/// The dot product of `x` with every `w`: `sums[c] = sum(x[i] * w[c][i])`, wrapping.
 ///
-/// All of `x` must be of one length; each `w` is at least as long, and what it holds beyond is not read.
+/// Each `w` is at least as long as `x`, and what it holds beyond is not read.
 #[inline(always)]
-pub fn dots<const P: usize, const C: usize>(x: [&[i8]; P], w: [&[i8]; C]) -> [[i32; C]; P] {
+pub fn dots<const C: usize>(x: &[i8], w: [&[i8]; C]) -> [i32; C] {
     #[cfg(target_arch = "x86_64")]
     let sums = x86::dots(x, w);
     #[cfg(all(target_arch = "arm", feature = "dsp"))]

@@ -59,6 +59,18 @@ impl<'m> Patches<'m> {
     }
 }
 
+/// Widens the word at r0, writes the pairs to r1, and moves both on.
+macro_rules! widen_word {
+    () => {
+        "
+        ldr r3, [r0], #4
+        sxtb16 r12, r3
+        sxtb16 r3, r3, ror #8
+        strd r12, r3, [r1], #{step}
+        "
+    };
+}
+
 /// Widens `count` words, at least one, from `values` at any alignment; the pairs that each gives lie [`STRIDE`] words
 /// apart.
 #[inline(always)]
@@ -69,35 +81,21 @@ unsafe fn widen_all(values: *const i8, words: *mut u32, count: usize) {
             "subs r2, #4",
             "blt 2f",
             "1:",
-            "ldr r3, [r0], #4",
-            "sxtb16 r12, r3",
-            "sxtb16 r3, r3, ror #8",
-            "strd r12, r3, [r1], #24",
-            "ldr r3, [r0], #4",
-            "sxtb16 r12, r3",
-            "sxtb16 r3, r3, ror #8",
-            "strd r12, r3, [r1], #24",
-            "ldr r3, [r0], #4",
-            "sxtb16 r12, r3",
-            "sxtb16 r3, r3, ror #8",
-            "strd r12, r3, [r1], #24",
-            "ldr r3, [r0], #4",
-            "sxtb16 r12, r3",
-            "sxtb16 r3, r3, ror #8",
-            "strd r12, r3, [r1], #24",
+            widen_word!(),
+            widen_word!(),
+            widen_word!(),
+            widen_word!(),
             "subs r2, #4",
             "bge 1b",
             "2:",
             "adds r2, #4",
             "beq 4f",
             "3:",
-            "ldr r3, [r0], #4",
-            "sxtb16 r12, r3",
-            "sxtb16 r3, r3, ror #8",
-            "strd r12, r3, [r1], #24",
+            widen_word!(),
             "subs r2, #1",
             "bne 3b",
             "4:",
+            step = const 4 * STRIDE,
             inout("r0") values => _,
             inout("r1") words => _,
             inout("r2") count => _,
@@ -234,31 +232,26 @@ pub fn requantize(acc: i32, multiplier: f32, zero: i8) -> i8 {
 
 /// See [`super::dots`].
 #[inline(always)]
-pub fn dots<const P: usize, const C: usize>(x: [&[i8]; P], w: [&[i8]; C]) -> [[i32; C]; P] {
-    let len = x.first().map_or(0, |x| x.len());
-    let (x, w) = (x.map(|x| x[..len].as_chunks()), w.map(|w| w[..len].as_chunks()));
-    let mut sums = words(x.map(|x| x.0), w.map(|w| w.0));
-    for (sums, x) in sums.iter_mut().zip(x) {
-        for (sum, w) in sums.iter_mut().zip(w) {
-            *sum = sum.wrapping_add(dot(x.1, w.1));
-        }
+pub fn dots<const C: usize>(x: &[i8], w: [&[i8]; C]) -> [i32; C] {
+    let w = w.map(|w| w[..x.len()].as_chunks());
+    let (x, rest) = x.as_chunks();
+    let mut sums = words(x, w.map(|w| w.0));
+    for (sum, w) in sums.iter_mut().zip(w) {
+        *sum = sum.wrapping_add(dot(rest, w.1));
     }
     sums
 }
 
 /// The same over whole words. A function of its own, so that the loop has all registers to itself.
 #[inline(never)]
-fn words<const P: usize, const C: usize>(x: [&[[i8; 4]]; P], w: [&[[i8; 4]]; C]) -> [[i32; C]; P] {
-    let mut sums = [[0i32; C]; P];
-    let len = x.first().map_or(0, |x| x.len());
-    let (x, w) = (x.map(|x| &x[..len]), w.map(|w| &w[..len]));
-    for i in 0..len {
-        let x = x.map(|x| widen(&x[i]));
-        for (c, w) in w.iter().enumerate() {
+fn words<const C: usize>(x: &[[i8; 4]], w: [&[[i8; 4]]; C]) -> [i32; C] {
+    let mut sums = [0i32; C];
+    let w = w.map(|w| &w[..x.len()]);
+    for (i, x) in x.iter().enumerate() {
+        let x = widen(x);
+        for (sum, w) in sums.iter_mut().zip(w) {
             let w = widen(&w[i]);
-            for (sums, x) in sums.iter_mut().zip(x) {
-                sums[c] = smlad(x[1], w[1], smlad(x[0], w[0], sums[c]));
-            }
+            *sum = smlad(x[1], w[1], smlad(x[0], w[0], *sum));
         }
     }
     sums

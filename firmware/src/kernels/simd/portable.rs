@@ -5,10 +5,9 @@ use ocellus_shared::op::{BLOCK, PATCHES};
 
 /// See [`super::dots`].
 #[inline(always)]
-pub fn dots<const P: usize, const C: usize>(x: [&[i8]; P], w: [&[i8]; C]) -> [[i32; C]; P] {
+pub fn dots<const C: usize>(x: &[i8], w: [&[i8]; C]) -> [i32; C] {
     // One length for all, so that every loop has a plain count.
-    let len = x.first().map_or(0, |x| x.len());
-    x.map(|x| w.map(|w| dot(&x[..len], &w[..len])))
+    w.map(|w| dot(x, &w[..x.len()]))
 }
 
 /// The dot products of [`PATCHES`] rows, one after the other, with both filters of a pair; see

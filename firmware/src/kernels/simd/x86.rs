@@ -12,34 +12,36 @@ const WIDTH: usize = BLOCK;
 
 /// See [`super::dots`].
 #[inline(always)]
-pub fn dots<const P: usize, const C: usize>(x: [&[i8]; P], w: [&[i8]; C]) -> [[i32; C]; P] {
+pub fn dots<const C: usize>(x: &[i8], w: [&[i8]; C]) -> [i32; C] {
     // SAFETY: SSE2 is part of x86-64.
     unsafe { sse2(x, w) }
 }
 
 #[inline]
 #[target_feature(enable = "sse2")]
-fn sse2<const P: usize, const C: usize>(x: [&[i8]; P], w: [&[i8]; C]) -> [[i32; C]; P] {
-    let len = x.first().map_or(0, |x| x.len());
-    let (x, w) = (x.map(|x| x[..len].as_chunks()), w.map(|w| w[..len].as_chunks()));
-    let mut sums = [[_mm_setzero_si128(); C]; P];
-    for i in 0..len / WIDTH {
-        let (x, w) = (x.map(|x| widen(&x.0[i])), w.map(|w| widen(&w.0[i])));
-        for (sums, x) in sums.iter_mut().zip(x) {
-            for (sum, w) in sums.iter_mut().zip(w) {
-                let low = _mm_madd_epi16(x[0], w[0]);
-                let high = _mm_madd_epi16(x[1], w[1]);
-                *sum = _mm_add_epi32(*sum, _mm_add_epi32(low, high));
-            }
+fn sse2<const C: usize>(x: &[i8], w: [&[i8]; C]) -> [i32; C] {
+    let w = w.map(|w| w[..x.len()].as_chunks());
+    let (x, rest) = x.as_chunks();
+    let mut sums = [_mm_setzero_si128(); C];
+    for (i, x) in x.iter().enumerate() {
+        let x = widen(x);
+        for (sum, w) in sums.iter_mut().zip(w) {
+            *sum = multiply_add(*sum, x, widen(&w.0[i]));
         }
     }
-    let mut totals = sums.map(|sums| sums.map(|lanes| total(bytemuck::cast(lanes))));
-    for (totals, x) in totals.iter_mut().zip(x) {
-        for (total, w) in totals.iter_mut().zip(w) {
-            *total = total.wrapping_add(dot(x.1, w.1));
-        }
+    let mut totals = sums.map(|lanes| total(bytemuck::cast(lanes)));
+    for (total, w) in totals.iter_mut().zip(w) {
+        *total = total.wrapping_add(dot(rest, w.1));
     }
     totals
+}
+
+/// Adds sixteen products to the lanes of `sums`.
+#[inline]
+#[target_feature(enable = "sse2")]
+fn multiply_add(sums: __m128i, x: [__m128i; 2], w: [__m128i; 2]) -> __m128i {
+    let (low, high) = (_mm_madd_epi16(x[0], w[0]), _mm_madd_epi16(x[1], w[1]));
+    _mm_add_epi32(sums, _mm_add_epi32(low, high))
 }
 
 /// See [`pair`](super::portable::pair()).
@@ -61,8 +63,7 @@ fn pair_sse2(rows: &[i8], pair: &[i8]) -> [[i32; 2]; PATCHES] {
         for (sums, x) in sums.iter_mut().zip(x) {
             let x = widen(&x.0[i]);
             for (sum, w) in sums.iter_mut().zip(w) {
-                let (low, high) = (_mm_madd_epi16(x[0], w[0]), _mm_madd_epi16(x[1], w[1]));
-                *sum = _mm_add_epi32(*sum, _mm_add_epi32(low, high));
+                *sum = multiply_add(*sum, x, w);
             }
         }
     }
