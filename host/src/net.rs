@@ -72,6 +72,8 @@ pub enum LayerKind {
     Dropout {
         /// The probability, in `[0, 1)`.
         probability: f64,
+        /// Whether it becomes less in the course of training, where the recipe says so.
+        fades: bool,
     },
 }
 
@@ -322,8 +324,17 @@ impl Builder {
 
     /// Adds a dropout, or nothing at a rate of 0.
     pub(crate) fn dropout(&mut self, name: &str, probability: f64) {
+        self.drop_out(name, probability, false);
+    }
+
+    /// The same of one that fades.
+    pub(crate) fn fading_dropout(&mut self, name: &str, probability: f64) {
+        self.drop_out(name, probability, true);
+    }
+
+    fn drop_out(&mut self, name: &str, probability: f64, fades: bool) {
         if probability > 0.0 {
-            self.unary(name, LayerKind::Dropout { probability });
+            self.unary(name, LayerKind::Dropout { probability, fades });
         }
     }
 

@@ -255,6 +255,7 @@ impl<'a> Trainer<'a> {
             arrays: &self.arrays,
             recipe: &self.recipe.train,
             device: &self.device,
+            fade: schedule::fade(self.recipe.net.block_dropout_epochs, number, self.steps),
             images: batch.labels.len(),
         };
         let first = number * self.recipe.train.shards as u64;

@@ -65,6 +65,7 @@ fn step_cost(recipe: &Recipe, batch: &Batch) -> f64 {
     let device = device::open(recipe.train.device).unwrap();
     let arrays = module.upload(&module.initial(0), &device).unwrap();
     let step = Step {
+        fade: 1.0,
         module: &module,
         backbone: None,
         arrays: &arrays,

@@ -17,7 +17,7 @@ pub fn build(recipe: &NetRecipe, input: Shape, classes: u16) -> Result<Network> 
             convolution(&mut net, recipe.order, &format!("{block}.conv{}", i + 1), width)?;
         }
         net.op(&format!("{block}.pool"), Op::MaxPool { window: Window::valid(2, 2) })?;
-        net.dropout(&format!("{block}.drop"), rate);
+        net.fading_dropout(&format!("{block}.drop"), rate);
     }
     net.op("flatten", Op::Flatten)?;
     if recipe.dense > 0 {

@@ -9,8 +9,11 @@
 //! | gradient of the input | `dP = W^T dY`, each value added to the pixel it came from |
 //!
 //! burn has no backward pass of its own for CPUs: it convolves the input with a filter as large as the image, which
-//! takes most of a training step's time.
+//! takes most of a training step's time. The most frequent window, 3x3 at stride 1, needs no patches: see [`direct`].
 
+mod direct;
+
+use self::direct::Direct;
 use crate::net::module::to_vec;
 use burn::tensor::{Device, Tensor, TensorData};
 use ocellus_shared::Window;
@@ -67,8 +70,18 @@ impl Geometry {
         [self.input[0], o, oh, ow]
     }
 
+    /// The same, where it can do without patches.
+    fn direct(&self) -> Option<Direct> {
+        let ([_, c, h, w], pad) = (self.input, self.window.pad.map(usize::from));
+        let fits = self.window.kernel == [3, 3] && self.window.stride == [1, 1] && pad.iter().all(|&pad| pad <= 2);
+        fits.then_some(Direct { channels: [c, self.output[0]], size: [h, w], pad })
+    }
+
     /// Output maps of the maps `x`, `(n, c, h, w)`, and the weights `(o, c, kh, kw)`, flat.
     pub fn forward(&self, x: &[f32], weight: &Tensor<1>) -> Vec<f32> {
+        if let Some(direct) = self.direct() {
+            return direct.forward(x, &to_vec(weight.clone()));
+        }
         let weight: Tensor<3> = weight.clone().reshape([1, self.output[0], self.patch()]);
         let mut y = Vec::with_capacity(self.output_dims().iter().product());
         let device = weight.device();
@@ -88,6 +101,10 @@ impl Geometry {
         dy: &[f32],
         wants_dx: bool,
     ) -> (Option<Vec<f32>>, Option<Vec<f32>>) {
+        if let Some(direct) = self.direct() {
+            let dw = wants_dw.then(|| direct.weight_gradient(x, dy));
+            return (dw, wants_dx.then(|| direct.input_gradient(dy, &to_vec(weight.clone()))));
+        }
         let (o, device) = (self.output[0], weight.device());
         let transposed: Tensor<3> = weight.clone().reshape([1, o, self.patch()]).swap_dims(1, 2);
         let mut patches = Patches::new(self, &device);
@@ -253,8 +270,12 @@ mod tests {
     fn agrees_with_burn() {
         let cases = [
             (Window::same(3), [3, 2, 6, 5, 4]),
-            // More images than are worked on together.
-            (Window::same(3), [20, 8, 32, 32, 2]),
+            // More images than are worked on together, with and without patches; rows of one and of three vectors.
+            (Window::same(3), [40, 8, 32, 32, 2]),
+            (Window::same(5), [20, 8, 32, 32, 2]),
+            (Window::same(3), [3, 5, 8, 8, 9]),
+            (Window::same(3), [2, 3, 7, 21, 6]),
+            (Window::valid(3, 1), [2, 3, 7, 9, 4]),
             // What EfficientNet pads at stride 2.
             (Window { kernel: [3, 3], stride: [2, 2], pad: [0, 0, 1, 1] }, [2, 3, 8, 8, 5]),
             (Window { kernel: [5, 3], stride: [2, 1], pad: [2, 1, 2, 1] }, [2, 3, 9, 7, 2]),

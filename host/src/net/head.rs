@@ -58,7 +58,7 @@ mod tests {
             [
                 ("head.dense1", dense(128)),
                 ("head.dense1.relu", LayerKind::Relu),
-                ("head.drop", LayerKind::Dropout { probability: 0.2 }),
+                ("head.drop", LayerKind::Dropout { probability: 0.2, fades: false }),
                 ("head.dense2", dense(256)),
                 ("head.dense2.relu", LayerKind::Relu),
                 ("head", dense(10)),

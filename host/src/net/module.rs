@@ -36,6 +36,8 @@ pub struct Module {
 pub struct Training {
     /// Decides what dropout drops.
     pub random: ChaCha8Rng,
+    /// What the probabilities of dropouts that fade are multiplied by, in `[0, 1]`.
+    pub fade: f64,
     /// Running statistics after this step, by parameter name.
     pub statistics: Arrays,
     /// Where layers are recorded that our own kernels compute, as they should on a CPU; nothing for burn's.
@@ -300,9 +302,9 @@ fn record_layer(
         LayerKind::Relu => tape.run(inputs, |maps| Kernel::relu(one(maps), f32::INFINITY)),
         LayerKind::Relu6 => tape.run(inputs, |maps| Kernel::relu(one(maps), 6.0)),
         LayerKind::Function(function) => tape.run(inputs, |maps| Kernel::function(one(maps), function)),
-        LayerKind::Dropout { probability } => tape.run(inputs, |maps| {
+        LayerKind::Dropout { probability, fades } => tape.run(inputs, |maps| {
             let x = one(maps);
-            let factors = drop_factors(x.values.len(), probability, &mut training.random);
+            let factors = drop_factors(x.values.len(), probability, fades, training);
             Kernel::dropout(x, factors)
         }),
         _ => return None,
@@ -373,8 +375,8 @@ fn run_layer(layer: &Layer, own: Lookup<'_>, mut inputs: Vec<Tensor<4>>, trainin
         LayerKind::Relu => activation::relu(x),
         LayerKind::Relu6 => x.clamp(0.0, 6.0),
         LayerKind::Function(function) => apply(function, x),
-        LayerKind::Dropout { probability } => match training {
-            Some(training) => drop_out(x, probability, &mut training.random),
+        LayerKind::Dropout { probability, fades } => match training {
+            Some(training) => drop_out(x, probability, fades, training),
             None => x,
         },
     }
@@ -466,17 +468,18 @@ fn follow(own: Lookup<'_>, mean: Tensor<1>, variance: Tensor<1>, momentum: f64, 
     }
 }
 
-fn drop_out(x: Tensor<4>, probability: f64, random: &mut ChaCha8Rng) -> Tensor<4> {
+fn drop_out(x: Tensor<4>, probability: f64, fades: bool, training: &mut Training) -> Tensor<4> {
     let shape = x.dims();
-    let factors = drop_factors(shape.iter().product(), probability, random);
+    let factors = drop_factors(shape.iter().product(), probability, fades, training);
     x.clone() * Tensor::from_data(TensorData::new(factors, shape), &x.device().without_autodiff())
 }
 
 /// Factors that set each of `len` values to zero with `probability`, to the next 1/65536, and scale the others so that
 /// the mean stays.
-fn drop_factors(len: usize, probability: f64, random: &mut ChaCha8Rng) -> Vec<f32> {
+fn drop_factors(len: usize, probability: f64, fades: bool, training: &mut Training) -> Vec<f32> {
+    let probability = if fades { probability * training.fade } else { probability };
     let mut bytes = vec![0; 2 * len];
-    random.fill_bytes(&mut bytes);
+    training.random.fill_bytes(&mut bytes);
     let threshold = (probability * 65536.0) as u16;
     let kept = 1.0 / (1.0 - f32::from(threshold) / 65536.0);
     let factor = |pair: &[u8]| if u16::from_le_bytes([pair[0], pair[1]]) < threshold { 0.0 } else { kept };

@@ -233,7 +233,7 @@ mod tests {
             ("excite", LayerKind::Op { op: Op::Dense { out_channels: 4 }, bias: true }, vec![17]),
             ("gate", LayerKind::Function(Function::Sigmoid), vec![18]),
             ("scaled", op(Op::Mul), vec![16, 19]),
-            ("dropped", LayerKind::Dropout { probability: 0.3 }, vec![20]),
+            ("dropped", LayerKind::Dropout { probability: 0.3, fades: false }, vec![20]),
             (
                 "pool",
                 op(Op::MaxPool { window: Window { kernel: [3, 3], stride: [2, 2], pad: [1, 0, 1, 1] } }),
@@ -259,7 +259,7 @@ mod tests {
         let mut random = stream(5, Purpose::Shuffle, 0);
         let pixels: Vec<f32> = (0..2 * 3 * 36).map(|_| random.random_range(0.0..1.0)).collect();
         let images = Tensor::from_data(TensorData::new(pixels, [2, 3, 6, 6]), &device.clone().autodiff());
-        let mut training = Training { random, statistics: Arrays::new(), tape };
+        let mut training = Training { random, fade: 1.0, statistics: Arrays::new(), tape };
         let mut all = leaves.clone();
         all.extend(
             module

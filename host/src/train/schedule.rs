@@ -47,6 +47,12 @@ fn scheduled(recipe: &TrainRecipe, step: u64, steps_per_epoch: usize, history: &
         }
 }
 
+/// What the rates of dropouts that fade over `epochs` epochs are multiplied by in step `step` (from 0) of the run.
+pub fn fade(epochs: u32, step: u64, steps_per_epoch: usize) -> f64 {
+    let end = f64::from(epochs) * steps_per_epoch as f64;
+    if epochs == 0 { 1.0 } else { (1.0 - step as f64 / end).max(0.0) }
+}
+
 /// How often the validation loss has not fallen for more than `patience` epochs, as PyTorch's `ReduceLROnPlateau` counts.
 /// It follows from the finished epochs, so that a resumed run needs no more than these.
 fn plateaus(patience: u32, history: &[EpochRecord]) -> i32 {
@@ -100,6 +106,12 @@ mod tests {
         assert_eq!(learning_rate(&recipe(train.clone()), 0, 4, &[]), 0.1);
         let train = TrainRecipe { warmup_epochs: 1.0, ..train };
         assert!((learning_rate(&recipe(train), 3, 4, &[]) - 0.1 * 4.0 / 5.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn dropout_fades_on_a_line_or_stays() {
+        assert_eq!([0, 50, 100, 150].map(|step| fade(10, step, 10)), [1.0, 0.5, 0.0, 0.0]);
+        assert_eq!(fade(0, 150, 10), 1.0);
     }
 
     #[test]

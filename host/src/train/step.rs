@@ -24,6 +24,8 @@ pub struct Step<'a> {
     pub recipe: &'a TrainRecipe,
     /// Where it is computed.
     pub device: &'a Device,
+    /// What rates of dropouts that fade are multiplied by.
+    pub fade: f64,
     /// Images of the whole batch.
     pub images: usize,
 }
@@ -46,7 +48,7 @@ impl Step<'_> {
     pub fn differentiate(&self, shard: &Batch, draw: u64) -> Part {
         let random = random::stream(self.recipe.seed, Purpose::Dropout, draw);
         let tape = self.recipe.device.is_cpu().then(Tape::default);
-        let mut training = Training { random, statistics: Arrays::new(), tape };
+        let mut training = Training { random, fade: self.fade, statistics: Arrays::new(), tape };
         let leaf = |p: &Parameter| {
             let value = self.arrays[&p.name].clone();
             (p.name.clone(), if p.role.is_trained() { value.autodiff().require_grad() } else { value })
@@ -77,7 +79,7 @@ impl Step<'_> {
         let tape = self.recipe.device.is_cpu().then(Tape::default);
         // Nothing is dropped below, so that the numbers are never looked at.
         let random = random::stream(self.recipe.seed, Purpose::Dropout, 0);
-        let mut measuring = Training { random, statistics: Arrays::new(), tape };
+        let mut measuring = Training { random, fade: self.fade, statistics: Arrays::new(), tape };
         let images = upload(shard, backbone.input(), &device);
         let features = backbone.forward(self.arrays, images, Some(&mut measuring));
         (self.shaped(features), measuring.statistics)

@@ -117,7 +117,7 @@ impl Generator {
             _ => self.activation(),
         }
         if self.rng.random_bool(0.2) {
-            self.push(LayerKind::Dropout { probability: 0.3 });
+            self.push(LayerKind::Dropout { probability: 0.3, fades: false });
         }
     }
 
