@@ -5,7 +5,7 @@ use super::step::upload;
 use crate::data::Split;
 use crate::net::module::{Arrays, Module};
 use crate::net::statistics;
-use crate::recipe::{BnStatistics, Recipe};
+use crate::recipe::{BnStatistics, Freeze, Recipe};
 use crate::view;
 use crate::weights;
 use anyhow::Result;
@@ -21,7 +21,14 @@ const BATCH: usize = 64;
 /// The file cannot be read, or is of another network; see [`weights::load`].
 pub(super) fn arrays(recipe: &Recipe, module: &Module, split: &Split, device: &Device, resume: bool) -> Result<Arrays> {
     let mut start = module.initial(recipe.train.seed);
-    let Some(path) = recipe.net.pretrained.as_ref().filter(|_| !resume) else { return module.upload(&start, device) };
+    let Some(path) = recipe.net.pretrained.as_ref().filter(|_| !resume) else {
+        if recipe.transfer.freeze != Freeze::None && !resume {
+            view::note(
+                "what is frozen keeps random weights, which know nothing of images: start from --pretrained FILE",
+            );
+        }
+        return module.upload(&start, device);
+    };
     let found = weights::load(path, recipe.model, module.parameters())?;
     let (count, all) = (found.weights.len(), module.parameters().len());
     view::note(&format!("{}: {count} of {all} arrays, by {}'s names", path.display(), found.scheme));
