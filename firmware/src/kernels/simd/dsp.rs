@@ -3,6 +3,8 @@
 //! Four int8 values are one load; `SXTB16` widens the even and the odd ones of a word to pairs of int16, and `SMLAD`
 //! multiplies two such pairs and adds both products. Compilers do not find these by themselves.
 
+pub mod depthwise;
+
 use super::portable::dot;
 use core::arch::asm;
 use ocellus_shared::op::{BLOCK, PATCHES};
