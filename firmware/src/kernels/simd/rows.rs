@@ -1,6 +1,7 @@
 //! Patches as rows of int8: for cores whose multiplications widen by themselves.
 
 use ocellus_shared::op::PATCHES;
+use ocellus_shared::plan::Step;
 
 /// What lies under the windows of [`PATCHES`] outputs, a row each.
 #[derive(Debug)]
@@ -24,6 +25,24 @@ impl<'m> Patches<'m> {
     /// Writes `values` to patch `p` from position `at`; both it and their number are multiples of 4.
     pub fn write(&mut self, p: usize, at: usize, values: &[i8]) {
         self.rows[p * self.row + at..][..values.len()].copy_from_slice(values);
+    }
+
+    /// Fills each patch with `count` rows of `len` values, which lie `pitch` apart in `values`, and those of the next patch
+    /// `step` further; `false` where it cannot.
+    pub fn write_rows(&mut self, values: &[i8], count: usize, len: usize, pitch: usize, step: usize) -> bool {
+        if !len.is_multiple_of(4) {
+            return false;
+        }
+        for (p, patch) in self.rows.chunks_exact_mut(self.row).enumerate() {
+            let lines = values[p * step..].chunks(pitch).take(count);
+            patch.chunks_exact_mut(len).zip(lines).for_each(|(row, values)| row.copy_from_slice(&values[..len]));
+        }
+        true
+    }
+
+    /// Applies whole pairs of filters to all patches; how many. These cores leave them all to [`Self::dots`].
+    pub fn filter(&self, _: &Step, _: usize, _: &mut [i8]) -> usize {
+        0
     }
 
     /// The dot products of each patch with both filters of a pair.

@@ -268,17 +268,26 @@ struct Filter {
 macro_rules! row_1 {
     ($weights:literal, $a:literal, $b:literal, $c:literal, $next:literal) => {
         concat!(
-            "ldrd r5, r6, [r1, #", $weights, "]\n",
+            "ldrd r5, r6, [r1, #",
+            $weights,
+            "]\n",
             "ldm r0, {{r7, r8, r9}}\n",
-            "smlad r10, r7, r5, ", $a, "\n",
-            "smlatb r11, r7, r5, ", $b, "\n",
-            "smlad r12, r8, r5, ", $c, "\n",
+            "smlad r10, r7, r5, ",
+            $a,
+            "\n",
+            "smlatb r11, r7, r5, ",
+            $b,
+            "\n",
+            "smlad r12, r8, r5, ",
+            $c,
+            "\n",
             "smlatb lr, r8, r5, lr\n",
             "smlabt r10, r8, r6, r10\n",
             "smlad r11, r8, r6, r11\n",
             "smlabt r12, r9, r6, r12\n",
             "smlad lr, r9, r6, lr\n",
-            "add r0, ", $next
+            "add r0, ",
+            $next
         )
     };
 }
@@ -287,18 +296,27 @@ macro_rules! row_1 {
 macro_rules! row_2 {
     ($weights:literal, $a:literal, $b:literal, $c:literal, $next:literal) => {
         concat!(
-            "ldrd r5, r6, [r1, #", $weights, "]\n",
+            "ldrd r5, r6, [r1, #",
+            $weights,
+            "]\n",
             "ldm r0, {{r7, r8, r9}}\n",
-            "smlad r10, r7, r5, ", $a, "\n",
-            "smlad r11, r8, r5, ", $b, "\n",
-            "smlad r12, r9, r5, ", $c, "\n",
+            "smlad r10, r7, r5, ",
+            $a,
+            "\n",
+            "smlad r11, r8, r5, ",
+            $b,
+            "\n",
+            "smlad r12, r9, r5, ",
+            $c,
+            "\n",
             "smlabt r10, r8, r6, r10\n",
             "smlabt r11, r9, r6, r11\n",
             "ldrd r7, r8, [r0, #12]\n",
             "smlad lr, r7, r5, lr\n",
             "smlabt r12, r7, r6, r12\n",
             "smlabt lr, r8, r6, lr\n",
-            "add r0, ", $next
+            "add r0, ",
+            $next
         )
     };
 }
@@ -308,8 +326,10 @@ macro_rules! window {
     ($row:ident) => {
         concat!(
             "vmov lr, s8\n",
-            $row!("0", "lr", "lr", "lr", "r3"), "\n",
-            $row!("8", "r10", "r11", "r12", "r3"), "\n",
+            $row!("0", "lr", "lr", "lr", "r3"),
+            "\n",
+            $row!("8", "r10", "r11", "r12", "r3"),
+            "\n",
             $row!("16", "r10", "r11", "r12", "r4")
         )
     };
@@ -319,18 +339,41 @@ macro_rules! window {
 macro_rules! finish {
     ($a:literal, $b:literal) => {
         concat!(
-            "vmov s0, s1, ", $a, ", ", $b, "\n",
+            "vmov s0, s1, ",
+            $a,
+            ", ",
+            $b,
+            "\n",
             "vcvt.f32.s32 s0, s0\n",
             "vcvt.f32.s32 s1, s1\n",
             "vmul.f32 s0, s0, s9\n",
             "vmul.f32 s1, s1, s9\n",
             "vcvtr.s32.f32 s0, s0\n",
             "vcvtr.s32.f32 s1, s1\n",
-            "vmov ", $a, ", ", $b, ", s0, s1\n",
-            "qadd ", $a, ", ", $a, ", r6\n",
-            "qadd ", $b, ", ", $b, ", r6\n",
-            "ssat ", $a, ", #8, ", $a, "\n",
-            "ssat ", $b, ", #8, ", $b
+            "vmov ",
+            $a,
+            ", ",
+            $b,
+            ", s0, s1\n",
+            "qadd ",
+            $a,
+            ", ",
+            $a,
+            ", r6\n",
+            "qadd ",
+            $b,
+            ", ",
+            $b,
+            ", r6\n",
+            "ssat ",
+            $a,
+            ", #8, ",
+            $a,
+            "\n",
+            "ssat ",
+            $b,
+            ", #8, ",
+            $b
         )
     };
 }
