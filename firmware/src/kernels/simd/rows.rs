@@ -28,21 +28,26 @@ impl<'m> Patches<'m> {
     }
 
     /// Fills each patch with `count` rows of `len` values, which lie `pitch` apart in `values`, and those of the next patch
-    /// `step` further; `false` where it cannot.
+    /// `step` further; `false` where it cannot, which is never.
     pub fn write_rows(&mut self, values: &[i8], count: usize, len: usize, pitch: usize, step: usize) -> bool {
-        if !len.is_multiple_of(4) {
-            return false;
-        }
         for (p, patch) in self.rows.chunks_exact_mut(self.row).enumerate() {
             let lines = values[p * step..].chunks(pitch).take(count);
-            patch.chunks_exact_mut(len).zip(lines).for_each(|(row, values)| row.copy_from_slice(&values[..len]));
+            let mut rows = patch.chunks_exact_mut(len);
+            rows.by_ref().zip(lines).for_each(|(row, values)| copy(row, values));
+            // What fills the filters up to whole words meets zeros.
+            rows.into_remainder().fill(0);
         }
         true
     }
 
-    /// Applies whole pairs of filters to all patches; how many. These cores leave them all to [`Self::dots`].
-    pub fn filter(&self, _: &Step, _: usize, _: &mut [i8]) -> usize {
-        0
+    /// Applies whole pairs of the filters of `step`, each of `row` bytes, and writes the results to `pixels`; how many.
+    /// Other cores than those with vectors leave them all to [`Self::dots`].
+    pub fn filter(&self, step: &Step, row: usize, pixels: &mut [i8]) -> usize {
+        #[cfg(all(target_arch = "arm", feature = "mve"))]
+        let done = super::mve::conv::filter(step, self.rows, row, pixels);
+        #[cfg(not(all(target_arch = "arm", feature = "mve")))]
+        let (done, _) = (0, (step, row, pixels));
+        done
     }
 
     /// The dot products of each patch with both filters of a pair.
@@ -56,4 +61,13 @@ impl<'m> Patches<'m> {
         let sums = super::portable::pair(self.rows, pair);
         sums
     }
+}
+
+/// Copies the first of `values` to all of `row`.
+#[inline(always)]
+fn copy(row: &mut [i8], values: &[i8]) {
+    #[cfg(all(target_arch = "arm", feature = "mve"))]
+    super::mve::conv::copy(row, values);
+    #[cfg(not(all(target_arch = "arm", feature = "mve")))]
+    row.copy_from_slice(&values[..row.len()]);
 }
