@@ -29,7 +29,7 @@ pub fn run(step: &Step, views: Views) {
     let input = inputs.get(step.input());
     match &step.op {
         Op::Conv { window, .. } => conv::run(step, window, input, scratch, output),
-        Op::Depthwise { window } => depthwise::run(step, window, input, output),
+        Op::Depthwise { window } => depthwise::run(step, window, input, scratch, output),
         Op::Dense { .. } => dense::run(step, input, output),
         Op::MaxPool { window } => pool::max(step, window, input, output),
         Op::AvgPool { window } => pool::average(step, window, input, output),

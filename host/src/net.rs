@@ -11,6 +11,7 @@ pub mod foreign;
 pub mod head;
 pub mod kernels;
 pub mod linear;
+pub mod mobilenet;
 pub mod module;
 pub mod resnet;
 pub mod statistics;
@@ -138,6 +139,7 @@ pub fn build(recipe: &Recipe, input: Shape, classes: usize) -> Result<Network> {
         Model::ResNet8 | Model::ResNet8W40 | Model::ResNet20 | Model::ResNet56 => {
             resnet::build(recipe.model, &recipe.net, input, classes)
         }
+        Model::MobileNetV1W025 => mobilenet::build(&recipe.net, input, classes),
         model => efficientnet::build(model, &recipe.net, input, classes),
     }?;
     Ok(Network { normalise: recipe.normalise(), ..network })

@@ -248,14 +248,69 @@ impl Op {
     /// Bytes of scratch memory that the engine's kernel needs for `input`; the planner reserves exactly these.
     ///
     /// Convolutions gather the input under the window of [`PATCHES`] neighbouring outputs, each value widened to 16
-    /// bits, at a multiple of 4 bytes; one more patch is gathered before it is widened.
+    /// bits, at a multiple of 4 bytes; one more patch is gathered before it is widened. Depthwise convolutions keep
+    /// [`Bands`] of their input.
     pub fn scratch_bytes(&self, input: Shape) -> usize {
         match self {
+            Self::Depthwise { window } => Bands::new(window, input).map_or(0, |bands| bands.scratch_bytes()),
             Self::Conv { window, .. } => {
                 (2 * PATCHES + 1).saturating_mul(row_bytes(window.taps() * input.c as usize)).saturating_add(4)
             }
             _ => 0,
         }
+    }
+}
+
+/// How a 3x3 depthwise convolution is cut into pieces: [`Bands::CHANNELS`] channels and as many rows as a little memory
+/// holds, with every channel's pixels together and widened to 16 bits.
+///
+/// Two neighbouring pixels make a 32-bit word. The memory holds the words of one channel after those of the other, each
+/// row after row; then the weights of these channels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bands {
+    /// Outputs of a row.
+    pub out_width: usize,
+    /// Most rows of outputs in a band.
+    pub out_rows: usize,
+    /// Rows of input that such a band needs, padding included.
+    pub rows: usize,
+    /// Words of a row, padding included.
+    pub row_words: usize,
+}
+
+impl Bands {
+    /// Channels of a band.
+    pub const CHANNELS: usize = 4;
+    /// Neighbouring outputs that are computed together.
+    pub const OUTPUTS: usize = 4;
+    /// Words of a channel's weights: for each row of the window the first and the second, the second and the third.
+    pub const WEIGHT_WORDS: usize = 6;
+    /// Words of input that a band aims to stay within.
+    const WORDS: usize = 1024;
+
+    /// The bands of a depthwise convolution of `input`; nothing where the window is of another kind or there are fewer
+    /// channels than a band has.
+    pub fn new(window: &Window, input: Shape) -> Option<Self> {
+        let [down, right] = window.stride.map(usize::from);
+        if window.kernel != [3, 3] || !(1..=2).contains(&right) || usize::from(input.c) < Self::CHANNELS {
+            return None;
+        }
+        let (out_height, out_width) = window.out_size(input).ok()?;
+        let out_width = usize::from(out_width);
+        let row_words = out_width.div_ceil(Self::OUTPUTS) * (Self::OUTPUTS / 2) * right + 1;
+        let rows = (Self::WORDS / Self::CHANNELS / row_words).max(3);
+        let out_rows = ((rows - 3) / down + 1).min(out_height.into());
+        Some(Self { out_width, out_rows, rows: (out_rows - 1) * down + 3, row_words })
+    }
+
+    /// Words of one channel of a band.
+    pub const fn plane_words(&self) -> usize {
+        self.rows * self.row_words
+    }
+
+    /// Bytes of memory for a band and its weights, at any alignment.
+    pub const fn scratch_bytes(&self) -> usize {
+        4 * Self::CHANNELS * (self.plane_words() + Self::WEIGHT_WORDS) + 4
     }
 }
 

@@ -107,7 +107,12 @@ impl Operand {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct I32s<'a>(&'a [[u8; 4]]);
 
-impl I32s<'_> {
+impl<'a> I32s<'a> {
+    /// Their bytes in the file, little-endian, at any alignment.
+    pub fn as_bytes(&self) -> &'a [[u8; 4]] {
+        self.0
+    }
+
     /// Number of values.
     pub fn len(&self) -> usize {
         self.0.len()
@@ -129,7 +134,12 @@ impl I32s<'_> {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct F32s<'a>(&'a [[u8; 4]]);
 
-impl F32s<'_> {
+impl<'a> F32s<'a> {
+    /// Their bytes in the file, little-endian, at any alignment.
+    pub fn as_bytes(&self) -> &'a [[u8; 4]] {
+        self.0
+    }
+
     /// Number of values.
     pub fn len(&self) -> usize {
         self.0.len()

@@ -140,7 +140,12 @@ fn random_op(random: &mut Random, sketch: &Sketch, last: usize) -> (Op, Vec<usiz
     let stride = [0; 2].map(|_| random.between(1, 3) as u8);
     let mut pad = |axis: usize| random.between(0, usize::from(kernel[axis]) - 1) as u8;
     let pad = [pad(0), pad(1), pad(0), pad(1)];
-    let window = if random.once_in(4) { Window::valid(1, 1) } else { Window { kernel, stride, pad } };
+    let window = match random.between(0, 7) {
+        0..=1 => Window::valid(1, 1),
+        // What most kernels have a fast path for.
+        2..=3 => Window { kernel: [3; 2], stride: stride.map(|s| s.min(2)), pad: pad.map(|p| p % 3) },
+        _ => Window { kernel, stride, pad },
+    };
     let unpadded = Window { pad: [0; 4], ..window };
     let out_channels = random.between(1, 37) as u16;
     let alike = |same: &dyn Fn(Shape) -> bool| (0..=last).filter(|v| same(sketch.shape(*v))).collect::<Vec<_>>();
@@ -165,6 +170,26 @@ fn random_op(random: &mut Random, sketch: &Sketch, last: usize) -> (Op, Vec<usiz
             (Op::Concat, core::iter::once(last).chain(others).collect())
         }
     }
+}
+
+/// Depthwise convolutions over maps of all widths and channels that their fast path tells apart, and more rows than it
+/// takes at once.
+pub fn depthwise(seed: u64) -> PlanSpec {
+    let mut random = Random::new(seed);
+    let mut side = |least, most| random.between(least, most) as u16;
+    let input = Shape::new(side(1, 70), side(1, 34), side(1, 21));
+    let mut sketch = Sketch::new(random.clone(), input);
+    random.bits();
+    for value in 0..3 {
+        let stride = [0; 2].map(|_| random.between(1, 2) as u8);
+        let pad = [0; 4].map(|_| random.between(0, 2) as u8);
+        let window = Window { kernel: [3; 2], stride, pad };
+        if sketch.push(Op::Depthwise { window }, &[value]).is_none() {
+            break;
+        }
+    }
+    sketch.push(Op::GlobalAvgPool, &[sketch.values.len() - 1]);
+    sketch.finish()
 }
 
 /// The 22.6 million multiply-accumulates of the CIFAR network, with random parameters.

@@ -18,8 +18,9 @@ fn every_step_of_random_networks_is_the_same_on_every_core() {
     for board in Board::all().unwrap().into_iter().filter(|board| board.machine.is_some()) {
         let built = toolchain::build_firmware(&board, &|_| ()).unwrap_or_else(|error| panic!("{error:#}"));
         let mut sim = Sim::boot(&board, &built.elf, Clock::Free).unwrap_or_else(|error| panic!("{error:#}"));
-        for seed in 0..NETWORKS {
-            let plan = encode::encode(&plans::random(seed)).unwrap();
+        let kinds = [plans::random, plans::depthwise];
+        for (seed, kind) in (0..NETWORKS).flat_map(|seed| kinds.map(|kind| (seed, kind))) {
+            let plan = encode::encode(&kind(seed)).unwrap();
             let model = EngineModel::new(&plan).unwrap();
             let image = Random::new(!seed).tensor(model.plan().input().shape.len());
             sim.load_plan(&plan).unwrap();

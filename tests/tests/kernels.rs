@@ -40,6 +40,14 @@ fn fast_kernels_equal_their_references() {
 }
 
 #[test]
+fn depthwise_kernels_equal_their_reference() {
+    (0..300u64).into_par_iter().for_each(|seed| {
+        let bytes = encode::encode(&plans::depthwise(seed)).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        compare(&Plan::parse(&bytes).unwrap(), &mut Random::new(!seed));
+    });
+}
+
+#[test]
 fn the_cifar_network_equals_its_reference() {
     let bytes = encode::encode(&plans::cifar_cnn(1)).unwrap();
     compare(&Plan::parse(&bytes).unwrap(), &mut Random::new(2));

@@ -5,9 +5,13 @@ use ocellus_shared::plan::Step;
 
 pub fn run(step: &Step, a: &[i8], b: &[i8], output: &mut [i8]) {
     let [factor_a, factor_b, offset] = [0, 1, 2].map(|i| step.biases.get(i));
-    let multiplier = step.multipliers.get(0);
-    for ((a, b), result) in a.iter().zip(b).zip(output) {
+    let (multiplier, zero) = (step.multipliers.get(0), step.output.zero);
+    #[cfg(all(target_arch = "arm", feature = "dsp"))]
+    let done = super::simd::dsp::add::run(a, b, [factor_a, factor_b], offset, multiplier, zero, output);
+    #[cfg(not(all(target_arch = "arm", feature = "dsp")))]
+    let done = 0;
+    for ((a, b), result) in a.iter().zip(b).zip(output).skip(done) {
         let (a, b) = (i32::from(*a).wrapping_mul(factor_a), i32::from(*b).wrapping_mul(factor_b));
-        *result = requantize(a.wrapping_add(b).wrapping_add(offset), multiplier, step.output.zero);
+        *result = requantize(a.wrapping_add(b).wrapping_add(offset), multiplier, zero);
     }
 }

@@ -3,6 +3,7 @@
 
 use super::simd::{Patches, requantize};
 use super::window::Reach;
+use core::ops::Range;
 use ocellus_shared::op::{PATCHES, row_bytes};
 use ocellus_shared::plan::Step;
 use ocellus_shared::{Shape, Window};
@@ -16,10 +17,11 @@ pub fn run(step: &Step, window: &Window, input: &[i8], scratch: &mut [i8], outpu
     // What fills the filters up to whole words meets zeros.
     staging[patch_len..].fill(0);
     let mut patches = Patches::new(scratch, row);
-    let mut gather = Gather { window, shape, out_width: usize::from(out.w), zero: step.input().zero, input, staging };
-    for (index, pixels) in output.chunks_mut(PATCHES * channels).enumerate() {
-        for p in 0..pixels.len() / channels {
-            gather.fill(PATCHES * index + p, &mut patches, p);
+    let mut gather = Gather::new(step, window, input, staging);
+    for pixels in output.chunks_mut(PATCHES * channels) {
+        let count = pixels.len() / channels;
+        if !gather.group(&mut patches, count) {
+            (0..count).for_each(|p| gather.next(&mut patches, p));
         }
         apply(step, &patches, row, pixels);
     }
@@ -30,7 +32,8 @@ pub fn run(step: &Step, window: &Window, input: &[i8], scratch: &mut [i8], outpu
 #[inline(never)]
 fn apply(step: &Step, patches: &Patches, row: usize, pixels: &mut [i8]) {
     let channels = usize::from(step.output.shape.c);
-    for (pair, weights) in step.weights.chunks_exact(2 * row).enumerate() {
+    let done = patches.filter(step, row, pixels);
+    for (pair, weights) in step.weights.chunks_exact(2 * row).enumerate().skip(done) {
         let sums = patches.dots(weights);
         for half in 0..2 {
             let channel = 2 * pair + half;
@@ -50,7 +53,7 @@ fn apply(step: &Step, patches: &Patches, row: usize, pixels: &mut [i8]) {
     }
 }
 
-/// Collects what lies under the window.
+/// Collects what lies under the window, output after output.
 struct Gather<'a> {
     window: &'a Window,
     shape: Shape,
@@ -59,14 +62,75 @@ struct Gather<'a> {
     input: &'a [i8], // (h, w, c)
     /// Room for one patch, `(kh, kw, c)`.
     staging: &'a mut [i8],
+    /// The next output's row and column.
+    y: usize,
+    x: usize,
+    /// What the window reaches in that row.
+    rows: Reach,
+    /// Columns of outputs whose windows no padding falls into.
+    inside: Range<usize>,
 }
 
-impl Gather<'_> {
-    /// Brings the input under output pixel `index` into patch `p`, with the zero point where it falls on padding.
-    fn fill(&mut self, index: usize, patches: &mut Patches, p: usize) {
+impl<'a> Gather<'a> {
+    fn new(step: &Step, window: &'a Window, input: &'a [i8], staging: &'a mut [i8]) -> Self {
+        let shape = step.input().shape;
+        let out_width = usize::from(step.output.shape.w);
+        let rows = Reach::rows(window, shape, 0);
+        let is_inside = |x: &usize| Reach::columns(window, shape, *x).len == usize::from(window.kernel[1]);
+        let first = (0..out_width).find(is_inside).unwrap_or(out_width);
+        let last = (first..out_width).rfind(is_inside).map_or(first, |x| x + 1);
+        Self {
+            window,
+            shape,
+            out_width,
+            zero: step.input().zero,
+            input,
+            staging,
+            y: 0,
+            x: 0,
+            rows,
+            inside: first..last,
+        }
+    }
+
+    /// Brings the input under the next `count` output pixels into the patches; `false`, and nothing done, unless they fill
+    /// all patches, are of one row, and no padding falls into their windows.
+    #[inline(always)]
+    fn group(&mut self, patches: &mut Patches, count: usize) -> bool {
+        let [height, width] = self.window.kernel.map(usize::from);
+        let fits = self.x >= self.inside.start && self.x + PATCHES <= self.inside.end;
+        if count < PATCHES || !fits || self.rows.len != height {
+            return false;
+        }
         let channels = usize::from(self.shape.c);
-        let rows = Reach::rows(self.window, self.shape, index / self.out_width);
-        let columns = Reach::columns(self.window, self.shape, index % self.out_width);
+        let pitch = usize::from(self.shape.w) * channels;
+        let stride = usize::from(self.window.stride[1]);
+        let column = self.x * stride - usize::from(self.window.pad[1]);
+        let values = &self.input[self.rows.at * pitch + column * channels..];
+        let done = patches.write_rows(values, height, width * channels, pitch, stride * channels);
+        if done {
+            self.advance(PATCHES);
+        }
+        done
+    }
+
+    /// Goes on by `count` outputs of one row.
+    #[inline(always)]
+    fn advance(&mut self, count: usize) {
+        self.x += count;
+        if self.x == self.out_width {
+            (self.x, self.y) = (0, self.y + 1);
+            self.rows = Reach::rows(self.window, self.shape, self.y);
+        }
+    }
+
+    /// Brings the input under the next output pixel into patch `p`, with the zero point where it falls on padding; by way
+    /// of the staging room where channels are no whole words.
+    #[inline(never)]
+    fn next(&mut self, patches: &mut Patches, p: usize) {
+        let columns = Reach::columns(self.window, self.shape, self.x);
+        let (rows, channels) = (self.rows, usize::from(self.shape.c));
+        self.advance(1);
         let reaches_out = rows.len * columns.len < self.window.taps();
         let kernel_row = usize::from(self.window.kernel[1]) * channels;
         let len = columns.len * channels;

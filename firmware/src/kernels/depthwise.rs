@@ -6,7 +6,12 @@ use super::window::{Reach, each_pixel};
 use ocellus_shared::Window;
 use ocellus_shared::plan::Step;
 
-pub fn run(step: &Step, window: &Window, input: &[i8], output: &mut [i8]) {
+pub fn run(step: &Step, window: &Window, input: &[i8], scratch: &mut [i8], output: &mut [i8]) {
+    #[cfg(all(target_arch = "arm", any(feature = "dsp", feature = "mve")))]
+    if let Some(bands) = ocellus_shared::op::Bands::new(window, step.input().shape) {
+        return super::simd::depthwise::run(step, window, bands, input, scratch, output);
+    }
+    let _ = scratch; // Only the fast path has a use for it.
     each_pixel(window, step.input().shape, step.output.shape, output, |rows, columns, pixel| {
         let position = Position { step, window, input, rows, columns };
         let (blocks, rest) = pixel.as_chunks_mut::<LANES>();

@@ -14,7 +14,9 @@ mod rows;
 pub mod x86;
 
 #[cfg(all(target_arch = "arm", feature = "dsp"))]
-pub use dsp::{Patches, requantize};
+pub use dsp::{Patches, depthwise, requantize};
+#[cfg(all(target_arch = "arm", feature = "mve"))]
+pub use mve::depthwise;
 #[cfg(not(all(target_arch = "arm", feature = "dsp")))]
 pub use {ocellus_shared::quant::requantize, rows::Patches};
 

@@ -81,6 +81,12 @@ mod tests {
     }
 
     #[test]
+    fn the_mobilenet_has_its_published_size() {
+        let vww = summary(Model::MobileNetV1W025, 2);
+        assert_eq!((vww.weights, vww.macs), (210_520, 7_489_664));
+    }
+
+    #[test]
     fn efficientnets_have_their_published_sizes() {
         // Millions of parameters with 1000 classes as timm counts them, and thousands of millions of MACs.
         let cases = [

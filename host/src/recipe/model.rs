@@ -24,6 +24,9 @@ pub enum Model {
     /// 56 layers for CIFAR.
     #[serde(rename = "resnet56")]
     ResNet56,
+    /// The visual wake words network of MLPerf Tiny: the first MobileNet, a quarter as wide.
+    #[serde(rename = "mobilenetv1-025")]
+    MobileNetV1W025,
     /// The base of the EfficientNets.
     #[serde(rename = "efficientnet-b0")]
     EfficientNetB0,
@@ -46,13 +49,14 @@ pub enum Model {
 
 impl Model {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Cnn,
         Self::Linear,
         Self::ResNet8,
         Self::ResNet8W40,
         Self::ResNet20,
         Self::ResNet56,
+        Self::MobileNetV1W025,
         Self::EfficientNetLite0,
         Self::EfficientNetB0,
         Self::EfficientNetB2,
@@ -70,6 +74,7 @@ impl Model {
             Self::ResNet8W40 => "resnet8-w40",
             Self::ResNet20 => "resnet20",
             Self::ResNet56 => "resnet56",
+            Self::MobileNetV1W025 => "mobilenetv1-025",
             Self::EfficientNetB0 => "efficientnet-b0",
             Self::EfficientNetB2 => "efficientnet-b2",
             Self::EfficientNetB4 => "efficientnet-b4",
@@ -82,6 +87,7 @@ impl Model {
     /// Height and width of the images that it was published for.
     pub fn img_size(self) -> u16 {
         match self {
+            Self::MobileNetV1W025 => 96,
             Self::EfficientNetB0 | Self::EfficientNetLite0 => 224,
             Self::EfficientNetB2 => 260,
             Self::EfficientNetB4 => 380,

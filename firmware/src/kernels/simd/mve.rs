@@ -1,5 +1,8 @@
 //! For Cortex-M55: sixteen products and their sum per instruction.
 
+pub mod conv;
+pub mod depthwise;
+
 use core::arch::asm;
 use ocellus_shared::op::PATCHES;
 

@@ -1,6 +1,7 @@
 //! Patches as rows of int8: for cores whose multiplications widen by themselves.
 
 use ocellus_shared::op::PATCHES;
+use ocellus_shared::plan::Step;
 
 /// What lies under the windows of [`PATCHES`] outputs, a row each.
 #[derive(Debug)]
@@ -26,6 +27,29 @@ impl<'m> Patches<'m> {
         self.rows[p * self.row + at..][..values.len()].copy_from_slice(values);
     }
 
+    /// Fills each patch with `count` rows of `len` values, which lie `pitch` apart in `values`, and those of the next patch
+    /// `step` further; `false` where it cannot, which is never.
+    pub fn write_rows(&mut self, values: &[i8], count: usize, len: usize, pitch: usize, step: usize) -> bool {
+        for (p, patch) in self.rows.chunks_exact_mut(self.row).enumerate() {
+            let lines = values[p * step..].chunks(pitch).take(count);
+            let mut rows = patch.chunks_exact_mut(len);
+            rows.by_ref().zip(lines).for_each(|(row, values)| copy(row, values));
+            // What fills the filters up to whole words meets zeros.
+            rows.into_remainder().fill(0);
+        }
+        true
+    }
+
+    /// Applies whole pairs of the filters of `step`, each of `row` bytes, and writes the results to `pixels`; how many.
+    /// Other cores than those with vectors leave them all to [`Self::dots`].
+    pub fn filter(&self, step: &Step, row: usize, pixels: &mut [i8]) -> usize {
+        #[cfg(all(target_arch = "arm", feature = "mve"))]
+        let done = super::mve::conv::filter(step, self.rows, row, pixels);
+        #[cfg(not(all(target_arch = "arm", feature = "mve")))]
+        let (done, _) = (0, (step, row, pixels));
+        done
+    }
+
     /// The dot products of each patch with both filters of a pair.
     #[inline(always)]
     pub fn dots(&self, pair: &[i8]) -> [[i32; 2]; PATCHES] {
@@ -37,4 +61,13 @@ impl<'m> Patches<'m> {
         let sums = super::portable::pair(self.rows, pair);
         sums
     }
+}
+
+/// Copies the first of `values` to all of `row`.
+#[inline(always)]
+fn copy(row: &mut [i8], values: &[i8]) {
+    #[cfg(all(target_arch = "arm", feature = "mve"))]
+    super::mve::conv::copy(row, values);
+    #[cfg(not(all(target_arch = "arm", feature = "mve")))]
+    row.copy_from_slice(&values[..row.len()]);
 }

@@ -1,0 +1,60 @@
+//! MobileNet, the first version (Howard et al., <https://arxiv.org/abs/1704.04861>, table 1): a convolution, then 13 pairs
+//! of a depthwise and a pointwise convolution, each with a normalisation and a ReLU.
+//!
+//! | name | width | image | weights of filters at 2 classes | MACs |
+//! |---|---|---|---|---|
+//! | `mobilenetv1-025` | 0.25 | 96 | 210,520 | 7.49 M |
+//!
+//! It is MLPerf Tiny's network for visual wake words
+//! (<https://github.com/mlcommons/tiny>, `visual_wake_words/vww_model.py`), with TensorFlow's padding.
+
+use super::{Builder, Network, TENSORFLOW_EPSILON, head, window};
+use crate::recipe::{NetRecipe, Padding};
+use anyhow::Result;
+use ocellus_shared::{Op, Shape};
+
+/// Output channels of the first convolution, at a quarter of the paper's width.
+const STEM: u16 = 8;
+/// Stride and output channels of each pair, at a quarter of the paper's width.
+const PAIRS: [(u8, u16); 13] = [
+    (1, 16),
+    (2, 32),
+    (1, 32),
+    (2, 64),
+    (1, 64),
+    (2, 128),
+    (1, 128),
+    (1, 128),
+    (1, 128),
+    (1, 128),
+    (1, 128),
+    (2, 256),
+    (1, 256),
+];
+
+/// Writes down the network for images of `input` size and `classes` classes.
+///
+/// # Errors
+/// The layers do not fit together; names the layer.
+pub fn build(recipe: &NetRecipe, input: Shape, classes: u16) -> Result<Network> {
+    let mut net = Builder::new(input);
+    let stem = window(Padding::Same, 3, 2, net.shape());
+    filter(&mut net, "stem", Op::Conv { window: stem, out_channels: STEM })?;
+    for (i, (stride, out_channels)) in PAIRS.into_iter().enumerate() {
+        let name = format!("block{}", i + 1);
+        let depthwise = window(Padding::Same, 3, stride, net.shape());
+        filter(&mut net, &format!("{name}.depthwise"), Op::Depthwise { window: depthwise })?;
+        let pointwise = window(Padding::Same, 1, 1, net.shape());
+        filter(&mut net, &format!("{name}.pointwise"), Op::Conv { window: pointwise, out_channels })?;
+    }
+    head::build(&mut net, recipe, 0.0, classes)?;
+    Ok(net.finish())
+}
+
+/// A convolution with its normalisation and its ReLU.
+fn filter(net: &mut Builder, name: &str, op: Op) -> Result<()> {
+    net.filter(name, op, false)?;
+    net.batch_norm(&format!("{name}.bn"), TENSORFLOW_EPSILON);
+    net.relu(&format!("{name}.relu"));
+    Ok(())
+}
