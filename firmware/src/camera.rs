@@ -1,5 +1,11 @@
 //! Where pictures come from.
 
+pub mod ov2640;
+pub mod ov7670;
+pub mod ov7725;
+pub mod sccb;
+pub mod sensor;
+
 use ocellus_shared::Frame;
 
 /// A camera, or what stands in for one.
