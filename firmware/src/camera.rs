@@ -1,10 +1,12 @@
 //! Where pictures come from.
 
+pub mod live;
 pub mod ov2640;
 pub mod ov7670;
 pub mod ov7725;
 pub mod sccb;
 pub mod sensor;
+pub mod simulated;
 
 use ocellus_shared::Frame;
 

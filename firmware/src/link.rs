@@ -27,6 +27,12 @@ pub trait Report {
     fn reply(&mut self, reply: Reply<'_, &[i8]>);
 }
 
+impl<S: Source, R: Report> Report for Link<S, R> {
+    fn reply(&mut self, reply: Reply<'_, &[i8]>) {
+        self.report.reply(reply);
+    }
+}
+
 /// No further message can be read: the stream broke off or is out of step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lost;
@@ -43,11 +49,6 @@ impl<S: Source, R: Report> Link<S, R> {
     /// A link that has read nothing yet.
     pub fn new(source: S, report: R) -> Self {
         Self { source, report, messages: 0 }
-    }
-
-    /// Tells the host.
-    pub fn reply(&mut self, reply: Reply<'_, &[i8]>) {
-        self.report.reply(reply);
     }
 
     /// Tells the host that the conversation is over.

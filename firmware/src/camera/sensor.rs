@@ -184,8 +184,10 @@ pub trait Sensor {
             match outcome {
                 Ok(()) | Err(SensorError::Unsupported(_)) => return outcome,
                 Err(SensorError::NoAcknowledge) => self.wait_ms(10),
-                // Whether the reset worked is seen in the next try.
-                Err(SensorError::WrongId(_)) => drop(self.reset()),
+                Err(SensorError::WrongId(_)) => {
+                    // Whether it worked is seen in the next try.
+                    let _ = self.reset();
+                }
                 Err(SensorError::StuckBus) => self.clear_bus(),
             }
             outcome = self.start(settings);
