@@ -22,11 +22,11 @@ fn main() {
         ("frame-bytes", "Room for a camera frame, in bytes."),
         ("led-register", "Address of the register whose lowest bit is the LED."),
         ("systick-hertz", "Clock of the system timer."),
-        ("model-address", "Where a plan lies in flash."),
+        ("model.start", "Address of the plan in flash."),
     ] {
         // A program that needs a number which its table lacks does not compile.
         if let Some(value) = value(&table, key) {
-            let constant = key.to_uppercase().replace('-', "_");
+            let constant = key.to_uppercase().replace(['-', '.'], "_");
             facts += &format!("/// {meaning}\npub const {constant}: usize = {value};\n");
         }
     }
@@ -51,10 +51,20 @@ fn chosen_board(boards: &Path) -> String {
     }
 }
 
-/// The number that `key = number` gives in a board's table, if it has the key.
+/// The number that `key = number` gives in a board's table, if it has the key; `section.key` is looked for in `[section]`.
 fn value(table: &str, key: &str) -> Option<String> {
-    let mut lines = table.lines().filter_map(|line| line.split('#').next()?.split_once('='));
-    lines.find(|(k, _)| k.trim() == key).map(|(_, v)| v.trim().to_owned())
+    let (wanted, key) = key.split_once('.').unwrap_or(("", key));
+    let mut section = "";
+    for line in table.lines().filter_map(|line| line.split('#').next()).map(str::trim) {
+        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            section = name;
+        }
+        match line.split_once('=') {
+            Some((k, value)) if section == wanted && k.trim() == key => return Some(value.trim().to_owned()),
+            _ => {}
+        }
+    }
+    None
 }
 
 fn variable(name: &str) -> String {
