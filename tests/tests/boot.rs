@@ -1,11 +1,19 @@
 //! A camera board's model region: what is run, and what is refused by which words.
 
-use ocellus_firmware::boot::{self, ModelError};
+use embedded_hal::digital::{ErrorType, OutputPin};
+use ocellus_firmware::app::watch::WatchError;
+use ocellus_firmware::boot::{self, Board, Eyes, ModelError};
+use ocellus_firmware::camera::ov2640::Ov2640;
+use ocellus_firmware::camera::sensor::Settings;
+use ocellus_firmware::camera::simulated::Simulated;
 use ocellus_firmware::link::Report;
+use ocellus_firmware::time::{Clock, Pause, Watchdog};
+use ocellus_shared::PixelFormat;
 use ocellus_shared::plan::encode;
 use ocellus_shared::plan::{Plan, PlanError, VERSION};
-use ocellus_shared::wire::{Refusal, Reply};
+use ocellus_shared::wire::{Refusal, Reply, Tally};
 use ocellus_tests::plans;
+use std::cell::Cell;
 
 /// Bytes of the region.
 const REGION: usize = 1 << 20;
@@ -99,4 +107,77 @@ fn a_model_that_needs_more_memory_is_refused_with_both_numbers() {
     let (_, refusal, sizes, _) = refusal(&flash(&bytes), needed - 1);
     assert_eq!((refusal, sizes), (Refusal::ArenaTooSmall, [needed as u32, needed as u32 - 1]));
     assert!(boot::engine(&flash(&bytes), &mut vec![0; needed]).is_ok());
+}
+
+/// Time that goes on where somebody waits, and a lamp that nobody looks at.
+#[derive(Default)]
+struct Desk(Cell<u64>);
+
+impl Clock for Desk {
+    fn now_us(&self) -> u64 {
+        self.0.get()
+    }
+
+    fn wait_until_us(&self, time_us: u64) {
+        self.0.set(time_us.max(self.0.get()));
+    }
+}
+
+impl Watchdog for Desk {
+    fn start(&self, _: u32) {}
+
+    fn feed(&self) {}
+}
+
+impl ErrorType for &Desk {
+    type Error = core::convert::Infallible;
+}
+
+impl OutputPin for &Desk {
+    fn set_low(&mut self) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
+    fn set_high(&mut self) -> Result<(), Self::Error> {
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct Words(Vec<String>);
+
+impl Report for Words {
+    fn reply(&mut self, reply: Reply<'_, &[i8]>) {
+        let text = format!("{reply:?}");
+        self.0.push(text.split(' ').next().unwrap_or_default().to_owned());
+    }
+}
+
+/// Boots a board whose frames have `room` bytes, for `turns` turns.
+fn boots(region: &[u8], room: usize, turns: u32) -> (Result<Tally, ModelError>, Vec<String>) {
+    let (desk, mut words) = (Desk::default(), Words::default());
+    let simulated = Simulated::new(&desk, &[]);
+    let (mut arena, mut front, mut back) = (vec![0; 1 << 18], vec![0; room], vec![0; room]);
+    let frames = [&mut front[..], &mut back[..]];
+    let board = Board { name: "desk", hertz: 1_000_000, region, arena: &mut arena, frames };
+    let settings = Settings::new(PixelFormat::Rgb565Be, 64, 48);
+    let eyes = Eyes { sensor: Ov2640::new(&simulated, Pause(&desk)), grabber: &simulated, settings };
+    let outcome = boot::watch(&mut words, board, eyes, &desk, &desk, turns);
+    (outcome, words.0)
+}
+
+#[test]
+fn a_board_greets_names_its_model_and_watches() {
+    let (outcome, words) = boots(&flash(&plan()), 64 * 48 * 2, 3);
+    assert_eq!(outcome, Ok(Tally { turns: 3, frames: 3, ..Tally::default() }));
+    assert_eq!(words, ["Ready", "Plan", "Scores", "Seen", "Scores", "Seen", "Scores", "Seen"]);
+}
+
+#[test]
+fn a_board_without_a_model_or_room_says_so_after_its_greeting() {
+    let (outcome, words) = boots(&flash(&[]), 64 * 48 * 2, 3);
+    assert_eq!((outcome, words), (Err(ModelError::Empty), vec!["Ready".to_owned()]));
+    let (outcome, words) = boots(&flash(&plan()), 64 * 48 * 2 - 1, 3);
+    assert_eq!(outcome, Err(ModelError::Watch(WatchError::NoRoom)));
+    assert_eq!(words, ["Ready", "Plan"]);
 }

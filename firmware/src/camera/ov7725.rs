@@ -1,7 +1,7 @@
 //! OmniVision OV7725: 640x480, which its DSP scales down.
 //!
 //! Register names and bits follow the OV7725 datasheet (version 1.2), values its application note. VSYNC marks invalid data
-//! by high and HREF by low, data is valid at the rising edge of PCLK. RGB565 comes with its bytes swapped.
+//! by high and HREF by low, data is valid at the rising edge of PCLK.
 
 use super::sccb::{Bus, Sccb};
 use super::sensor::{Sensor, SensorError, Setting, Settings, Window};
@@ -93,8 +93,8 @@ impl<B: Bus, D: DelayNs> Ov7725<B, D> {
 /// COM7 and COM3 for a pixel format.
 fn format(format: PixelFormat) -> Result<[(u8, u8); 2], SensorError> {
     match format {
-        PixelFormat::Rgb565Le => Ok([(COM7, COM7_RGB565), (COM3, 0)]),
-        PixelFormat::Rgb565Be => Ok([(COM7, COM7_RGB565), (COM3, COM3_SWAP_BYTES)]),
+        PixelFormat::Rgb565Be => Ok([(COM7, COM7_RGB565), (COM3, 0)]),
+        PixelFormat::Rgb565Le => Ok([(COM7, COM7_RGB565), (COM3, COM3_SWAP_BYTES)]),
         PixelFormat::Yuv422 => Ok([(COM7, COM7_YUV), (COM3, COM3_SWAP_YUV)]),
         PixelFormat::Rgb888 | PixelFormat::Grey8 => Err(SensorError::Unsupported(Setting::Format)),
     }
@@ -186,7 +186,7 @@ mod tests {
     use embedded_hal_mock::eh1::delay::NoopDelay;
     use embedded_hal_mock::eh1::i2c::Transaction;
 
-    const QVGA: Settings = Settings::new(PixelFormat::Rgb565Le, 320, 240);
+    const QVGA: Settings = Settings::new(PixelFormat::Rgb565Be, 320, 240);
 
     fn sensor(desk: &mut Desk) -> Ov7725<&mut Desk, NoopDelay> {
         Ov7725::new(desk, NoopDelay::new())
@@ -230,7 +230,7 @@ mod tests {
         for (settings, clock, format, scaling) in [
             (Settings { window: Window::Middle, ..QVGA }, 0x80, [(0x12, 0x06), (0x0c, 0)], middle),
             (Settings { width: 96, height: 96, rate: Rate::Half, ..QVGA }, 0x81, [(0x12, 0x06), (0x0c, 0)], square),
-            (Settings { format: PixelFormat::Rgb565Be, ..QVGA }, 0x80, [(0x12, 0x06), (0x0c, 0x08)], QVGA_SCALING),
+            (Settings { format: PixelFormat::Rgb565Le, ..QVGA }, 0x80, [(0x12, 0x06), (0x0c, 0x08)], QVGA_SCALING),
             (Settings { format: PixelFormat::Yuv422, ..QVGA }, 0x80, [(0x12, 0x00), (0x0c, 0x10)], QVGA_SCALING),
         ] {
             let mut desk = Desk::new(&configured(clock, format, &scaling));

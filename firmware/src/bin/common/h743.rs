@@ -16,13 +16,9 @@ use embassy_stm32::wdg::IndependentWatchdog;
 use embassy_stm32::{Config, Peri};
 use embassy_time::{Duration, Instant, block_for};
 use embedded_hal::digital::OutputPin;
-use ocellus_firmware::app::watch::{self, Parts, Watch};
-use ocellus_firmware::boot;
-use ocellus_firmware::camera::live::Live;
-use ocellus_firmware::camera::sensor::{Sensor, Settings};
-use ocellus_firmware::link::refuse;
+use ocellus_firmware::boot::{self, Board, Eyes};
+use ocellus_firmware::camera::sensor::Sensor;
 use ocellus_firmware::time::{Clock, Watchdog};
-use ocellus_shared::wire::Refusal;
 use report::Defmt;
 use {defmt_rtt as _, panic_probe as _};
 
@@ -96,13 +92,7 @@ impl Watchdog for Timer {
 }
 
 /// Watches with the model in flash, for ever; says what is wrong once a second where that cannot be.
-pub fn run(
-    sensor: impl Sensor,
-    dcmi: Dcmi,
-    settings: Settings,
-    mut led: impl OutputPin,
-    port: Peri<'static, IWDG1>,
-) -> ! {
+pub fn run(eyes: Eyes<impl Sensor, Dcmi>, led: impl OutputPin, port: Peri<'static, IWDG1>) -> ! {
     let mut report = Defmt;
     if RCC.rsr().read().iwdg1rstf() {
         defmt::println!("restarted by the watchdog");
@@ -110,30 +100,19 @@ pub fn run(
     }
     // SAFETY: this function never returns and is called once, and all bits zero are a `Memory`. Writing all of it also sets
     // the error-correcting bits, which are random after power-up.
-    let Memory { frames, arena } = unsafe {
+    let Memory { frames: [front, back], arena } = unsafe {
         let memory = &raw mut MEMORY;
         memory.write_bytes(0, 1);
         (*memory).assume_init_mut()
     };
     // SAFETY: the board's table says that there is flash, which nothing writes while the program runs.
     let region = unsafe { core::slice::from_raw_parts(MODEL_START as *const u8, PLAN_BYTES) };
-    boot::greet(&mut report, NAME, region, arena);
-    let mut engine = match boot::engine(region, arena) {
-        Ok(engine) => engine,
-        Err(error) => complain(|| error.tell(&mut report)),
-    };
-    boot::announce(&mut report, &engine);
+    let board = Board { name: NAME, hertz: CORE_HERTZ, region, arena, frames: [front, back] };
     let timer = Timer { port: RefCell::new(Some(port)), watchdog: RefCell::new(None) };
-    let [front, back] = frames;
-    let watch = Live::new(sensor, dcmi, settings, FRAME_BYTES).map_err(watch::WatchError::from).and_then(|camera| {
-        let parts = Parts { camera, output: &mut led, timer: &timer };
-        Watch::new(&mut engine, parts, watch::Config::new(CORE_HERTZ))
-    });
-    match watch {
-        Ok(mut watch) => loop {
-            watch.run(&mut report, [front, back], u32::MAX);
-        },
-        Err(error) => complain(|| refuse(&mut report, 0, Refusal::BadWatch, [0, 0], &error)),
+    match boot::watch(&mut report, board, eyes, led, timer, u32::MAX) {
+        // After years.
+        Ok(_) => SCB::sys_reset(),
+        Err(error) => complain(|| error.tell(&mut report)),
     }
 }
 
