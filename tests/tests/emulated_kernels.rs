@@ -25,7 +25,8 @@ fn every_step_of_random_networks_is_the_same_on_every_core() {
             let image = Random::new(!seed).tensor(model.plan().input().shape.len());
             sim.load_plan(&plan).unwrap();
             let expected: Vec<u32> = model.trace(&image).unwrap().iter().map(|output| tensor_crc(output)).collect();
-            assert_eq!(sim.trace(&image).unwrap().steps, expected, "{} network {seed}", board.name);
+            let ops: Vec<_> = model.plan().steps().map(|step| (step.op, step.input().shape)).collect();
+            assert_eq!(sim.trace(&image).unwrap().steps, expected, "{} network {seed}: {ops:?}", board.name);
         }
         sim.shut_down().unwrap();
     }

@@ -32,10 +32,10 @@ impl<'m> Patches<'m> {
     pub fn write_rows(&mut self, values: &[i8], count: usize, len: usize, pitch: usize, step: usize) -> bool {
         for (p, patch) in self.rows.chunks_exact_mut(self.row).enumerate() {
             let lines = values[p * step..].chunks(pitch).take(count);
-            let mut rows = patch.chunks_exact_mut(len);
-            rows.by_ref().zip(lines).for_each(|(row, values)| copy(row, values));
+            let (body, rest) = patch.split_at_mut(count * len);
+            body.chunks_exact_mut(len).zip(lines).for_each(|(row, values)| copy(row, values));
             // What fills the filters up to whole words meets zeros.
-            rows.into_remainder().fill(0);
+            rest.fill(0);
         }
         true
     }
