@@ -21,9 +21,14 @@ fn main() {
         ("arena-bytes", "Room for feature maps, in bytes."),
         ("frame-bytes", "Room for a camera frame, in bytes."),
         ("led-register", "Address of the register whose lowest bit is the LED."),
+        ("systick-hertz", "Clock of the system timer."),
+        ("model.start", "Address of the plan in flash."),
     ] {
-        let constant = key.to_uppercase().replace('-', "_");
-        facts += &format!("/// {meaning}\npub const {constant}: usize = {};\n", value(&table, key));
+        // A program that needs a number which its table lacks does not compile.
+        if let Some(value) = value(&table, key) {
+            let constant = key.to_uppercase().replace(['-', '.'], "_");
+            facts += &format!("/// {meaning}\npub const {constant}: usize = {value};\n");
+        }
     }
     write(&out.join("board.rs"), &facts);
     write(&out.join("memory.x"), &read(&boards.join(format!("{board}.x"))));
@@ -46,11 +51,20 @@ fn chosen_board(boards: &Path) -> String {
     }
 }
 
-/// The number that `key = number` gives in a board's table.
-fn value(table: &str, key: &str) -> String {
-    let lines = table.lines().filter_map(|line| line.split('#').next()?.split_once('='));
-    let found = lines.filter(|(k, _)| k.trim() == key).map(|(_, v)| v.trim().to_owned()).next();
-    found.unwrap_or_else(|| panic!("the board's table lacks {key}"))
+/// The number that `key = number` gives in a board's table, if it has the key; `section.key` is looked for in `[section]`.
+fn value(table: &str, key: &str) -> Option<String> {
+    let (wanted, key) = key.split_once('.').unwrap_or(("", key));
+    let mut section = "";
+    for line in table.lines().filter_map(|line| line.split('#').next()).map(str::trim) {
+        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            section = name;
+        }
+        match line.split_once('=') {
+            Some((k, value)) if section == wanted && k.trim() == key => return Some(value.trim().to_owned()),
+            _ => {}
+        }
+    }
+    None
 }
 
 fn variable(name: &str) -> String {

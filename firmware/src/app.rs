@@ -1,5 +1,8 @@
 //! From picture to label, the same on every board: capture, preprocess, run, judge, act.
 
+pub mod smooth;
+pub mod watch;
+
 use crate::camera::Camera;
 use crate::engine::Engine;
 use embedded_hal::digital::OutputPin;
@@ -51,6 +54,11 @@ impl<'p, 'm, L: OutputPin> App<'p, 'm, L> {
     /// The engine, for images that come from elsewhere.
     pub fn engine(&mut self) -> &mut Engine<'p, 'm> {
         &mut self.engine
+    }
+
+    /// The engine and the LED, for a loop of their own.
+    pub fn parts(&mut self) -> (&mut Engine<'p, 'm>, &mut L) {
+        (&mut self.engine, &mut self.led)
     }
 
     /// Looks once through `camera`, whose picture goes to `buffer`.

@@ -1,5 +1,13 @@
 //! Where pictures come from.
 
+pub mod live;
+pub mod ov2640;
+pub mod ov7670;
+pub mod ov7725;
+pub mod sccb;
+pub mod sensor;
+pub mod simulated;
+
 use ocellus_shared::Frame;
 
 /// A camera, or what stands in for one.

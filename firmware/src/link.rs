@@ -27,6 +27,21 @@ pub trait Report {
     fn reply(&mut self, reply: Reply<'_, &[i8]>);
 }
 
+/// Tells the host that message `sequence` cannot be done, with the `[needed, available]` bytes where that is the reason.
+pub fn refuse(report: &mut impl Report, sequence: u32, refusal: Refusal, bytes: [u32; 2], detail: &dyn Display) {
+    let mut text = heapless::String::<DETAIL_LEN>::new();
+    // A longer explanation is cut where it no longer fits.
+    let _ = write!(text, "{detail}");
+    let [needed, available] = bytes;
+    report.reply(Reply::Error { sequence, refusal, needed, available, detail: &text });
+}
+
+impl<S: Source, R: Report> Report for Link<S, R> {
+    fn reply(&mut self, reply: Reply<'_, &[i8]>) {
+        self.report.reply(reply);
+    }
+}
+
 /// No further message can be read: the stream broke off or is out of step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lost;
@@ -45,24 +60,14 @@ impl<S: Source, R: Report> Link<S, R> {
         Self { source, report, messages: 0 }
     }
 
-    /// Tells the host.
-    pub fn reply(&mut self, reply: Reply<'_, &[i8]>) {
-        self.report.reply(reply);
-    }
-
     /// Tells the host that the conversation is over.
     pub fn end(&mut self) {
         self.reply(Reply::End { messages: self.messages });
     }
 
-    /// Tells the host that message `sequence` cannot be done, with the `[needed, available]` bytes where that is the
-    /// reason.
+    /// Tells the host that message `sequence` cannot be done, as [`refuse`].
     pub fn refuse(&mut self, sequence: u32, refusal: Refusal, bytes: [u32; 2], detail: &dyn Display) {
-        let mut text = heapless::String::<DETAIL_LEN>::new();
-        // A longer explanation is cut where it no longer fits.
-        let _ = write!(text, "{detail}");
-        let [needed, available] = bytes;
-        self.reply(Reply::Error { sequence, refusal, needed, available, detail: &text });
+        refuse(&mut self.report, sequence, refusal, bytes, detail);
     }
 
     /// The next message's header.

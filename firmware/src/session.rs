@@ -2,13 +2,26 @@
 //!
 //! A message that cannot be done is refused and passed over; only a stream that is out of step ends the session.
 
+use crate::app::watch::{Config, Parts, Watch, WatchError};
 use crate::app::{App, LookError};
+use crate::camera::live::Live;
+use crate::camera::ov2640::Ov2640;
+use crate::camera::sensor::Settings;
+use crate::camera::simulated::Simulated;
 use crate::engine::Engine;
 use crate::link::{Broken, FrameMessage, Link, Lost, Report, Source};
 use crate::profile::Counter;
+use crate::time::{Clock, Pause, Watchdog};
 use embedded_hal::digital::OutputPin;
+use heapless::Vec;
+use ocellus_shared::PixelFormat;
 use ocellus_shared::plan::Plan;
-use ocellus_shared::wire::{Header, Kind, Refusal, Reply, tensor_crc};
+use ocellus_shared::wire::{EVENT_LEN, Event, Header, Kind, MAX_EVENTS, Refusal, Reply, Tally, WATCH_LEN, tensor_crc};
+
+/// What the simulated sensor of a watch is set to.
+pub const WATCHED: Settings = Settings::new(PixelFormat::Rgb565Be, 160, 120);
+/// Clock of a core that is only emulated, for the watchdog of a watch: slower than any host's.
+const EMULATED_HERTZ: u32 = 8_000_000;
 
 /// A board's name and memory.
 #[derive(Debug)]
@@ -31,7 +44,7 @@ pub struct Session<S, R, C, L> {
     led: L,
 }
 
-impl<S: Source, R: Report, C: Counter, L: OutputPin> Session<S, R, C, L> {
+impl<S: Source, R: Report, C: Counter + Clock + Watchdog, L: OutputPin> Session<S, R, C, L> {
     /// A session that has read nothing yet.
     pub fn new(source: S, report: R, counter: C, led: L) -> Self {
         Self { link: Link::new(source, report), counter, led }
@@ -74,6 +87,11 @@ impl<S: Source, R: Report, C: Counter, L: OutputPin> Session<S, R, C, L> {
                 Kind::Frame => look(&mut self.link, &header, &mut app, frame)?,
                 Kind::Tensor | Kind::Trace | Kind::Profile => {
                     tensor(&mut self.link, &header, app.engine(), &mut self.counter)?;
+                }
+                Kind::Watch => {
+                    // The app's memory of frames that a host sent has no part in this.
+                    let (engine, led) = app.parts();
+                    watch(&mut self.link, &header, engine, led, &self.counter, frame)?;
                 }
             }
         }
@@ -180,4 +198,54 @@ fn look<S: Source, R: Report, L: OutputPin>(
             Ok(())
         }
     }
+}
+
+/// Runs the camera loop on a simulated sensor, as a message says, and tells what came of it.
+fn watch<S: Source, R: Report, K: Clock + Watchdog>(
+    link: &mut Link<S, R>,
+    header: &Header,
+    engine: &mut Engine,
+    output: &mut impl OutputPin,
+    timer: &K,
+    frame: &mut [u8],
+) -> Result<(), Lost> {
+    let length = header.payload_len as usize;
+    let counts = length.checked_sub(WATCH_LEN).filter(|events| events.is_multiple_of(EVENT_LEN));
+    let mut payload = [0; WATCH_LEN + MAX_EVENTS * EVENT_LEN];
+    let Some(payload) = counts.and_then(|_| payload.get_mut(..length)) else {
+        return link.pass_over(header, Refusal::BadWatch, 0);
+    };
+    link.read(header, payload)?;
+    let (turns, events) = payload.split_at(WATCH_LEN);
+    let turns = turns.iter().rev().fold(0, |sum, byte| sum << 8 | u32::from(*byte));
+    let parsed: Option<Vec<Event, MAX_EVENTS>> = events.as_chunks().0.iter().map(Event::parse).collect();
+    let Some(events) = parsed else {
+        link.refuse(header.sequence, Refusal::BadWatch, [0, 0], &"an event of unknown kind");
+        return Ok(());
+    };
+    match look_out(link, engine, output, timer, frame, turns, &events) {
+        Ok(tally) => link.reply(Reply::Watched { sequence: header.sequence, tally }),
+        Err(error) => link.refuse(header.sequence, Refusal::BadWatch, [0, 0], &error),
+    }
+    timer.stop();
+    Ok(())
+}
+
+/// The loop itself, in the two halves of `frame`.
+fn look_out<S: Source, R: Report, K: Clock + Watchdog>(
+    link: &mut Link<S, R>,
+    engine: &mut Engine,
+    output: &mut impl OutputPin,
+    timer: &K,
+    frame: &mut [u8],
+    turns: u32,
+    events: &[Event],
+) -> Result<Tally, WatchError> {
+    let (front, back) = frame.split_at_mut(frame.len() / 2);
+    let simulated = Simulated::new(timer, events);
+    let sensor = Ov2640::new(&simulated, Pause(timer));
+    let camera = Live::new(sensor, &simulated, WATCHED, front.len())?;
+    let mut watch = Watch::new(engine, Parts { camera, output, timer }, Config::new(EMULATED_HERTZ))?;
+    watch.run(link, [front, back], turns);
+    Ok(watch.tally())
 }

@@ -18,9 +18,11 @@ use crate::toolchain;
 
 mod process;
 mod swarm;
+mod watch;
 
 use process::{Event, Process};
 pub use swarm::scores_of;
+pub use watch::{Seen, Watched};
 
 /// Longest wait for a board to boot, or to answer a message that takes no computing.
 const PATIENCE: Duration = Duration::from_secs(60);

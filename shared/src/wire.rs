@@ -32,14 +32,19 @@
 //! | `step seq=N index=N crc=HEX8` | after each step of a traced tensor: the CRC-32 of its output |
 //! | `cost seq=N index=N instructions=N` | what each step of a profiled tensor took |
 //! | `profile seq=N instructions=N` | what the whole run took |
+//! | `seen seq=N class=N settled=BOOL margin=F latency_us=N interval_us=N name=TEXT` | after the scores of each live frame: the label that stands once settled, its lead, the time from frame to label and from frame to frame |
+//! | `fault seq=N what=WORD turns=N frames=N missing=N overruns=N losses=N restarts=N` | a live frame did not come: why, and how often what happened so far |
+//! | `watched seq=N turns=N frames=N missing=N overruns=N losses=N restarts=N` | a watch is over |
 //! | `error seq=N code=NAME needed=N available=N detail=TEXT` | instead of the reply that cannot be given |
 //! | `end messages=N` | the last line |
 
 use crate::frame::PixelFormat;
 
 mod reply;
+mod watch;
 
-pub use reply::{Refusal, Reply, Values};
+pub use reply::{Refusal, Reply, Tally, Values};
+pub use watch::{EVENT_LEN, Event, MAX_EVENTS, Mishap, WATCH_LEN};
 
 /// First bytes of every message.
 pub const MAGIC: [u8; 4] = *b"OCMS";
@@ -62,10 +67,13 @@ pub enum Kind {
     Profile = 5,
     /// Stop. Answered by `end`.
     End = 6,
+    /// Run the camera loop on a simulated sensor, through the events in the payload ([`Event`]). Answered by `seen` and
+    /// `fault` lines and at last by `watched`.
+    Watch = 7,
 }
 
 impl Kind {
-    const ALL: [Self; 6] = [Self::Plan, Self::Tensor, Self::Frame, Self::Trace, Self::Profile, Self::End];
+    const ALL: [Self; 7] = [Self::Plan, Self::Tensor, Self::Frame, Self::Trace, Self::Profile, Self::End, Self::Watch];
 }
 
 /// The fixed part of a message.
@@ -171,6 +179,7 @@ mod tests {
             Header::new(Kind::Trace, 9, 1),
             Header::new(Kind::Profile, 10, 2),
             Header::new(Kind::End, 11, 0),
+            Header::new(Kind::Watch, 12, 20),
         ] {
             assert_eq!(Header::parse(&header.emit()), Ok(header));
         }

@@ -167,6 +167,19 @@ fn random_op(random: &mut Random, sketch: &Sketch, last: usize) -> (Op, Vec<usiz
     }
 }
 
+/// A network for a camera, small enough for every board to run it many times a second.
+pub fn watched(seed: u64) -> PlanSpec {
+    let mut sketch = Sketch::new(Random::new(seed), Shape::new(32, 32, 3));
+    sketch.extreme = false;
+    let window = Window { stride: [2, 2], ..Window::same(3) };
+    let layers = [Op::Conv { window, out_channels: 8 }, Op::Conv { window, out_channels: 8 }];
+    let layers = layers.into_iter().chain([Op::Dense { out_channels: 10 }]);
+    for (value, op) in layers.enumerate() {
+        sketch.push(op, &[value]).expect("the layers follow on each other");
+    }
+    sketch.finish()
+}
+
 /// The 22.6 million multiply-accumulates of the CIFAR network, with random parameters.
 pub fn cifar_cnn(seed: u64) -> PlanSpec {
     let mut sketch = Sketch::new(Random::new(seed), Shape::new(32, 32, 3));

@@ -5,14 +5,15 @@ use ocellus_firmware::Engine;
 use ocellus_firmware::link::{EndOfStream, Lost, Report, Source};
 use ocellus_firmware::profile::Counter;
 use ocellus_firmware::session::{Board, Session};
+use ocellus_firmware::time::{Clock, Watchdog};
 use ocellus_shared::plan::encode::{self, PlanSpec};
 use ocellus_shared::plan::{Crop, Plan};
 use ocellus_shared::preprocess::preprocess;
-use ocellus_shared::wire::{Header, Kind, Refusal, Reply, tensor_crc};
+use ocellus_shared::wire::{Event, Header, Kind, MAX_EVENTS, Mishap, Refusal, Reply, Tally, tensor_crc};
 use ocellus_shared::{Frame, PixelFormat};
 use ocellus_tests::plans;
 use ocellus_tests::random::Random;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 struct Stream<'a>(&'a [u8]);
 
@@ -51,8 +52,9 @@ impl OutputPin for &Diary {
     }
 }
 
-/// Every look at the counter costs one instruction.
-struct Ticks(u64);
+/// Every look at the counter costs one instruction. Time goes on where somebody waits.
+#[derive(Default)]
+struct Ticks(u64, Cell<u64>);
 
 impl Counter for Ticks {
     fn instructions(&mut self) -> u64 {
@@ -61,14 +63,35 @@ impl Counter for Ticks {
     }
 }
 
+impl Clock for Ticks {
+    fn now_us(&self) -> u64 {
+        self.1.get()
+    }
+
+    fn wait_until_us(&self, time_us: u64) {
+        self.1.set(time_us.max(self.1.get()));
+    }
+}
+
+impl Watchdog for Ticks {
+    fn start(&self, _: u32) {}
+
+    fn feed(&self) {}
+}
+
 const FRAME_BYTES: usize = 4096;
 
 /// Plays `messages` to a board and returns how it ended and its diary.
 fn play(messages: &[u8]) -> (Result<(), Lost>, Vec<String>) {
+    play_with(FRAME_BYTES, messages)
+}
+
+/// The same with room for larger frames.
+fn play_with(frame_bytes: usize, messages: &[u8]) -> (Result<(), Lost>, Vec<String>) {
     let diary = Diary::default();
-    let (mut plan, mut arena, mut frame) = (vec![0; 1 << 20], vec![0; 1 << 18], vec![0; FRAME_BYTES]);
+    let (mut plan, mut arena, mut frame) = (vec![0; 1 << 20], vec![0; 1 << 18], vec![0; frame_bytes]);
     let board = Board { name: "desk", plan: &mut plan, arena: &mut arena, frame: &mut frame };
-    let end = Session::new(Stream(messages), &diary, Ticks(0), &diary).run(board);
+    let end = Session::new(Stream(messages), &diary, Ticks::default(), &diary).run(board);
     (end, diary.0.into_inner())
 }
 
@@ -190,6 +213,47 @@ fn what_cannot_be_done_is_refused_and_the_next_message_is_read() {
     assert!(diary[8].contains("BadPlan") && diary[8].contains("checksum"), "{}", diary[8]);
     assert_eq!(diary[9], refusal(9, Refusal::NoPlan, 1, 0, ""));
     assert_eq!(diary[10], "End { messages: 10 }");
+}
+
+#[test]
+fn a_watch_runs_the_camera_loop_and_the_next_message_is_read() {
+    let plan = encode::encode(&cnn()).unwrap();
+    let event = Event { turn: 2, mishap: Mishap::Overrun, turns: 1 };
+    let payload = [&5u32.to_le_bytes()[..], &event.emit()].concat();
+    let messages = [
+        message(Kind::Plan, 0, &plan),
+        message(Kind::Watch, 1, &payload),
+        message(Kind::Tensor, 2, &bytes(&image(1))),
+        end(),
+    ];
+    let (ended, diary) = play_with(2 * 160 * 120 * 2, &messages.concat());
+    assert_eq!(ended, Ok(()));
+    let count = |word: &str| diary.iter().filter(|line| line.starts_with(word)).count();
+    assert_eq!((count("Seen"), count("Fault"), count("Scores")), (4, 1, 5));
+    let tally = Tally { turns: 5, frames: 4, overruns: 1, ..Tally::default() };
+    assert!(diary.contains(&format!("Watched {{ sequence: 1, tally: {tally:?} }}")), "{diary:?}");
+    assert_eq!(diary[diary.len() - 2], scores_reply(2, &plan, &image(1)));
+}
+
+#[test]
+fn a_watch_that_cannot_be_is_refused_and_the_next_message_is_read() {
+    let plan = encode::encode(&cnn()).unwrap();
+    let strange = Event { turn: 2, mishap: Mishap::Overrun, turns: 1 }.emit().map(|byte| byte | 0x80);
+    let messages = [
+        message(Kind::Plan, 0, &plan),
+        message(Kind::Watch, 1, &[0; 3]),
+        message(Kind::Watch, 2, &[0; 11]),
+        message(Kind::Watch, 3, &[0; 4 + 8 * (MAX_EVENTS + 1)]),
+        message(Kind::Watch, 4, &[&[5, 0, 0, 0], &strange[..]].concat()),
+        // The frame buffer has room for no frame, let alone two.
+        message(Kind::Watch, 5, &[5, 0, 0, 0]),
+        end(),
+    ];
+    let (ended, diary) = play(&messages.concat());
+    assert_eq!(ended, Ok(()));
+    let refused =
+        |sequence: u32| diary.iter().any(|line| line.contains(&format!("sequence: {sequence}, refusal: BadWatch")));
+    assert!((1..=5).all(refused), "{diary:?}");
 }
 
 #[test]

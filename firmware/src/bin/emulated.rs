@@ -2,10 +2,11 @@
 //! LED, and an end.
 //!
 //! The program ends with status 0 when the host says so, 1 when the stream of messages is lost, 2 when it cannot be
-//! opened, and 3 after a panic or a fault.
+//! opened, 3 after a panic or a fault, and 4 when the watchdog was not fed.
 
 mod count;
 mod led;
+#[path = "common/report.rs"]
 mod report;
 mod source;
 

@@ -21,10 +21,12 @@ pub enum Refusal {
     BadFrame,
     /// The frame is larger than the memory set aside for it.
     FrameTooLarge,
+    /// The watch's payload does not parse, or the network cannot watch.
+    BadWatch,
 }
 
 impl Refusal {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::BadHeader,
         Self::Truncated,
         Self::PlanTooLarge,
@@ -34,6 +36,7 @@ impl Refusal {
         Self::BadTensor,
         Self::BadFrame,
         Self::FrameTooLarge,
+        Self::BadWatch,
     ];
 
     /// Its name in a reply.
@@ -48,6 +51,7 @@ impl Refusal {
             Self::BadTensor => "bad-tensor",
             Self::BadFrame => "bad-frame",
             Self::FrameTooLarge => "frame-too-large",
+            Self::BadWatch => "bad-watch",
         }
     }
 }
@@ -124,6 +128,39 @@ pub enum Reply<'a, V = Values<'a>> {
         /// What it took.
         instructions: u64,
     },
+    /// What a live frame shows, with those before it.
+    Seen {
+        /// The frame's number.
+        sequence: u32,
+        /// The label that stands, or the likeliest class while there is none.
+        class: u32,
+        /// Whether it stands.
+        settled: bool,
+        /// Its lead over the second, averaged over time, in logits.
+        margin: f32,
+        /// Time from when the frame was there to when it had been acted on.
+        latency_us: u32,
+        /// Time since the frame before; 0 for the first.
+        interval_us: u32,
+        /// The class's name.
+        name: &'a str,
+    },
+    /// A live frame did not come.
+    Fault {
+        /// Number of the turn.
+        sequence: u32,
+        /// What happened, in one word.
+        what: &'a str,
+        /// What happened so far.
+        tally: Tally,
+    },
+    /// A watch is over.
+    Watched {
+        /// The message's number.
+        sequence: u32,
+        /// What happened.
+        tally: Tally,
+    },
     /// Something could not be done.
     Error {
         /// The message's number.
@@ -142,6 +179,36 @@ pub enum Reply<'a, V = Values<'a>> {
         /// Messages that were read.
         messages: u32,
     },
+}
+
+/// How often what happened to a camera loop; each stays at its largest value once it gets there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Turns of the loop: the sum of the next four.
+    pub turns: u32,
+    /// Frames that were seen.
+    pub frames: u32,
+    /// Frames that did not come in time.
+    pub missing: u32,
+    /// Frames that were damaged.
+    pub overruns: u32,
+    /// Times that the sensor was found not to answer.
+    pub losses: u32,
+    /// Times that the sensor was brought up again.
+    pub restarts: u32,
+}
+
+impl Tally {
+    fn parse(fields: &mut &str) -> Option<Self> {
+        Some(Self {
+            turns: number(fields, "turns")?,
+            frames: number(fields, "frames")?,
+            missing: number(fields, "missing")?,
+            overruns: number(fields, "overruns")?,
+            losses: number(fields, "losses")?,
+            restarts: number(fields, "restarts")?,
+        })
+    }
 }
 
 impl<'a> Reply<'a> {
@@ -184,6 +251,21 @@ impl<'a> Reply<'a> {
             "profile" => {
                 Self::Profile { sequence: number(fields, "seq")?, instructions: number(fields, "instructions")? }
             }
+            "seen" => Self::Seen {
+                sequence: number(fields, "seq")?,
+                class: number(fields, "class")?,
+                settled: number(fields, "settled")?,
+                margin: number(fields, "margin")?,
+                latency_us: number(fields, "latency_us")?,
+                interval_us: number(fields, "interval_us")?,
+                name: text(fields, "name")?,
+            },
+            "fault" => Self::Fault {
+                sequence: number(fields, "seq")?,
+                what: word(fields, "what")?,
+                tally: Tally::parse(fields)?,
+            },
+            "watched" => Self::Watched { sequence: number(fields, "seq")?, tally: Tally::parse(fields)? },
             "error" => Self::Error {
                 sequence: number(fields, "seq")?,
                 refusal: word(fields, "code").and_then(|code| Refusal::ALL.into_iter().find(|r| r.name() == code))?,
@@ -253,6 +335,8 @@ fn hex(text: &str, digits: usize) -> Option<u64> {
 mod tests {
     use super::*;
 
+    const TALLY: Tally = Tally { turns: 10, frames: 5, missing: 2, overruns: 1, losses: 2, restarts: 1 };
+
     #[test]
     fn replies_parse() {
         let values = |line| match Reply::parse(line) {
@@ -289,6 +373,26 @@ mod tests {
                 "error seq=6 code=arena-too-small needed=9 available=8 detail=",
                 Reply::Error { sequence: 6, refusal: Refusal::ArenaTooSmall, needed: 9, available: 8, detail: "" },
             ),
+            (
+                "seen seq=4 class=7 settled=true margin=2.25 latency_us=41000 interval_us=33333 name=sea lion",
+                Reply::Seen {
+                    sequence: 4,
+                    class: 7,
+                    settled: true,
+                    margin: 2.25,
+                    latency_us: 41_000,
+                    interval_us: 33_333,
+                    name: "sea lion",
+                },
+            ),
+            (
+                "fault seq=9 what=no-acknowledge turns=10 frames=5 missing=2 overruns=1 losses=2 restarts=1",
+                Reply::Fault { sequence: 9, what: "no-acknowledge", tally: TALLY },
+            ),
+            (
+                "watched seq=1 turns=10 frames=5 missing=2 overruns=1 losses=2 restarts=1",
+                Reply::Watched { sequence: 1, tally: TALLY },
+            ),
             ("end messages=2", Reply::End { messages: 2 }),
         ] {
             assert_eq!(Reply::parse(line), Some(expected), "{line}");
@@ -308,6 +412,8 @@ mod tests {
             "step seq=5 index=2 crc=0000000a more",
             "error seq=6 code=unheard-of needed=0 available=0 detail=x",
             "end messages=-1",
+            "watched seq=1 turns=10 frames=5 missing=2 overruns=1 losses=2",
+            "fault seq=9 turns=10 frames=5 missing=2 overruns=1 losses=2 restarts=1",
             "exposure settled",
         ] {
             assert_eq!(Reply::parse(line), None, "{line}");

@@ -1,16 +1,21 @@
-//! Executed instructions, from the system timer.
+//! Executed instructions, time and a watchdog, all from the system timer.
 //!
 //! When the emulator runs with `-icount shift=0`, virtual time goes on by one nanosecond per instruction, and so the
 //! timer ticks once every so many instructions. How many is measured with a loop of known length. Without `-icount` the
 //! figures mean nothing.
 
 use core::arch::asm;
+use core::cell::Cell;
 use core::sync::atomic::{AtomicU32, Ordering};
 use cortex_m::Peripherals;
 use cortex_m::peripheral::syst::SystClkSource;
 use cortex_m::peripheral::{SCB, SYST};
 use cortex_m_rt::exception;
 use ocellus_firmware::profile::Counter;
+use ocellus_firmware::time::{Clock, Watchdog};
+use semihosting::process;
+
+use super::SYSTICK_HERTZ;
 
 /// Ticks between two overflows.
 const PERIOD: u32 = 1 << 24;
@@ -20,16 +25,29 @@ const TURNS: u32 = 2_000_000;
 /// Overflows so far.
 static OVERFLOWS: AtomicU32 = AtomicU32::new(0);
 
+/// Overflows until the watchdog bites; none while it does not run.
+static PATIENCE: AtomicU32 = AtomicU32::new(0);
+/// The patience that a feeding gives back.
+static FED: AtomicU32 = AtomicU32::new(0);
+
 /// The timer overflowed.
 #[exception]
 fn SysTick() {
     OVERFLOWS.fetch_add(1, Ordering::Relaxed);
+    // Nobody else writes while this handler runs.
+    let left = PATIENCE.load(Ordering::Relaxed);
+    if left == 1 {
+        process::exit(4);
+    }
+    PATIENCE.store(left.saturating_sub(1), Ordering::Relaxed);
 }
 
 /// The system timer as a counter of instructions.
 pub struct Instructions {
     /// Ticks that the measuring loop took; measured when first needed.
     loop_ticks: Option<u64>,
+    /// The last reading.
+    last: Cell<u64>,
 }
 
 impl Instructions {
@@ -41,7 +59,7 @@ impl Instructions {
         timer.clear_current();
         timer.enable_interrupt();
         timer.enable_counter();
-        Some(Self { loop_ticks: None })
+        Some(Self { loop_ticks: None, last: Cell::new(0) })
     }
 
     /// Ticks since the start.
@@ -52,7 +70,11 @@ impl Instructions {
             let now = elapsed();
             // An overflow that is not counted yet may have come before or after the reading: read once more.
             let (periods, now) = if SCB::is_pendst_pending() { (periods + 1, elapsed()) } else { (periods, now) };
-            periods * u64::from(PERIOD) + now
+            let ticks = periods * u64::from(PERIOD) + now;
+            // An emulator on a busy machine starts the timer anew some time before it says that it did.
+            let ticks = if ticks < self.last.get() { ticks + u64::from(PERIOD) } else { ticks };
+            self.last.set(ticks);
+            ticks
         })
     }
 
@@ -72,5 +94,31 @@ impl Counter for Instructions {
             None => *self.loop_ticks.insert(self.measure()),
         };
         self.ticks() * u64::from(2 * TURNS) / loop_ticks
+    }
+}
+
+impl Clock for Instructions {
+    fn now_us(&self) -> u64 {
+        // Hertz of the timer fit 32 bits and its ticks stay below 2^44 for a week.
+        self.ticks() * 1_000_000 / SYSTICK_HERTZ as u64
+    }
+}
+
+impl Watchdog for Instructions {
+    fn start(&self, deadline_us: u32) {
+        let ticks = u64::from(deadline_us) * SYSTICK_HERTZ as u64 / 1_000_000;
+        // One overflow may be near, and another is needed for the rest.
+        let overflows = u32::try_from(ticks / u64::from(PERIOD)).unwrap_or(u32::MAX - 2) + 2;
+        FED.store(overflows, Ordering::Relaxed);
+        self.feed();
+    }
+
+    fn feed(&self) {
+        PATIENCE.store(FED.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
+    fn stop(&self) {
+        FED.store(0, Ordering::Relaxed);
+        self.feed();
     }
 }

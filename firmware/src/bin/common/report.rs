@@ -44,6 +44,37 @@ impl Report for Defmt {
             Reply::Profile { sequence, instructions } => {
                 defmt::println!("profile seq={=u32} instructions={=u64}", sequence, instructions);
             }
+            Reply::Seen { sequence, class, settled, margin, latency_us, interval_us, name } => defmt::println!(
+                "seen seq={=u32} class={=u32} settled={=bool} margin={=f32} latency_us={=u32} interval_us={=u32} name={=str}",
+                sequence,
+                class,
+                settled,
+                margin,
+                latency_us,
+                interval_us,
+                name
+            ),
+            Reply::Fault { sequence, what, tally } => defmt::println!(
+                "fault seq={=u32} what={=str} turns={=u32} frames={=u32} missing={=u32} overruns={=u32} losses={=u32} restarts={=u32}",
+                sequence,
+                what,
+                tally.turns,
+                tally.frames,
+                tally.missing,
+                tally.overruns,
+                tally.losses,
+                tally.restarts
+            ),
+            Reply::Watched { sequence, tally } => defmt::println!(
+                "watched seq={=u32} turns={=u32} frames={=u32} missing={=u32} overruns={=u32} losses={=u32} restarts={=u32}",
+                sequence,
+                tally.turns,
+                tally.frames,
+                tally.missing,
+                tally.overruns,
+                tally.losses,
+                tally.restarts
+            ),
             Reply::Error { sequence, refusal, needed, available, detail } => defmt::println!(
                 "error seq={=u32} code={=str} needed={=u32} available={=u32} detail={=str}",
                 sequence,

@@ -1,0 +1,250 @@
+//! The loop of a camera board: while one frame is classified, the next one is taken in.
+//!
+//! A turn feeds the watchdog, starts the capture, works on the frame of the turn before (preprocess, run, smooth, act, report)
+//! and waits for the capture, which always ends. A frame that does not come is counted, reported and passed over; after
+//! some in a row, or when the sensor does not answer, the sensor is brought up again. Nothing here can hang: what does is
+//! the watchdog's.
+
+use super::smooth::{Smoother, Smoothing, TooManyClasses};
+use crate::camera::live::{Fault, Grabber, Live, NoRoom};
+use crate::camera::sensor::Sensor;
+use crate::engine::Engine;
+use crate::link::Report;
+use crate::time::{Clock, Watchdog, deadline_us};
+use embedded_hal::digital::OutputPin;
+use ocellus_shared::preprocess::{PreprocessError, preprocess};
+use ocellus_shared::wire::{Reply, Tally, tensor_crc};
+
+/// How a board watches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// How labels are smoothed.
+    pub smoothing: Smoothing,
+    /// The class that the output goes high for; any, where there is none.
+    pub target: Option<u16>,
+    /// Frames that may fail in a row before the sensor is brought up again; at least 1.
+    pub patience: u8,
+    /// The core's clock, from which the watchdog's deadline follows.
+    pub hertz: u32,
+}
+
+impl Config {
+    /// Any label on a core of `hertz`.
+    pub fn new(hertz: u32) -> Self {
+        Self { smoothing: Smoothing::default(), target: None, patience: 3, hertz }
+    }
+}
+
+/// Why a board cannot watch at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WatchError {
+    /// The network's scores cannot be smoothed.
+    Classes(TooManyClasses),
+    /// The network takes no colour image.
+    Preprocess(PreprocessError),
+    /// A buffer has no room for a frame.
+    NoRoom,
+}
+
+impl From<NoRoom> for WatchError {
+    fn from(NoRoom: NoRoom) -> Self {
+        Self::NoRoom
+    }
+}
+
+impl core::fmt::Display for WatchError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Classes(TooManyClasses(classes)) => write!(f, "{classes} classes are too many to smooth"),
+            Self::Preprocess(error) => error.fmt(f),
+            Self::NoRoom => f.write_str("a frame is larger than the memory set aside for it"),
+        }
+    }
+}
+
+/// What acts, and what keeps the time.
+#[derive(Debug)]
+pub struct Parts<S, G, O, K> {
+    /// Where frames come from.
+    pub camera: Live<S, G>,
+    /// Goes high while the label stands that the board looks for.
+    pub output: O,
+    /// The clock and the watchdog.
+    pub timer: K,
+}
+
+/// A network that watches.
+#[derive(Debug)]
+pub struct Watch<'e, 'p, 'm, S, G, O, K> {
+    camera: Live<S, G>,
+    timer: K,
+    eye: Eye<'e, 'p, 'm, O>,
+    patience: u8,
+    failures: u8,
+    /// The sensor could not be brought up the last time.
+    down: bool,
+    tally: Tally,
+    before_us: Option<u64>,
+}
+
+/// A frame that waits in a buffer, and when it came.
+#[derive(Clone, Copy, Debug)]
+struct Taken {
+    sequence: u32,
+    at_us: u64,
+    interval_us: u32,
+}
+
+impl<'e, 'p, 'm, S, G, O, K> Watch<'e, 'p, 'm, S, G, O, K>
+where
+    S: Sensor,
+    G: Grabber,
+    O: OutputPin,
+    K: Clock + Watchdog,
+{
+    /// A loop that has seen nothing yet. The watchdog runs from here on.
+    ///
+    /// # Errors
+    /// The network's input is no image, or its output has too many classes.
+    pub fn new(engine: &'e mut Engine<'p, 'm>, parts: Parts<S, G, O, K>, config: Config) -> Result<Self, WatchError> {
+        let plan = *engine.plan();
+        if plan.input().shape.c != 3 {
+            return Err(WatchError::Preprocess(PreprocessError::Shape));
+        }
+        let smoother = Smoother::new(plan.output().shape.len(), config.smoothing).map_err(WatchError::Classes)?;
+        let Parts { camera, output, timer } = parts;
+        timer.start(deadline_us(&plan, config.hertz));
+        let eye = Eye { engine, smoother, output, target: config.target };
+        let patience = config.patience.max(1);
+        Ok(Self { camera, timer, eye, patience, failures: 0, down: false, tally: Tally::default(), before_us: None })
+    }
+
+    /// What happened so far.
+    pub fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    /// Brings the sensor up and takes `turns` turns; a frame is in one of the `buffers` while the other is filled.
+    ///
+    /// A board calls it again and again; the watchdog is left running.
+    pub fn run(&mut self, report: &mut impl Report, buffers: [&mut [u8]; 2], turns: u32) {
+        let [mut front, mut back] = buffers;
+        let mut taken = None;
+        self.restart(report);
+        for _ in 0..turns {
+            taken = self.turn(report, taken, front, back);
+            core::mem::swap(&mut front, &mut back);
+        }
+        self.timer.feed();
+        if let (Some(taken), Ok(frame)) = (taken, self.camera.frame(front)) {
+            self.eye.see(&frame, taken, &self.timer, report);
+        }
+    }
+
+    /// Takes a frame into `back` while the one in `front`, if there is any, is worked on.
+    fn turn(&mut self, report: &mut impl Report, taken: Option<Taken>, front: &[u8], back: &mut [u8]) -> Option<Taken> {
+        let Self { camera, timer, eye, .. } = self;
+        timer.feed();
+        let frame = taken.and_then(|taken| Some((taken, camera.frame(front).ok()?)));
+        let ((), outcome) = camera.capture_while(back, || {
+            if let Some((taken, frame)) = frame {
+                eye.see(&frame, taken, &*timer, report);
+            }
+        });
+        let sequence = self.tally.turns;
+        self.tally.turns = sequence.saturating_add(1);
+        match outcome {
+            Ok(()) => Some(self.take(sequence)),
+            Err(fault) => {
+                self.fail(report, sequence, fault);
+                None
+            }
+        }
+    }
+
+    /// Counts a frame that came.
+    fn take(&mut self, sequence: u32) -> Taken {
+        let at_us = self.timer.now_us();
+        let interval = self.before_us.map_or(0, |before| at_us.saturating_sub(before));
+        self.before_us = Some(at_us);
+        self.failures = 0;
+        self.tally.frames = self.tally.frames.saturating_add(1);
+        Taken { sequence, at_us, interval_us: u32::try_from(interval).unwrap_or(u32::MAX) }
+    }
+
+    /// Counts a frame that did not come, tells, and does something about it.
+    fn fail(&mut self, report: &mut impl Report, sequence: u32, fault: Fault) {
+        let count = match fault {
+            Fault::Missing => &mut self.tally.missing,
+            Fault::Overrun => &mut self.tally.overruns,
+            Fault::Lost(_) => &mut self.tally.losses,
+        };
+        *count = count.saturating_add(1);
+        report.reply(Reply::Fault { sequence, what: fault.name(), tally: self.tally });
+        self.failures = self.failures.saturating_add(1);
+        if matches!(fault, Fault::Lost(_)) || self.down || self.failures >= self.patience {
+            self.restart(report);
+        }
+    }
+
+    /// Brings the sensor up; what was seen before counts no more. A failure is told, and shows again in the next turn.
+    fn restart(&mut self, report: &mut impl Report) {
+        self.timer.feed();
+        self.failures = 0;
+        self.eye.forget();
+        let outcome = self.camera.start();
+        self.down = outcome.is_err();
+        match outcome {
+            // The first start is none again.
+            Ok(()) if self.tally.turns > 0 => self.tally.restarts = self.tally.restarts.saturating_add(1),
+            Ok(()) => {}
+            Err(error) => {
+                let what = error.name();
+                report.reply(Reply::Fault { sequence: self.tally.turns, what, tally: self.tally });
+            }
+        }
+    }
+}
+
+/// What looks at a frame and acts.
+#[derive(Debug)]
+struct Eye<'e, 'p, 'm, O> {
+    engine: &'e mut Engine<'p, 'm>,
+    smoother: Smoother,
+    output: O,
+    target: Option<u16>,
+}
+
+impl<O: OutputPin> Eye<'_, '_, '_, O> {
+    /// From frame to act.
+    fn see(&mut self, frame: &ocellus_shared::Frame, taken: Taken, clock: &impl Clock, report: &mut impl Report) {
+        let plan = *self.engine.plan();
+        // Shape and length were checked when the loop was made.
+        let Ok(()) = preprocess(frame, plan.crop(), plan.input().shape, self.engine.input_mut()) else { return };
+        let scores = self.engine.run();
+        let verdict = self.smoother.add(scores);
+        let wanted = verdict.settled && self.target.is_none_or(|target| target == verdict.class);
+        // A board can go on seeing without its output.
+        let _ = self.output.set_state(wanted.into());
+        let latency = clock.now_us().saturating_sub(taken.at_us);
+        let sequence = taken.sequence;
+        report.reply(Reply::Scores { sequence, crc: tensor_crc(scores), values: scores });
+        let second = self.smoother.best(Some(verdict.class));
+        let lead = self.smoother.average(verdict.class) - self.smoother.average(second);
+        report.reply(Reply::Seen {
+            sequence,
+            class: u32::from(verdict.class),
+            settled: verdict.settled,
+            margin: lead * plan.output_params().scale,
+            latency_us: u32::try_from(latency).unwrap_or(u32::MAX),
+            interval_us: taken.interval_us,
+            name: plan.label(usize::from(verdict.class)).unwrap_or_default(),
+        });
+    }
+
+    /// Nothing was seen.
+    fn forget(&mut self) {
+        self.smoother.forget();
+        let _ = self.output.set_low();
+    }
+}

@@ -1,0 +1,125 @@
+//! What boards with an STM32H743 share: clocks, memory, time, and the loop.
+
+pub mod bus;
+pub mod dcmi;
+mod report;
+
+use core::cell::RefCell;
+use core::mem::MaybeUninit;
+use cortex_m::peripheral::SCB;
+use dcmi::Dcmi;
+use embassy_stm32::pac::RCC;
+use embassy_stm32::peripherals::IWDG1;
+use embassy_stm32::rcc::{AHBPrescaler, APBPrescaler, Hse, HseMode, Pll, PllDiv, PllMul, PllPreDiv, PllSource, Sysclk};
+use embassy_stm32::time::Hertz;
+use embassy_stm32::wdg::IndependentWatchdog;
+use embassy_stm32::{Config, Peri};
+use embassy_time::{Duration, Instant, block_for};
+use embedded_hal::digital::OutputPin;
+use ocellus_firmware::boot::{self, Board, Eyes};
+use ocellus_firmware::camera::sensor::Sensor;
+use ocellus_firmware::time::{Clock, Watchdog};
+use report::Defmt;
+use {defmt_rtt as _, panic_probe as _};
+
+include!(concat!(env!("OUT_DIR"), "/board.rs"));
+
+/// The core's clock.
+const CORE_HERTZ: u32 = 480_000_000;
+/// Longest time that the independent watchdog can wait.
+const LONGEST_WATCH_US: u32 = 30_000_000;
+
+/// Feature maps and two frames, each beginning at a line of the cache.
+#[repr(C, align(32))]
+struct Memory {
+    frames: [[u8; FRAME_BYTES]; 2],
+    arena: [i8; ARENA_BYTES],
+}
+
+#[unsafe(link_section = ".axisram")]
+static mut MEMORY: MaybeUninit<Memory> = MaybeUninit::uninit();
+
+/// The core at 480 MHz, buses at 240 and 120, from a crystal of `hertz` that `divided` makes 5 or 4 MHz of and `times`
+/// brings to 960 MHz.
+pub fn clocks(hertz: u32, divided: PllPreDiv, times: PllMul) -> Config {
+    let mut config = Config::default();
+    config.rcc.hse = Some(Hse { freq: Hertz(hertz), mode: HseMode::Oscillator });
+    let (divp, source) = (Some(PllDiv::DIV2), PllSource::HSE);
+    config.rcc.pll1 = Some(Pll { source, prediv: divided, mul: times, fracn: None, divp, divq: None, divr: None });
+    config.rcc.sys = Sysclk::PLL1_P;
+    config.rcc.ahb_pre = AHBPrescaler::DIV2;
+    config.rcc.apb1_pre = APBPrescaler::DIV2;
+    config.rcc.apb2_pre = APBPrescaler::DIV2;
+    config.rcc.apb3_pre = APBPrescaler::DIV2;
+    config.rcc.apb4_pre = APBPrescaler::DIV2;
+    config
+}
+
+/// Switches the caches on; what is in charge of them, for those who share memory with a DMA. To be called once.
+pub fn caches() -> SCB {
+    // SAFETY: nobody else uses the core's own peripherals; embassy keeps to the timers.
+    let mut core = unsafe { cortex_m::Peripherals::steal() };
+    core.SCB.enable_icache();
+    core.SCB.enable_dcache(&mut core.CPUID);
+    core.SCB
+}
+
+/// Time since power-up, and the independent watchdog.
+struct Timer {
+    port: RefCell<Option<Peri<'static, IWDG1>>>,
+    watchdog: RefCell<Option<IndependentWatchdog<'static, IWDG1>>>,
+}
+
+impl Clock for Timer {
+    fn now_us(&self) -> u64 {
+        Instant::now().as_micros()
+    }
+}
+
+impl Watchdog for Timer {
+    fn start(&self, deadline_us: u32) {
+        let Some(port) = self.port.take() else { return };
+        let mut watchdog = IndependentWatchdog::new(port, deadline_us.min(LONGEST_WATCH_US));
+        watchdog.unleash();
+        self.watchdog.replace(Some(watchdog));
+    }
+
+    fn feed(&self) {
+        if let Some(watchdog) = &mut *self.watchdog.borrow_mut() {
+            watchdog.pet();
+        }
+    }
+}
+
+/// Watches with the model in flash, for ever; says what is wrong once a second where that cannot be.
+pub fn run(eyes: Eyes<impl Sensor, Dcmi>, led: impl OutputPin, port: Peri<'static, IWDG1>) -> ! {
+    let mut report = Defmt;
+    if RCC.rsr().read().iwdg1rstf() {
+        defmt::println!("restarted by the watchdog");
+        RCC.rsr().modify(|w| w.set_rmvf(true));
+    }
+    // SAFETY: this function never returns and is called once, and all bits zero are a `Memory`. Writing all of it also sets
+    // the error-correcting bits, which are random after power-up.
+    let Memory { frames: [front, back], arena } = unsafe {
+        let memory = &raw mut MEMORY;
+        memory.write_bytes(0, 1);
+        (*memory).assume_init_mut()
+    };
+    // SAFETY: the board's table says that there is flash, which nothing writes while the program runs.
+    let region = unsafe { core::slice::from_raw_parts(MODEL_START as *const u8, PLAN_BYTES) };
+    let board = Board { name: NAME, hertz: CORE_HERTZ, region, arena, frames: [front, back] };
+    let timer = Timer { port: RefCell::new(Some(port)), watchdog: RefCell::new(None) };
+    match boot::watch(&mut report, board, eyes, led, timer, u32::MAX) {
+        // After years.
+        Ok(_) => SCB::sys_reset(),
+        Err(error) => complain(|| error.tell(&mut report)),
+    }
+}
+
+/// Says what is wrong once a second, so that it is heard whenever somebody listens. A probe can write another model.
+fn complain(mut tell: impl FnMut()) -> ! {
+    loop {
+        tell();
+        block_for(Duration::from_secs(1));
+    }
+}

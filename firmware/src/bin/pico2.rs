@@ -1,0 +1,94 @@
+//! Raspberry Pi Pico 2 with an OV7670 on a breakout board.
+#![no_std]
+#![no_main]
+
+#[path = "common/report.rs"]
+mod report;
+#[path = "common/rp2350.rs"]
+mod rp2350;
+
+use embassy_rp::dma::{self, Channel};
+use embassy_rp::gpio::{Level, Output};
+use embassy_rp::peripherals::{DMA_CH0, PIO0};
+use embassy_rp::pio::{InterruptHandler, Pio};
+use embassy_rp::pwm::{self, Pwm};
+use embassy_rp::{bind_interrupts, watchdog};
+use embassy_time::{Delay, Duration, block_for};
+use ocellus_firmware::boot::{self, Board, Eyes};
+use ocellus_firmware::camera::ov7670::Ov7670;
+use ocellus_firmware::camera::sensor::Settings;
+use ocellus_shared::PixelFormat;
+use report::Defmt;
+use rp2350::{ControlBus, Timer, pio};
+use {defmt_rtt as _, panic_probe as _};
+
+include!(concat!(env!("OUT_DIR"), "/board.rs"));
+
+/// What the sensor is set to; `frame-bytes` in the board's table is the size of its frames.
+const SETTINGS: Settings = Settings::new(PixelFormat::Rgb565Be, 160, 120);
+/// A capture waits for the end of one frame and for a whole one: 70 ms at 30 frames a second, more in poor light.
+const PATIENCE: Duration = Duration::from_millis(250);
+/// Time from clock and power to the sensor's first answer.
+const POWER_UP: Duration = Duration::from_millis(10);
+/// The core's clock, which embassy sets.
+const CORE_HERTZ: u32 = 150_000_000;
+
+bind_interrupts!(struct Interrupts {
+    PIO0_IRQ_0 => InterruptHandler<PIO0>;
+    DMA_IRQ_0 => dma::InterruptHandler<DMA_CH0>;
+});
+
+/// Feature maps and two frames, which the DMA fills in words.
+#[repr(C, align(4))]
+struct Memory {
+    frames: [[u8; FRAME_BYTES]; 2],
+    arena: [i8; ARENA_BYTES],
+}
+
+#[cortex_m_rt::entry]
+fn main() -> ! {
+    static mut MEMORY: Memory = Memory { frames: [[0; FRAME_BYTES]; 2], arena: [0; ARENA_BYTES] };
+    let p = embassy_rp::init(Default::default());
+    let mut report = Defmt;
+    let watchdog = watchdog::Watchdog::new(p.WATCHDOG);
+    if watchdog.reset_reason() == Some(watchdog::ResetReason::TimedOut) {
+        defmt::println!("restarted by the watchdog");
+    }
+    // XCLK: 150 MHz / 6.
+    let mut clock = pwm::Config::default();
+    (clock.top, clock.compare_a) = (5, 3);
+    let _clock = Pwm::new_output_a(p.PWM_SLICE5, p.PIN_10, clock);
+    // PWDN, which powers the sensor down while it is high, and RESET, which holds it while it is low.
+    let (_power, _reset) = (Output::new(p.PIN_0, Level::Low), Output::new(p.PIN_1, Level::High));
+    block_for(POWER_UP);
+    let mut pio = Pio::new(p.PIO0, Interrupts);
+    let c = &mut pio.common;
+    let data = [
+        c.make_pio_pin(p.PIN_2),
+        c.make_pio_pin(p.PIN_3),
+        c.make_pio_pin(p.PIN_4),
+        c.make_pio_pin(p.PIN_5),
+        c.make_pio_pin(p.PIN_6),
+        c.make_pio_pin(p.PIN_7),
+        c.make_pio_pin(p.PIN_8),
+        c.make_pio_pin(p.PIN_9),
+    ];
+    let _sync = [c.make_pio_pin(p.PIN_11), c.make_pio_pin(p.PIN_12), c.make_pio_pin(p.PIN_13)];
+    let grabber = pio::Eye::new(pio, Channel::new(p.DMA_CH0, Interrupts), data, PATIENCE);
+    let sensor = Ov7670::new(ControlBus::new(p.I2C1, p.PIN_15, p.PIN_14), Delay);
+    let Memory { frames: [front, back], arena } = MEMORY;
+    // SAFETY: the board's table says that there is flash, which nothing writes while the program runs.
+    let region = unsafe { core::slice::from_raw_parts(MODEL_START as *const u8, PLAN_BYTES) };
+    let board = Board { name: NAME, hertz: CORE_HERTZ, region, arena, frames: [front, back] };
+    let timer = Timer::new(watchdog);
+    let led = Output::new(p.PIN_25, Level::Low);
+    match boot::watch(&mut report, board, Eyes { sensor, grabber, settings: SETTINGS }, led, timer, u32::MAX) {
+        // After years.
+        Ok(_) => cortex_m::peripheral::SCB::sys_reset(),
+        // Said once a second, so that it is heard whenever somebody listens. A probe can write another model.
+        Err(error) => loop {
+            error.tell(&mut report);
+            block_for(Duration::from_secs(1));
+        },
+    }
+}

@@ -1,0 +1,125 @@
+//! What a camera board does before it watches: it looks for its model, in a region of flash of its own.
+//!
+//! A host may replace that region at any time, so that nothing about it is taken for granted. A board without a model that
+//! it can run says so again and again, and stays within a probe's reach.
+
+use crate::app::watch::{Config, Parts, Watch, WatchError};
+use crate::camera::live::{Grabber, Live};
+use crate::camera::sensor::{Sensor, Settings};
+use crate::engine::{ArenaTooSmall, Engine};
+use crate::link::{Report, refuse};
+use crate::time::{Clock, Watchdog};
+use embedded_hal::digital::OutputPin;
+use ocellus_shared::plan::{Plan, PlanError};
+use ocellus_shared::wire::{Refusal, Reply, Tally};
+
+/// What flash holds where nothing was written.
+const ERASED: u8 = 0xff;
+/// Bytes that are looked at to tell an empty region from a damaged one: a page of the smallest kind.
+const LOOKED_AT: usize = 256;
+
+/// Why the region's content cannot be run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ModelError {
+    /// Nothing was written there.
+    Empty,
+    /// No plan, a plan of another version, or a damaged one.
+    Plan(PlanError),
+    /// The plan works in more memory than the board has.
+    Arena(ArenaTooSmall),
+    /// The board cannot watch with it.
+    Watch(WatchError),
+}
+
+impl core::fmt::Display for ModelError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Empty => f.write_str("there is no model in flash: write one with `ocellus flash --model`"),
+            Self::Plan(error) => write!(f, "the model in flash is not usable, write it again: {error}"),
+            Self::Arena(error) => error.fmt(f),
+            Self::Watch(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for ModelError {}
+
+impl ModelError {
+    /// Tells the host.
+    pub fn tell(&self, report: &mut impl Report) {
+        let (refusal, bytes) = match self {
+            Self::Empty => (Refusal::NoPlan, [0, 0]),
+            Self::Plan(_) => (Refusal::BadPlan, [0, 0]),
+            Self::Watch(_) => (Refusal::BadWatch, [0, 0]),
+            Self::Arena(small) => (Refusal::ArenaTooSmall, [small.needed as u32, small.available as u32]),
+        };
+        refuse(report, 0, refusal, bytes, self);
+    }
+}
+
+/// The engine for the model in `region`, which may be followed by anything, in `arena`.
+///
+/// # Errors
+/// No model, a damaged one (its header, version, CRC-32 and all it says are checked), or too small an arena.
+pub fn engine<'p, 'm>(region: &'p [u8], arena: &'m mut [i8]) -> Result<Engine<'p, 'm>, ModelError> {
+    if region.iter().take(LOOKED_AT).all(|byte| *byte == ERASED) {
+        return Err(ModelError::Empty);
+    }
+    let plan = Plan::parse(region).map_err(ModelError::Plan)?;
+    Engine::new(plan, arena).map_err(ModelError::Arena)
+}
+
+/// A board's name and memory.
+#[derive(Debug)]
+pub struct Board<'p, 'm> {
+    /// Its name.
+    pub name: &'static str,
+    /// The core's clock.
+    pub hertz: u32,
+    /// The flash that holds the model.
+    pub region: &'p [u8],
+    /// Room for feature maps.
+    pub arena: &'m mut [i8],
+    /// Room for two frames.
+    pub frames: [&'m mut [u8]; 2],
+}
+
+/// A board's sensor, and what takes its pixels in.
+#[derive(Debug)]
+pub struct Eyes<S, G> {
+    /// The sensor.
+    pub sensor: S,
+    /// What takes its pixels in.
+    pub grabber: G,
+    /// What the sensor is set to.
+    pub settings: Settings,
+}
+
+/// Greets, looks for the model, and watches with it for `turns` turns: what happened. A board lets it take as many as there
+/// are.
+///
+/// # Errors
+/// There is no model to watch with, which the host has not been told yet.
+pub fn watch<S: Sensor, G: Grabber>(
+    report: &mut impl Report,
+    board: Board,
+    eyes: Eyes<S, G>,
+    output: impl OutputPin,
+    timer: impl Clock + Watchdog,
+    turns: u32,
+) -> Result<Tally, ModelError> {
+    let Board { name, hertz, region, arena, frames } = board;
+    let (plan_bytes, arena_bytes) = (region.len() as u32, arena.len() as u32);
+    report.reply(Reply::Ready { board: name, plan_bytes, arena_bytes });
+    let mut engine = engine(region, arena)?;
+    let plan = *engine.plan();
+    let (steps, arena_bytes) = (plan.step_count() as u32, plan.arena_bytes() as u32);
+    report.reply(Reply::Plan { sequence: 0, digest: plan.digest(), steps, arena_bytes });
+    let room = frames[0].len().min(frames[1].len());
+    let camera = Live::new(eyes.sensor, eyes.grabber, eyes.settings, room).map_err(WatchError::from);
+    let parts = camera.map(|camera| Parts { camera, output, timer });
+    let watch = parts.and_then(|parts| Watch::new(&mut engine, parts, Config::new(hertz)));
+    let mut watch = watch.map_err(ModelError::Watch)?;
+    watch.run(report, frames, turns);
+    Ok(watch.tally())
+}

@@ -1,0 +1,123 @@
+//! The programs of the real boards: they build without warnings, and lie in memory as their boards need.
+//!
+//! A compiler for the boards is needed; where it is missing this test fails and says how to get it.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::path::Path;
+
+use ocellus::board::Board;
+use ocellus::toolchain::{self, Built};
+
+/// Most bytes of flash that a program may take: it has 1 MB, and its model as much again.
+const MOST_FLASH: u64 = 96 * 1024;
+/// Fewer would mean that the loop and its kernels were left out.
+const LEAST_FLASH: u64 = 20 * 1024;
+
+/// A 32-bit little-endian ELF file.
+struct Elf(Vec<u8>);
+
+/// A loaded part: addresses at run time and in flash, and how many bytes of it flash holds.
+struct Segment {
+    memory: Range<u64>,
+    flash: Range<u64>,
+}
+
+impl Elf {
+    fn half(&self, at: usize) -> usize {
+        usize::from(u16::from_le_bytes(*self.0[at..].first_chunk().unwrap()))
+    }
+
+    fn word(&self, at: usize) -> u64 {
+        u64::from(u32::from_le_bytes(*self.0[at..].first_chunk().unwrap()))
+    }
+
+    /// Program headers of type `PT_LOAD`.
+    fn segments(&self) -> Vec<Segment> {
+        let (table, size, count) = (self.word(28) as usize, self.half(42), self.half(44));
+        let headers = (0..count).map(|i| table + i * size).filter(|at| self.word(*at) == 1);
+        let range = |start, length| start..start + length;
+        let segment = |at| Segment {
+            memory: range(self.word(at + 8), self.word(at + 20)),
+            flash: range(self.word(at + 12), self.word(at + 16)),
+        };
+        headers.map(segment).collect()
+    }
+
+    /// Value of the symbol `name`.
+    fn symbol(&self, name: &str) -> u64 {
+        let (table, size, count) = (self.word(32) as usize, self.half(46), self.half(48));
+        let section = |i: usize| table + i * size;
+        let symbols = (0..count).map(section).find(|at| self.word(at + 4) == 2).expect("there are symbols");
+        let names = self.word(section(self.word(symbols + 24) as usize) + 16) as usize;
+        let (start, length) = (self.word(symbols + 16) as usize, self.word(symbols + 20) as usize);
+        let wanted = |at: &usize| {
+            let from = names + self.word(*at) as usize;
+            self.0[from..].starts_with(name.as_bytes()) && self.0[from + name.len()] == 0
+        };
+        let at = (start..start + length).step_by(16).find(wanted).unwrap_or_else(|| panic!("no symbol {name}"));
+        self.word(at + 4)
+    }
+
+    /// The 32-bit word that flash holds at `address`.
+    fn loaded_word(&self, address: u64) -> u64 {
+        let (table, size, count) = (self.word(28) as usize, self.half(42), self.half(44));
+        let header = (0..count).map(|i| table + i * size).find(|at| {
+            let start = self.word(at + 12);
+            self.word(*at) == 1 && (start..start + self.word(at + 16)).contains(&address)
+        });
+        let at = header.expect("the address is loaded");
+        self.word((self.word(at + 4) + address - self.word(at + 12)) as usize)
+    }
+}
+
+/// The regions of a board's memory map.
+fn regions(board: &str) -> HashMap<String, Range<u64>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../firmware/boards");
+    let text = std::fs::read_to_string(folder.join(format!("{board}.x"))).unwrap();
+    let region = |line: &str| {
+        let (name, rest) = line.split_once(':')?;
+        let (origin, length) = rest.split_once("ORIGIN = 0x")?.1.split_once(", LENGTH = ")?;
+        let start = u64::from_str_radix(origin, 16).ok()?;
+        let (number, unit) = length.trim().split_at(length.trim().len() - 1);
+        let bytes = number.parse::<u64>().ok()? * if unit == "M" { 1 << 20 } else { 1 << 10 };
+        Some((name.trim().to_owned(), start..start + bytes))
+    };
+    text.lines().filter_map(region).collect()
+}
+
+fn within(inner: &Range<u64>, outer: &Range<u64>) -> bool {
+    inner.is_empty() || (outer.start <= inner.start && inner.end <= outer.end)
+}
+
+/// Builds the program of a real board and checks where it lies.
+fn check(board: &Board) {
+    let Built { elf, warnings } = toolchain::build_firmware(board, &|_| ()).unwrap_or_else(|error| panic!("{error:#}"));
+    assert_eq!(warnings, 0, "{}", board.name);
+    let bytes = toolchain::program_bytes(&elf).unwrap();
+    assert!((LEAST_FLASH..=MOST_FLASH).contains(&bytes), "{} takes {bytes} bytes of flash", board.name);
+    let (elf, regions) = (Elf(std::fs::read(elf).unwrap()), regions(&board.name));
+    for segment in elf.segments() {
+        assert!(within(&segment.flash, &regions["FLASH"]), "{}: {:x?} is not flash", board.name, segment.flash);
+        let room = regions.values().any(|region| within(&segment.memory, region));
+        assert!(room, "{}: {:x?} is no memory", board.name, segment.memory);
+        assert!(!within(&segment.memory, &regions["STACK"]) || segment.memory.is_empty(), "the stack is shared");
+    }
+    // Processors start with the word in front of the vectors as their stack pointer.
+    assert_eq!(elf.loaded_word(regions["FLASH"].start), regions["STACK"].end, "{}", board.name);
+    // What the start-up code clears must be memory from end to end.
+    let cleared = elf.symbol("__sbss")..elf.symbol("__ebss");
+    assert!(within(&cleared, &regions["RAM"]), "{}: {cleared:x?} is cleared at the start", board.name);
+    let large = regions.get("AXISRAM").unwrap_or(&regions["RAM"]);
+    let arena = elf.segments().into_iter().filter(|s| within(&s.memory, large));
+    let arena: u64 = arena.map(|s| s.memory.end - s.memory.start).sum();
+    assert!(arena > board.arena_bytes as u64, "{}: {arena} bytes hold feature maps and frames", board.name);
+}
+
+#[test]
+fn programs_of_real_boards_lie_in_memory_as_they_must() {
+    let boards: Vec<Board> = Board::all().unwrap().into_iter().filter(|board| board.machine.is_none()).collect();
+    let names: Vec<&str> = boards.iter().map(|board| board.name.as_str()).collect();
+    assert_eq!(names, ["openmv-h7", "pico2", "weact-h743"]);
+    boards.iter().for_each(check);
+}

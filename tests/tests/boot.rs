@@ -1,0 +1,183 @@
+//! A camera board's model region: what is run, and what is refused by which words.
+
+use embedded_hal::digital::{ErrorType, OutputPin};
+use ocellus_firmware::app::watch::WatchError;
+use ocellus_firmware::boot::{self, Board, Eyes, ModelError};
+use ocellus_firmware::camera::ov2640::Ov2640;
+use ocellus_firmware::camera::sensor::Settings;
+use ocellus_firmware::camera::simulated::Simulated;
+use ocellus_firmware::link::Report;
+use ocellus_firmware::time::{Clock, Pause, Watchdog};
+use ocellus_shared::PixelFormat;
+use ocellus_shared::plan::encode;
+use ocellus_shared::plan::{Plan, PlanError, VERSION};
+use ocellus_shared::wire::{Refusal, Reply, Tally};
+use ocellus_tests::plans;
+use std::cell::Cell;
+
+/// Bytes of the region.
+const REGION: usize = 1 << 20;
+
+/// Flash with `bytes` at its start.
+fn flash(bytes: &[u8]) -> Vec<u8> {
+    let mut flash = vec![0xff; REGION];
+    flash[..bytes.len()].copy_from_slice(bytes);
+    flash
+}
+
+fn plan() -> Vec<u8> {
+    encode::encode(&plans::watched(1)).unwrap()
+}
+
+/// What the board says of a region, with `arena_bytes` to work in.
+fn refusal(region: &[u8], arena_bytes: usize) -> (ModelError, Refusal, [u32; 2], String) {
+    struct Ear(Option<(Refusal, [u32; 2], String)>);
+    impl Report for Ear {
+        fn reply(&mut self, reply: Reply<'_, &[i8]>) {
+            let Reply::Error { sequence: 0, refusal, needed, available, detail } = reply else { panic!("{reply:?}") };
+            self.0 = Some((refusal, [needed, available], detail.to_owned()));
+        }
+    }
+    let mut arena = vec![0; arena_bytes];
+    let error = boot::engine(region, &mut arena).map(|_| ()).unwrap_err();
+    let mut ear = Ear(None);
+    error.tell(&mut ear);
+    let (refusal, bytes, detail) = ear.0.unwrap();
+    (error, refusal, bytes, detail)
+}
+
+#[test]
+fn a_model_is_run_whatever_lies_behind_it() {
+    let bytes = plan();
+    let mut arena = vec![0; 1 << 18];
+    let mut engine = boot::engine(&bytes, &mut arena).unwrap();
+    engine.input_mut().fill(3);
+    let expected = engine.run().to_vec();
+    for rest in [0, 0xff, 0x5a] {
+        let mut region = flash(&bytes);
+        region[bytes.len()..].fill(rest);
+        let mut engine = boot::engine(&region, &mut arena).unwrap();
+        engine.input_mut().fill(3);
+        assert_eq!(engine.run(), expected);
+    }
+}
+
+#[test]
+fn an_empty_region_is_told_from_a_damaged_one() {
+    let (error, refusal, _, detail) = refusal(&flash(&[]), 1 << 18);
+    assert_eq!((error, refusal), (ModelError::Empty, Refusal::NoPlan));
+    assert!(detail.contains("ocellus flash --model"), "{detail}");
+    // The region of a table that names none at all.
+    assert_eq!(boot::engine(&[], &mut []).map(|_| ()).unwrap_err(), ModelError::Empty);
+}
+
+#[test]
+fn every_damage_is_refused_by_its_reason() {
+    let good = plan();
+    let (last, half) = (good.len() - 1, good.len() / 2);
+    let changed = |at: usize, to: u8| {
+        let mut bytes = good.clone();
+        bytes[at] = to;
+        flash(&bytes)
+    };
+    // Programming broke off: the rest is erased.
+    let torn = flash(&good[..half]);
+    let is_crc = |error: &PlanError| matches!(error, PlanError::Crc { .. });
+    for (region, reason) in [
+        (changed(0, b'X'), &(|e: &PlanError| *e == PlanError::Magic) as &dyn Fn(&PlanError) -> bool),
+        (changed(4, VERSION as u8 + 1), &|e| matches!(e, PlanError::Version { found } if *found == VERSION + 1)),
+        (changed(11, 0x7f), &|e| matches!(e, PlanError::Truncated { .. })),
+        (changed(half, good[half] ^ 1), &is_crc),
+        (changed(last, good[last] ^ 0x80), &is_crc),
+        (torn, &is_crc),
+        (good[..half].to_vec(), &|e| matches!(e, PlanError::Truncated { needed } if *needed as usize == good.len())),
+    ] {
+        let (error, refusal, _, detail) = refusal(&region, 1 << 18);
+        let ModelError::Plan(error) = error else { panic!("{error:?}") };
+        assert!(reason(&error), "{error:?}");
+        assert_eq!(refusal, Refusal::BadPlan);
+        assert!(detail.contains("write it again"), "{detail}");
+    }
+}
+
+#[test]
+fn a_model_that_needs_more_memory_is_refused_with_both_numbers() {
+    let bytes = plan();
+    let needed = Plan::parse(&bytes).unwrap().arena_bytes();
+    let (_, refusal, sizes, _) = refusal(&flash(&bytes), needed - 1);
+    assert_eq!((refusal, sizes), (Refusal::ArenaTooSmall, [needed as u32, needed as u32 - 1]));
+    assert!(boot::engine(&flash(&bytes), &mut vec![0; needed]).is_ok());
+}
+
+/// Time that goes on where somebody waits, and a lamp that nobody looks at.
+#[derive(Default)]
+struct Desk(Cell<u64>);
+
+impl Clock for Desk {
+    fn now_us(&self) -> u64 {
+        self.0.get()
+    }
+
+    fn wait_until_us(&self, time_us: u64) {
+        self.0.set(time_us.max(self.0.get()));
+    }
+}
+
+impl Watchdog for Desk {
+    fn start(&self, _: u32) {}
+
+    fn feed(&self) {}
+}
+
+impl ErrorType for &Desk {
+    type Error = core::convert::Infallible;
+}
+
+impl OutputPin for &Desk {
+    fn set_low(&mut self) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
+    fn set_high(&mut self) -> Result<(), Self::Error> {
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct Words(Vec<String>);
+
+impl Report for Words {
+    fn reply(&mut self, reply: Reply<'_, &[i8]>) {
+        let text = format!("{reply:?}");
+        self.0.push(text.split(' ').next().unwrap_or_default().to_owned());
+    }
+}
+
+/// Boots a board whose frames have `room` bytes, for `turns` turns.
+fn boots(region: &[u8], room: usize, turns: u32) -> (Result<Tally, ModelError>, Vec<String>) {
+    let (desk, mut words) = (Desk::default(), Words::default());
+    let simulated = Simulated::new(&desk, &[]);
+    let (mut arena, mut front, mut back) = (vec![0; 1 << 18], vec![0; room], vec![0; room]);
+    let frames = [&mut front[..], &mut back[..]];
+    let board = Board { name: "desk", hertz: 1_000_000, region, arena: &mut arena, frames };
+    let settings = Settings::new(PixelFormat::Rgb565Be, 64, 48);
+    let eyes = Eyes { sensor: Ov2640::new(&simulated, Pause(&desk)), grabber: &simulated, settings };
+    let outcome = boot::watch(&mut words, board, eyes, &desk, &desk, turns);
+    (outcome, words.0)
+}
+
+#[test]
+fn a_board_greets_names_its_model_and_watches() {
+    let (outcome, words) = boots(&flash(&plan()), 64 * 48 * 2, 3);
+    assert_eq!(outcome, Ok(Tally { turns: 3, frames: 3, ..Tally::default() }));
+    assert_eq!(words, ["Ready", "Plan", "Scores", "Seen", "Scores", "Seen", "Scores", "Seen"]);
+}
+
+#[test]
+fn a_board_without_a_model_or_room_says_so_after_its_greeting() {
+    let (outcome, words) = boots(&flash(&[]), 64 * 48 * 2, 3);
+    assert_eq!((outcome, words), (Err(ModelError::Empty), vec!["Ready".to_owned()]));
+    let (outcome, words) = boots(&flash(&plan()), 64 * 48 * 2 - 1, 3);
+    assert_eq!(outcome, Err(ModelError::Watch(WatchError::NoRoom)));
+    assert_eq!(words, ["Ready", "Plan"]);
+}
