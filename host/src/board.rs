@@ -1,6 +1,7 @@
 //! What the host knows of a board: the table `firmware/boards/<board>.toml`, which the firmware's build reads too.
 
 use std::env;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -10,6 +11,34 @@ use serde::Deserialize;
 /// The board that a command means when none is named: the emulated Cortex-M7.
 pub const DEFAULT: &str = "mps2-an500";
 
+/// Addresses of a board's flash, as its table gives them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct Region {
+    /// First address.
+    pub start: u32,
+    /// Length in bytes.
+    pub bytes: u32,
+}
+
+impl Region {
+    /// Whether it holds all of `range`.
+    pub fn holds(self, range: &Range<u64>) -> bool {
+        let start = u64::from(self.start);
+        start <= range.start && range.end <= start + u64::from(self.bytes)
+    }
+}
+
+/// What a chip says of itself: programming another one would at best fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct ChipId {
+    /// Address of the register that holds it.
+    pub register: u32,
+    /// Its bits that count.
+    pub mask: u32,
+    /// What they must be.
+    pub value: u32,
+}
+
 /// One board.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -17,6 +46,8 @@ pub struct Board {
     /// Name of the board, of its program and of its table.
     #[serde(skip)]
     pub name: String,
+    /// What probe-rs calls the chip; `emulated` where there is none.
+    pub chip: String,
     /// The processor: `cortex-m7`.
     pub cpu: String,
     /// Rust's target triple.
@@ -29,6 +60,12 @@ pub struct Board {
     pub arena_bytes: usize,
     /// QEMU's name of the machine; nothing for a board that is not emulated.
     pub machine: Option<String>,
+    /// Flash of the program, on a real board.
+    pub flash: Option<Region>,
+    /// Flash of the plan, on a real board.
+    pub model: Option<Region>,
+    /// How the chip is told from others, on a real board.
+    pub chip_id: Option<ChipId>,
 }
 
 /// A plan that a board has no room for. The exit code tells it from other failures.
@@ -144,4 +181,30 @@ pub fn source_tree() -> Result<PathBuf> {
 
 fn is_source_tree(path: &Path) -> bool {
     path.join("firmware/boards").is_dir() && path.join("Cargo.toml").is_file()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_real_board_says_where_everything_goes() {
+        for board in Board::all().unwrap() {
+            let real = board.machine.is_none();
+            assert_eq!(board.chip != "emulated", real, "{}", board.name);
+            let places = [board.flash.is_some(), board.model.is_some(), board.chip_id.is_some()];
+            assert_eq!(places, [real; 3], "{}: [flash], [model] and [chip-id]", board.name);
+            if let Some(model) = board.model {
+                assert_eq!(model.bytes as usize, board.plan_bytes, "{}", board.name);
+            }
+        }
+    }
+
+    #[test]
+    fn a_region_holds_what_lies_in_it() {
+        let region = Region { start: 0x100, bytes: 0x10 };
+        for (range, held) in [(0x100..0x110, true), (0x108..0x109, true), (0xFF..0x101, false), (0x10F..0x111, false)] {
+            assert_eq!(region.holds(&range), held, "{range:x?}");
+        }
+    }
 }

@@ -6,6 +6,7 @@ pub use values::{Backend, Calibration, FrameFormat, ImageCount, Place, SplitName
 
 use crate::board;
 use crate::camera::FrameSize;
+use crate::probe;
 use crate::recipe::{DeviceKind, Freeze, LossKind, Model, OptimizerKind, Recipe, ScheduleKind};
 use clap::{Args, Parser, Subcommand};
 use serde::de::{DeserializeOwned, IntoDeserializer};
@@ -64,6 +65,12 @@ pub enum Command {
     Profile(ProfileArgs),
     /// Build a board's firmware
     Firmware(FirmwareArgs),
+    /// List the boards: chip, core, memory, emulated or real
+    Boards(BoardsArgs),
+    /// List the debug probes that are plugged in, also those that this user may not open
+    Probes(ProbesArgs),
+    /// Program a real board: firmware and model, or the model alone
+    Flash(FlashArgs),
     /// Say what this machine lacks for building firmware and emulating boards, and install it
     Doctor(DoctorArgs),
 }
@@ -531,6 +538,61 @@ pub struct FirmwareArgs {
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
+}
+
+/// Arguments of `ocellus boards`.
+#[derive(Args, Debug)]
+pub struct BoardsArgs {
+    /// Print one JSON array
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `ocellus probes`. It succeeds where there are none, too.
+#[derive(Args, Debug)]
+pub struct ProbesArgs {
+    /// Print one JSON array
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `ocellus flash`.
+#[derive(Args, Debug)]
+pub struct FlashArgs {
+    /// Plan, or the run or model folder that holds it
+    pub model: PathBuf,
+    /// Board to program
+    #[arg(long, env = "OCELLUS_BOARD")]
+    pub board: String,
+    /// Replace the model only; the program on the board stays
+    #[arg(long = "model", id = "model_only", conflicts_with = "elf")]
+    pub model_only: bool,
+    /// Program that was built before; else it is built
+    #[arg(long, value_name = "FILE")]
+    pub elf: Option<PathBuf>,
+    /// How to reach the board.
+    #[command(flatten)]
+    pub probe: ProbeArgs,
+    /// Let a locked chip be unlocked, which erases all of its flash
+    #[arg(long)]
+    pub allow_erase_all: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How to reach a board.
+#[derive(Args, Debug)]
+pub struct ProbeArgs {
+    /// Probe to use where there are several, as `ocellus probes` names them; `simulated` rehearses without a board
+    #[arg(long, env = "OCELLUS_PROBE", value_name = "VID:PID[:SERIAL]")]
+    pub probe: Option<probe::Selector>,
+    /// Clock of the debug connection
+    #[arg(long, env = "OCELLUS_SPEED", value_name = "kHz", value_parser = clap::value_parser!(u32).range(1..))]
+    pub speed: Option<u32>,
+    /// Hold the chip in reset while connecting: for one whose program is in the way
+    #[arg(long)]
+    pub connect_under_reset: bool,
 }
 
 /// Arguments of `ocellus doctor`.

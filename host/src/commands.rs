@@ -1,5 +1,6 @@
 //! The subcommands, one file each.
 
+pub mod boards;
 pub mod card;
 pub mod compare;
 pub mod data;
@@ -8,8 +9,10 @@ pub mod doctor;
 pub mod eval;
 pub mod export;
 pub mod firmware;
+pub mod flash;
 mod inputs;
 pub mod model;
+pub mod probes;
 pub mod profile;
 pub mod quantize;
 pub mod run;
@@ -63,6 +66,9 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Card(args) => card::run(args),
         Command::Profile(args) => profile::run(args),
         Command::Firmware(args) => firmware::run(args),
+        Command::Boards(args) => boards::run(args),
+        Command::Probes(args) => probes::run(args),
+        Command::Flash(args) => flash::run(args),
         Command::Doctor(args) => doctor::run(args),
     }
 }

@@ -31,6 +31,7 @@ pub mod board;
 pub mod camera;
 pub mod toolchain;
 
+pub mod probe;
 pub mod sim;
 
 pub mod eval;

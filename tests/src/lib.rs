@@ -1,5 +1,6 @@
 //! What the tests of several crates share.
 
+pub mod elf;
 pub mod plans;
 pub mod program;
 pub mod random;

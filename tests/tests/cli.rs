@@ -108,6 +108,9 @@ fn help_texts_are_as_recorded() {
         "card",
         "profile",
         "firmware",
+        "boards",
+        "probes",
+        "flash",
         "doctor",
     ];
     for name in names {

@@ -28,6 +28,7 @@ const PIPELINE: &[&str] = &[
     "board",
     "camera",
     "toolchain",
+    "probe",
     "sim",
     "eval",
     "model",

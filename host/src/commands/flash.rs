@@ -1,0 +1,121 @@
+//! `ocellus flash`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use ocellus_shared::plan::Plan;
+use serde_json::json;
+
+use super::{Failure, inputs};
+use crate::board::{Board, DoesNotFit};
+use crate::cli::{FlashArgs, ProbeArgs};
+use crate::model::ModelFiles;
+use crate::probe::{Image, Link, Phase, Selector, Settings, Written};
+use crate::{report, toolchain, view};
+
+/// Programs a board, or its model alone, once it is sure that all of it fits.
+///
+/// # Errors
+/// An unknown or emulated board, a plan or program that does not fit, no probe, or flash that cannot be programmed.
+pub fn run(args: &FlashArgs) -> Result<()> {
+    let board = real_board(&args.board)?;
+    let plan = ModelFiles::find(&args.model)?.read_plan()?;
+    board.check_fit(&Plan::parse(&plan)?)?;
+    let elf = program(args, &board)?;
+    if let Some(path) = &elf {
+        check_program(&board, path)?;
+    }
+    let program = elf
+        .as_ref()
+        .map(|path| std::fs::read(path).with_context(|| format!("cannot read {}", path.display())))
+        .transpose()?;
+    let settings = Settings { allow_erase_all: args.allow_erase_all, ..settings(&args.probe) };
+    if matches!(settings.probe, Selector::Simulated(_)) {
+        view::note("a rehearsal on a simulated board: nothing real is programmed");
+    }
+    let mut link = Link::attach(&board, &settings)?;
+    let bar = view::bytes_bar("erasing");
+    let written = link.flash(&Image { elf: program.as_deref(), plan: &plan }, &mut |phase, done, all| {
+        bar.set_message(doing(phase));
+        bar.set_length(all);
+        bar.set_position(done);
+    })?;
+    bar.finish_and_clear();
+    tell(args, &board, &written)
+}
+
+/// The real board called `name`.
+pub fn real_board(name: &str) -> Result<Board> {
+    let known = Board::names()?;
+    if !known.iter().any(|n| n == name) {
+        return Err(Failure::Usage(format!("no board called {name:?}; there are: {}", known.join(", "))).into());
+    }
+    let board = Board::load(name)?;
+    if board.machine.is_some() {
+        let what = format!("{name} is emulated and has no flash: use `ocellus run --on sim --board {name}`");
+        return Err(Failure::Usage(what).into());
+    }
+    Ok(board)
+}
+
+/// How the arguments reach a board.
+pub fn settings(args: &ProbeArgs) -> Settings {
+    Settings {
+        probe: args.probe.clone().unwrap_or_default(),
+        speed_khz: args.speed,
+        under_reset: args.connect_under_reset,
+        allow_erase_all: false,
+    }
+}
+
+/// The program to write: the given one, or a fresh one; nothing where only the model is replaced.
+fn program(args: &FlashArgs, board: &Board) -> Result<Option<PathBuf>> {
+    match (&args.elf, args.model_only) {
+        (_, true) => Ok(None),
+        (Some(elf), _) => Ok(Some(elf.clone())),
+        (None, _) => inputs::firmware(board).map(Some),
+    }
+}
+
+/// Refuses a program that is larger than the board's flash for it, before any probe is looked for.
+fn check_program(board: &Board, elf: &Path) -> Result<()> {
+    let (bytes, room) = (toolchain::program_bytes(elf)?, board.flash.map_or(0, |flash| flash.bytes));
+    if bytes > u64::from(room) {
+        let what = format!(
+            "{} does not fit {}: it takes {bytes} bytes of flash, the board has {room}; choose another --board",
+            elf.display(),
+            board.name
+        );
+        return Err(DoesNotFit::new(what).into());
+    }
+    Ok(())
+}
+
+fn doing(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Erase => "erasing",
+        Phase::Program => "programming",
+        Phase::Verify => "verifying",
+    }
+}
+
+fn tell(args: &FlashArgs, board: &Board, written: &Written) -> Result<()> {
+    let Written { program_bytes, model_bytes, time } = written;
+    if args.json {
+        return report::print_json(&json!({
+            "board": board.name,
+            "program_bytes": program_bytes,
+            "model_bytes": model_bytes,
+            "seconds": time.as_secs_f64(),
+        }));
+    }
+    let program = match args.model_only {
+        true => "program kept".to_owned(),
+        false => format!("program {program_bytes} bytes"),
+    };
+    report::print(&format!(
+        "{}: {program}, model {model_bytes} bytes, written and verified in {:.1} s; the board starts",
+        board.name,
+        time.as_secs_f64()
+    ))
+}

@@ -1,0 +1,180 @@
+//! Real boards, as far as software goes: probe-rs programs the simulated one, and every way to fail is told with its
+//! remedy.
+
+use std::time::Duration;
+
+use ocellus::board::{Board, DoesNotFit};
+use ocellus::probe::simulated::{Bench, Fault};
+use ocellus::probe::{Image, Link, Phase, Settings, Written};
+use ocellus_shared::plan::Plan;
+use ocellus_shared::plan::encode::encode;
+use ocellus_tests::{elf, plans};
+
+const PROGRAM: u32 = 0x0800_0000;
+const MODEL: u32 = 0x0810_0000;
+
+fn board() -> Board {
+    Board::load("weact-h743").unwrap()
+}
+
+fn bench(fault: Option<Fault>) -> Bench {
+    Bench::of(&board(), fault).unwrap()
+}
+
+fn plan(seed: u64) -> Vec<u8> {
+    encode(&plans::cifar_cnn(seed)).unwrap()
+}
+
+/// A vector table and what stands for instructions, a little more than a sector of 128 KB.
+fn code() -> Vec<u8> {
+    let vectors = [0x2002_0000u32, PROGRAM + 0x299];
+    let rest = (0..34_000u32).map(|i| i.wrapping_mul(0x9E37_79B9));
+    vectors.into_iter().chain(rest).flat_map(u32::to_le_bytes).collect()
+}
+
+fn attach(bench: &Bench) -> anyhow::Result<Link> {
+    Link::attach_to(bench, &board(), &Settings::default())
+}
+
+fn flash(bench: &Bench, program: Option<&[u8]>, plan: &[u8]) -> anyhow::Result<Written> {
+    attach(bench)?.flash(&Image { elf: program, plan }, &mut |_, _, _| {})
+}
+
+fn content(bench: &Bench, address: u32, len: usize) -> Vec<u8> {
+    bench.with_chip(|chip| chip.memory.read(address, len).unwrap().to_vec())
+}
+
+#[track_caller]
+fn fails<T>(result: anyhow::Result<T>, parts: &[&str]) {
+    let message = format!("{:#}", result.err().expect("it fails"));
+    for part in parts {
+        assert!(message.contains(part), "{part:?} is not in: {message}");
+    }
+}
+
+#[track_caller]
+fn obeyed_every_rule(bench: &Bench) {
+    bench.with_chip(|chip| assert_eq!(chip.violations, Vec::<String>::new()));
+}
+
+#[test]
+fn program_and_model_are_written_where_they_belong() {
+    let (bench, code, plan) = (bench(None), code(), plan(1));
+    let mut heard = Vec::new();
+    let program = elf::program(PROGRAM, &code);
+    let image = Image { elf: Some(&program), plan: &plan };
+    let written =
+        attach(&bench).unwrap().flash(&image, &mut |phase, done, all| heard.push((phase, done, all))).unwrap();
+    assert_eq!((written.program_bytes, written.model_bytes), (code.len() as u64, plan.len() as u64));
+    assert_eq!(content(&bench, PROGRAM, code.len()), code);
+    assert_eq!(content(&bench, MODEL, plan.len()), plan);
+    for phase in [Phase::Erase, Phase::Program, Phase::Verify] {
+        let steps: Vec<(u64, u64)> = heard.iter().filter(|h| h.0 == phase).map(|h| (h.1, h.2)).collect();
+        assert!(steps.is_sorted() && steps.len() > 2, "{phase:?}: {steps:?}");
+        assert!(steps.last().is_some_and(|(done, all)| done == all), "{phase:?}: {steps:?}");
+    }
+    obeyed_every_rule(&bench);
+}
+
+#[test]
+fn the_model_alone_is_replaced_fast_and_nothing_else_changes() {
+    let (bench, code) = (bench(None), code());
+    flash(&bench, Some(&elf::program(PROGRAM, &code)), &plan(1)).unwrap();
+    let bank = content(&bench, PROGRAM, 1 << 20);
+    let mut plan = plan(2);
+    plan.resize(300_000, 0x5A); // as many bytes as the promise is about; what they mean is the board's affair
+    let written = flash(&bench, None, &plan).unwrap();
+    assert_eq!((written.program_bytes, written.model_bytes), (0, 300_000));
+    assert!(written.time < Duration::from_secs(3), "{:?}", written.time);
+    assert_eq!(content(&bench, MODEL, plan.len()), plan);
+    assert!(content(&bench, PROGRAM, 1 << 20) == bank, "the program's flash changed");
+    obeyed_every_rule(&bench);
+}
+
+#[test]
+fn what_does_not_fit_or_belong_is_refused_before_anything_is_written() {
+    let bench = bench(None);
+    let large = flash(&bench, None, &vec![0; (1 << 20) + 1]).unwrap_err();
+    assert!(large.downcast_ref::<DoesNotFit>().is_some(), "{large:#}");
+    fails(Err::<(), _>(large), &["plan does not fit weact-h743", "1048577 bytes"]);
+    let elsewhere = elf::program(MODEL, &code());
+    fails(flash(&bench, Some(&elsewhere), &plan(1)), &["outside of weact-h743's flash", "0x8100000"]);
+    fails(flash(&bench, Some(b"no program"), &plan(1)), &["the program is none for weact-h743", "ocellus firmware"]);
+    let emulated = elf::program(0x6000_0000, &code());
+    assert!(flash(&bench, Some(&emulated), &plan(1)).is_err());
+    assert!(content(&bench, PROGRAM, 2 << 20).iter().all(|byte| *byte == 0xFF), "something was written");
+}
+
+#[test]
+fn probes_that_are_not_there_or_may_not_be_opened_are_told_apart() {
+    fails(attach(&bench(Some(Fault::Absent))), &["no debug probe found", "plug in"]);
+    let parts = ["no permission to open simulated probe", "udev", r#"ATTRS{idVendor}=="1209""#, "udevadm"];
+    fails(attach(&bench(Some(Fault::Denied))), &parts);
+    let named = Settings { probe: "0483:374b".parse().unwrap(), ..Settings::default() };
+    fails(Link::attach_to(&bench(None), &board(), &named), &["no probe has the ids", "1209:0001"]);
+}
+
+#[test]
+fn a_chip_that_is_another_one_is_not_touched() {
+    let bench = bench(Some(Fault::WrongChip));
+    let parts = ["not that of weact-h743", "0x483", "STM32H743VITx 0x450", "--board"];
+    fails(flash(&bench, None, &plan(1)), &parts);
+    obeyed_every_rule(&bench);
+}
+
+#[test]
+fn a_chip_that_stumbles_once_is_asked_again() {
+    let bench = bench(Some(Fault::Stumbles));
+    flash(&bench, None, &plan(1)).unwrap();
+    assert!(Plan::parse(&content(&bench, MODEL, plan(1).len())).is_ok());
+}
+
+#[test]
+fn a_chip_that_gives_no_answer_is_reached_under_reset_or_not_at_all() {
+    let parts = ["cannot attach to STM32H743VITx of weact-h743", "power", "SWDIO", "--connect-under-reset"];
+    fails(attach(&bench(Some(Fault::NeedsReset))), &parts);
+    let bench = bench(Some(Fault::NeedsReset));
+    let settings = Settings { under_reset: true, ..Settings::default() };
+    let mut link = Link::attach_to(&bench, &board(), &settings).unwrap();
+    link.flash(&Image { elf: None, plan: &plan(1) }, &mut |_, _, _| {}).unwrap();
+    obeyed_every_rule(&bench);
+}
+
+#[test]
+fn a_dead_chip_is_told_with_what_to_look_at() {
+    let settings = Settings { under_reset: true, ..Settings::default() };
+    let dead = Link::attach_to(&bench(Some(Fault::Silent)), &board(), &settings);
+    fails(dead, &["does not answer", "power", "lower --speed"]);
+}
+
+#[test]
+fn locked_flash_is_not_taken_for_a_broken_one() {
+    let bench = bench(Some(Fault::Locked));
+    fails(
+        flash(&bench, None, &plan(1)),
+        &["programming weact-h743 failed", "locked", "option bytes", "--allow-erase-all"],
+    );
+    assert!(content(&bench, MODEL, 1024).iter().all(|byte| *byte == 0xFF));
+}
+
+#[test]
+fn flash_that_reads_back_wrong_is_noticed() {
+    let bench = bench(Some(Fault::Worn));
+    fails(flash(&bench, None, &plan(1)), &["not what was written", "worn out", "Flash content verification failed"]);
+}
+
+#[test]
+fn a_probe_pulled_out_in_the_middle_leaves_no_model_that_could_be_mistaken_for_one() {
+    let bench = bench(Some(Fault::Unplugged));
+    let plan = plan(1);
+    fails(flash(&bench, None, &plan), &["unplugged in the middle", "no valid model", "run the command again"]);
+    let left = content(&bench, MODEL, plan.len());
+    assert_eq!(left[..1024], plan[..1024], "the beginning was written");
+    assert!(Plan::parse(&left).is_err(), "the board would take it for a model");
+}
+
+#[test]
+fn speeds_that_the_probe_does_not_have_are_refused() {
+    let settings = Settings { speed_khz: Some(400_000), ..Settings::default() };
+    fails(Link::attach_to(&bench(None), &board(), &settings), &["cannot attach", "400000 kHz"]);
+}
