@@ -1,5 +1,6 @@
 //! The subcommands, one file each.
 
+pub mod analyze;
 pub mod card;
 pub mod compare;
 pub mod data;
@@ -61,6 +62,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Run(args) => run::run(args),
         Command::Validate(args) => validate::run(args),
         Command::Card(args) => card::run(args),
+        Command::Analyze(args) => analyze::run(args),
         Command::Profile(args) => profile::run(args),
         Command::Firmware(args) => firmware::run(args),
         Command::Doctor(args) => doctor::run(args),
