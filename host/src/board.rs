@@ -58,6 +58,12 @@ pub struct Board {
     pub plan_bytes: usize,
     /// Bytes of memory that a plan may work in.
     pub arena_bytes: usize,
+    /// Bytes of memory for a camera's frame.
+    pub frame_bytes: usize,
+    /// Most bytes that the stack was measured to take, rounded up.
+    pub stack_bytes: usize,
+    /// The processor's clock; nothing where there is no telling.
+    pub clock_hz: Option<u64>,
     /// QEMU's name of the machine; nothing for a board that is not emulated.
     pub machine: Option<String>,
     /// Flash of the program, on a real board.

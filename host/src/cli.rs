@@ -61,6 +61,8 @@ pub enum Command {
     Validate(ValidateArgs),
     /// Measure a model on this machine and on every emulated board, and write its card
     Card(CardArgs),
+    /// Say whether a plan fits a board, what it needs and what it is expected to cost
+    Analyze(AnalyzeArgs),
     /// Count what each layer costs on an emulated board
     Profile(ProfileArgs),
     /// Build a board's firmware
@@ -508,6 +510,19 @@ pub struct CardArgs {
     /// File to write, by default README.md in the model's folder
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+}
+
+/// Arguments of `ocellus analyze`.
+#[derive(Args, Debug)]
+pub struct AnalyzeArgs {
+    /// Plan, or the folder that holds it
+    pub model: PathBuf,
+    /// Board
+    #[arg(long, env = "OCELLUS_BOARD", default_value = board::DEFAULT)]
+    pub board: String,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Arguments of `ocellus profile`.

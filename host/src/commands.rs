@@ -1,5 +1,6 @@
 //! The subcommands, one file each.
 
+pub mod analyze;
 pub mod boards;
 pub mod card;
 pub mod compare;
@@ -64,6 +65,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Run(args) => run::run(args),
         Command::Validate(args) => validate::run(args),
         Command::Card(args) => card::run(args),
+        Command::Analyze(args) => analyze::run(args),
         Command::Profile(args) => profile::run(args),
         Command::Firmware(args) => firmware::run(args),
         Command::Boards(args) => boards::run(args),

@@ -29,6 +29,7 @@ pub mod pack;
 
 pub mod board;
 pub mod camera;
+pub mod cost;
 pub mod toolchain;
 
 pub mod probe;

@@ -17,7 +17,7 @@ mod build;
 mod elf;
 
 pub use build::{Built, build_firmware};
-pub use elf::program_bytes;
+pub use elf::{program_bytes, static_bytes};
 
 /// Everything that compiles and links for one target.
 #[derive(Clone, Debug, PartialEq, Eq)]

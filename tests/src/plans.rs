@@ -205,6 +205,18 @@ pub fn watched(seed: u64) -> PlanSpec {
     sketch.finish()
 }
 
+/// Operators side by side, each on values that the image of shape `input` is, with plausible parameters; what does not
+/// take such values is left out. For counting what a layer costs.
+pub fn layers(seed: u64, input: Shape, layers: &[(Op, usize)]) -> PlanSpec {
+    let mut sketch = Sketch::new(Random::new(seed), input);
+    sketch.extreme = false;
+    for (op, inputs) in layers {
+        sketch.push(*op, &vec![0; *inputs]);
+    }
+    sketch.push(Op::GlobalAvgPool, &[0]);
+    sketch.finish()
+}
+
 /// The 22.6 million multiply-accumulates of the CIFAR network, with random parameters.
 pub fn cifar_cnn(seed: u64) -> PlanSpec {
     let mut sketch = Sketch::new(Random::new(seed), Shape::new(32, 32, 3));
@@ -214,6 +226,27 @@ pub fn cifar_cnn(seed: u64) -> PlanSpec {
     let dense = |out_channels| Op::Dense { out_channels };
     let layers = [conv(32), conv(32), pool, conv(64), conv(32), pool, conv(128), pool, dense(256), dense(10)];
     for (value, op) in layers.into_iter().enumerate() {
+        sketch.push(op, &[value]).expect("the layers follow on each other");
+    }
+    sketch.finish()
+}
+
+/// Most layers of a quarter of MobileNetV1 at 96x96, with random parameters.
+pub fn mobilenet(seed: u64) -> PlanSpec {
+    let mut sketch = Sketch::new(Random::new(seed), Shape::new(96, 96, 3));
+    sketch.extreme = false;
+    let window = |stride| match stride {
+        1 => Window::same(3),
+        // An even size is padded below and to the right alone.
+        _ => Window { kernel: [3; 2], stride: [2; 2], pad: [0, 0, 1, 1] },
+    };
+    let blocks = [(1, 16), (2, 32), (1, 32), (2, 64), (1, 64), (2, 128), (1, 128), (1, 128), (2, 256), (1, 256)];
+    let pairs = blocks.into_iter().flat_map(|(stride, out_channels)| {
+        [Op::Depthwise { window: window(stride) }, Op::Conv { window: Window::valid(1, 1), out_channels }]
+    });
+    let stem = Op::Conv { window: window(2), out_channels: 8 };
+    let head = [Op::GlobalAvgPool, Op::Dense { out_channels: 2 }];
+    for (value, op) in core::iter::once(stem).chain(pairs).chain(head).enumerate() {
         sketch.push(op, &[value]).expect("the layers follow on each other");
     }
     sketch.finish()

@@ -106,6 +106,7 @@ fn help_texts_are_as_recorded() {
         "run",
         "validate",
         "card",
+        "analyze",
         "profile",
         "firmware",
         "boards",

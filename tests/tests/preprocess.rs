@@ -91,6 +91,10 @@ fn camera_and_photo_sizes_are_within_one_level() {
     let mut random = Random::new(2);
     for (format, width, height, side) in [
         (PixelFormat::Rgb565Be, 160, 120, 32),
+        (PixelFormat::Rgb565Le, 320, 240, 96),
+        (PixelFormat::Rgb565Be, 96, 96, 96),
+        (PixelFormat::Yuv422, 160, 120, 32),
+        (PixelFormat::Grey8, 640, 480, 48),
         (PixelFormat::Yuv422, 320, 240, 96),
         (PixelFormat::Rgb888, 1999, 1501, 160),
         (PixelFormat::Grey8, 5, 1000, 224),

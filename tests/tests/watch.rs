@@ -117,6 +117,8 @@ struct Outcome {
     tally: Tally,
     diary: Diary,
     lamp: Vec<bool>,
+    /// When it was over.
+    end_us: u64,
 }
 
 /// Watches `turns` turns of `events` with a network that takes `run_us`.
@@ -136,7 +138,7 @@ fn watch_as(config: Config, turns: u32, run_us: u64, events: &[Event]) -> Outcom
     watch.run(&mut diary, [&mut front, &mut back], turns);
     let tally = watch.tally();
     let states = lamp.states.take();
-    Outcome { tally, diary, lamp: states }
+    Outcome { tally, diary, lamp: states, end_us: timer.now_us() }
 }
 
 fn watch(turns: u32, run_us: u64, events: &[Event]) -> Outcome {
@@ -235,6 +237,14 @@ fn faults_are_told_by_name_and_turn() {
     let unplugged = [(6, "no-acknowledge"), (7, "no-acknowledge"), (7, "missing")];
     let expected = [&[(2, "missing"), (4, "overrun")][..], &unplugged, &[(9, "stuck-bus")]].concat();
     assert_eq!(told, expected);
+}
+
+#[test]
+fn the_first_label_comes_within_half_a_second() {
+    // Every register of the sensor at 100 kHz, its reset and its settling, one frame, and a network of 60 ms.
+    let outcome = watch(1, 60_000, &[]);
+    assert_eq!(outcome.diary.seen.len(), 1);
+    assert!((200_000..400_000).contains(&outcome.end_us), "{} us", outcome.end_us);
 }
 
 #[test]

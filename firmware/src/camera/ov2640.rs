@@ -20,8 +20,8 @@ const SENSOR_WIDTH: u16 = 800;
 const SENSOR_HEIGHT: u16 = 600;
 /// Time that a reset takes.
 const RESET_MS: u32 = 10;
-/// Time in which exposure and white balance find their place, before which pictures are of no use.
-const SETTLE_MS: u32 = 200;
+/// Time after which the first pictures are of any use. Exposure and white balance go on finding their place in them.
+const SETTLE_MS: u32 = 100;
 
 /// The sensor.
 #[derive(Debug)]
@@ -79,13 +79,13 @@ fn scaling(settings: &Settings) -> Result<[(u8, u8); 10], SensorError> {
     let (left, top) = ((u32::from(SENSOR_WIDTH) - window_width) / 2, (u32::from(SENSOR_HEIGHT) - window_height) / 2);
     let halvings = (window_width / width).min(window_height / height).ilog2().min(3);
     Ok([
-        (CTRLI, CTRLI_LP_DP | (halvings << 3 | halvings) as u8),
+        (CTRLI, CTRLI_LP_DP | ((halvings << 3) | halvings) as u8),
         (HSIZE, (window_width / 4) as u8),
         (VSIZE, (window_height / 4) as u8),
         (XOFFL, left as u8),
         (YOFFL, top as u8),
         // The upper bits: of 800x600, only offsets need any.
-        (VHYX, ((top >> 8) << 4 | left >> 8) as u8),
+        (VHYX, (((top >> 8) << 4) | (left >> 8)) as u8),
         (TEST, 0),
         (ZMOW, (width / 4) as u8),
         (ZMOH, (height / 4) as u8),

@@ -13,8 +13,8 @@ pub const ADDRESS: u8 = 0x21;
 
 /// Time that a reset takes.
 const RESET_MS: u32 = 10;
-/// Time in which exposure and white balance find their place, before which pictures are of no use.
-const SETTLE_MS: u32 = 300;
+/// Time after which the first pictures are of any use. Exposure and white balance go on finding their place in them.
+const SETTLE_MS: u32 = 100;
 
 const VREF: u8 = 0x03;
 const PID: u8 = 0x0a;
@@ -62,7 +62,7 @@ const SCALING_PCLK_DELAY: u8 = 0xa2;
 
 /// What does not depend on the settings.
 #[rustfmt::skip]
-const TABLE: &[(u8, u8)] = &[
+const TABLE: Table = &[
     // Gain, exposure and white balance automatic, at most 16-fold gain; brightness to stay at, and how fast.
     (COM8, 0xe7), (COM9, 0x38), (AEW, 0x95), (AEB, 0x33), (VPT, 0xe3), (COM10, COM10_PCLK_BLANK),
     (RGB444, 0x00), (SCALING_XSC, 0x3a), (SCALING_YSC, 0x35), (SCALING_PCLK_DELAY, 0x02),
@@ -72,14 +72,14 @@ const TABLE: &[(u8, u8)] = &[
 
 /// Colour matrix and format of RGB565.
 #[rustfmt::skip]
-const RGB565: &[(u8, u8)] = &[
+const RGB565: Table = &[
     (COM7, COM7_RGB), (COM15, COM15_FULL_RANGE | COM15_RGB565), (TSLB, 0x04), (COM13, 0x80),
     (MTX1, 0xb3), (MTX1 + 1, 0xb3), (MTX1 + 2, 0x00), (MTX1 + 3, 0x3d), (MTX1 + 4, 0xa7), (MTX1 + 5, 0xe4),
 ];
 
 /// Colour matrix and format of Y U Y V.
 #[rustfmt::skip]
-const YUYV: &[(u8, u8)] = &[
+const YUYV: Table = &[
     (COM7, 0x00), (COM15, COM15_FULL_RANGE), (TSLB, 0x04), (COM13, 0x80),
     (MTX1, 0x80), (MTX1 + 1, 0x80), (MTX1 + 2, 0x00), (MTX1 + 3, 0x22), (MTX1 + 4, 0x5e), (MTX1 + 5, 0x80),
 ];
@@ -100,8 +100,11 @@ impl<B: Bus, D: DelayNs> Ov7670<B, D> {
     }
 }
 
+/// Registers and their values.
+type Table = &'static [(u8, u8)];
+
 /// Format registers, and the bits of COM3 that belong to them.
-fn format(format: PixelFormat) -> Result<(&'static [(u8, u8)], u8), SensorError> {
+fn format(format: PixelFormat) -> Result<(Table, u8), SensorError> {
     match format {
         PixelFormat::Rgb565Be => Ok((RGB565, 0)),
         PixelFormat::Rgb565Le => Ok((RGB565, COM3_SWAP_BYTES)),
@@ -125,7 +128,7 @@ fn scaling(settings: &Settings) -> Result<([(u8, u8); 9], u8), SensorError> {
     let scaled = if halvings == 0 { 0 } else { 0x18 };
     let registers = [
         (COM14, scaled | halvings),
-        (SCALING_DCWCTR, halvings << 4 | halvings),
+        (SCALING_DCWCTR, (halvings << 4) | halvings),
         (SCALING_PCLK_DIV, 0xf0 | halvings),
         (HSTART, start),
         (HSTOP, stop),

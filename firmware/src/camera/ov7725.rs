@@ -13,8 +13,8 @@ pub const ADDRESS: u8 = 0x21;
 
 /// Time that a reset takes.
 const RESET_MS: u32 = 10;
-/// Time in which exposure and white balance find their place, before which pictures are of no use.
-const SETTLE_MS: u32 = 300;
+/// Time after which the first pictures are of any use. Exposure and white balance go on finding their place in them.
+const SETTLE_MS: u32 = 100;
 
 const PID: u8 = 0x0a;
 const PID_OV7725: u8 = 0x77;
@@ -122,7 +122,7 @@ fn scaling(settings: &Settings) -> Result<[(u8, u8); 8], SensorError> {
         (HSIZE, (window_width / 4) as u8),
         (VSTRT, (top / 2) as u8),
         (VSIZE, (window_height / 2) as u8),
-        (HREF, ((left % 4) << 4 | top % 2) as u8),
+        (HREF, (((left % 4) << 4) | (top % 2)) as u8),
         (HOUTSIZE, (width / 4) as u8),
         (VOUTSIZE, (height / 2) as u8),
         (EXHCH, 0),

@@ -18,6 +18,8 @@ pub const FRAME_US: u64 = 33_333;
 pub const TIMEOUT_US: u64 = 8 * FRAME_US;
 /// Time after a reset in which the sensor does not answer.
 const RESET_US: u64 = 5_000;
+/// Time of a bit on the bus: 100 kHz.
+const BIT_US: u64 = 10;
 
 /// Registers by bank and number, as far as the sensor's behaviour follows from them.
 const BANKS: usize = 2;
@@ -165,7 +167,14 @@ impl<K> ErrorType for &Simulated<'_, K> {
 
 impl<K: Clock> I2c for &Simulated<'_, K> {
     fn transaction(&mut self, address: u8, operations: &mut [Operation]) -> Result<(), ErrorKind> {
-        let now_us = self.clock.now_us();
+        // Start, stop, and nine bits for the address and for every byte.
+        let bytes = operations.iter().map(|operation| match operation {
+            Operation::Read(buffer) => buffer.len(),
+            Operation::Write(bytes) => bytes.len(),
+        });
+        let bits = 2 + 9 * (1 + bytes.sum::<usize>() as u64);
+        let now_us = self.clock.now_us() + bits * BIT_US;
+        self.clock.wait_until_us(now_us);
         let state = &mut *self.state.borrow_mut();
         if state.stuck {
             return Err(ErrorKind::Other);

@@ -1,4 +1,4 @@
-//! The size of a program, from its ELF file.
+//! The sizes of a program, from its ELF file.
 
 use std::path::Path;
 
@@ -10,55 +10,82 @@ use anyhow::{Context, Result};
 /// # Errors
 /// The file cannot be read, or is no 32-bit little-endian ELF file.
 pub fn program_bytes(elf: &Path) -> Result<u64> {
-    let bytes = std::fs::read(elf).with_context(|| format!("cannot read {}", elf.display()))?;
-    loaded_bytes(&bytes).with_context(|| format!("{} is no program for a Cortex-M", elf.display()))
+    Ok(segments(elf)?.iter().map(|segment| segment.in_file).sum())
 }
 
-/// Sum of `p_filesz` over the program headers of type `PT_LOAD` (ELF specification, 32-bit layout).
-fn loaded_bytes(elf: &[u8]) -> Option<u64> {
+/// Bytes of RAM that the program in `elf` takes for variables with a place of their own.
+///
+/// # Errors
+/// As for [`program_bytes`].
+pub fn static_bytes(elf: &Path) -> Result<u64> {
+    Ok(segments(elf)?.iter().filter(|segment| segment.is_writable).map(|segment| segment.in_memory).sum())
+}
+
+/// A part of a program that is loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Segment {
+    in_file: u64,
+    in_memory: u64,
+    is_writable: bool,
+}
+
+fn segments(elf: &Path) -> Result<Vec<Segment>> {
+    let bytes = std::fs::read(elf).with_context(|| format!("cannot read {}", elf.display()))?;
+    parse(&bytes).with_context(|| format!("{} is no program for a Cortex-M", elf.display()))
+}
+
+/// The program headers of type `PT_LOAD` (ELF specification, 32-bit layout).
+fn parse(elf: &[u8]) -> Option<Vec<Segment>> {
     const PT_LOAD: u32 = 1;
+    const PF_W: u32 = 2;
     let half = |at: usize| Some(usize::from(u16::from_le_bytes(*elf.get(at..)?.first_chunk()?)));
     let word = |at: usize| Some(u32::from_le_bytes(*elf.get(at..)?.first_chunk()?));
     // Magic, 32-bit class, little-endian.
     elf.starts_with(b"\x7fELF\x01\x01").then_some(())?;
     let (table, entry, count) = (word(28)? as usize, half(42)?, half(44)?);
-    (0..count).try_fold(0, |sum, index| {
-        let header = table.checked_add(index * entry)?;
-        let size = if word(header)? == PT_LOAD { word(header.checked_add(16)?)? } else { 0 };
-        Some(sum + u64::from(size))
-    })
+    let header = |index: usize| {
+        let at = table.checked_add(index * entry)?;
+        let field = |offset: usize| word(at.checked_add(offset)?);
+        let [kind, in_file, in_memory, flags] = [field(0)?, field(16)?, field(20)?, field(24)?];
+        let segment = Segment { in_file: in_file.into(), in_memory: in_memory.into(), is_writable: flags & PF_W != 0 };
+        Some((kind == PT_LOAD).then_some(segment))
+    };
+    let headers: Option<Vec<Option<Segment>>> = (0..count).map(header).collect();
+    Some(headers?.into_iter().flatten().collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// A header with `segments` of type and size behind it.
-    fn elf(segments: &[(u32, u32)]) -> Vec<u8> {
+    /// A header with `segments` of type, size in the file, size in memory and flags behind it.
+    fn elf(segments: &[[u32; 4]]) -> Vec<u8> {
         let mut bytes = b"\x7fELF\x01\x01".to_vec();
         bytes.resize(52, 0);
         bytes[28] = 52;
         bytes[42] = 32;
         bytes[44] = segments.len() as u8;
-        for (kind, size) in segments {
+        for [kind, in_file, in_memory, flags] in segments {
             bytes.extend(kind.to_le_bytes());
             bytes.extend([0; 12]);
-            bytes.extend(size.to_le_bytes());
-            bytes.extend([0; 12]);
+            [in_file, in_memory, flags].map(|field| bytes.extend(field.to_le_bytes()));
+            bytes.extend([0; 4]);
         }
         bytes
     }
 
     #[test]
     fn loaded_segments_count_and_others_do_not() {
-        assert_eq!(loaded_bytes(&elf(&[(1, 1000), (6, 77), (1, 24)])), Some(1024));
-        assert_eq!(loaded_bytes(&elf(&[])), Some(0));
+        let segments = parse(&elf(&[[1, 1000, 1000, 5], [6, 77, 77, 6], [1, 24, 100, 6]])).unwrap();
+        let expected = [(1000, 1000, false), (24, 100, true)];
+        assert_eq!(segments.iter().map(|s| (s.in_file, s.in_memory, s.is_writable)).collect::<Vec<_>>(), expected);
+        assert_eq!(parse(&elf(&[])), Some(Vec::new()));
     }
 
     #[test]
     fn damaged_files_are_refused() {
-        let good = elf(&[(1, 1000), (1, 24)]);
-        assert!((0..good.len() - 16).all(|len| loaded_bytes(&good[..len]).is_none_or(|sum| sum < 1024)));
-        assert_eq!(loaded_bytes(b"not a program"), None);
+        let good = elf(&[[1, 1000, 1000, 5], [1, 24, 24, 6]]);
+        assert!((0..good.len() - 4).all(|len| parse(&good[..len]).is_none()));
+        assert_eq!(parse(b"not a program"), None);
     }
 }

@@ -23,6 +23,8 @@ impl ControlBus {
         let mut config = i2c::Config::default();
         config.frequency = Hertz(100_000);
         config.timeout = BUS_PATIENCE;
+        // A help to those on the board, if there are any.
+        (config.scl_pullup, config.sda_pullup) = (true, true);
         Self(Some(I2c::new_blocking(port, scl, sda, config)))
     }
 }

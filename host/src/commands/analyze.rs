@@ -1,0 +1,219 @@
+//! `ocellus analyze`: whether a plan fits a board, what it needs, and what it is expected to cost, without running it.
+
+use super::{Failure, inputs};
+use crate::board::{Board, DoesNotFit};
+use crate::cli::AnalyzeArgs;
+use crate::cost::{self, Core};
+use crate::model::ModelFiles;
+use crate::report;
+use crate::toolchain;
+use anyhow::Result;
+use ocellus_shared::Op;
+use ocellus_shared::plan::{Plan, Step};
+use serde::Serialize;
+
+/// What a plan needs of a board.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Analysis {
+    /// The board.
+    pub board: String,
+    /// Whether the plan and what it works on have room.
+    pub fits: bool,
+    /// Bytes of flash: the board's program and the plan.
+    pub flash_bytes: u64,
+    /// Of these, the program.
+    pub program_bytes: u64,
+    /// Of these, the plan.
+    pub plan_bytes: u64,
+    /// Bytes of RAM: arena, stack, frame and the program's own variables.
+    pub ram_bytes: u64,
+    /// Of these, feature maps and scratch memory.
+    pub arena_bytes: u64,
+    /// Of the arena, the scratch memory of the step that needs most.
+    pub scratch_bytes: u64,
+    /// Of the RAM, the most that the stack was measured to take.
+    pub stack_bytes: u64,
+    /// Of the RAM, the camera's frame; an emulated board gets images as messages and needs none.
+    pub frame_bytes: u64,
+    /// Of the RAM, the program's own variables.
+    pub static_bytes: u64,
+    /// Multiply-accumulates of one inference.
+    pub macs: u64,
+    /// Predicted instructions of one inference. They are not cycles.
+    pub instructions: u64,
+    /// Largest error of that prediction, as a part of what is counted.
+    pub instructions_error: f64,
+    /// Shortest and longest time of one inference that is to be expected, in milliseconds, where the board's table says
+    /// its clock.
+    pub time_ms: Option<[f64; 2]>,
+    /// Each step, in the order they run.
+    pub layers: Vec<Layer>,
+}
+
+/// What one step needs.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Layer {
+    /// The operator.
+    pub op: &'static str,
+    /// Shapes of its first input and of its result.
+    pub shape: String,
+    /// The kernel that computes it.
+    pub kernel: &'static str,
+    /// Multiply-accumulates.
+    pub macs: u64,
+    /// Predicted instructions.
+    pub instructions: u64,
+    /// Bytes of parameters.
+    pub parameter_bytes: usize,
+    /// Bytes of working memory: inputs, result and scratch.
+    pub working_bytes: usize,
+}
+
+/// Says what a plan needs of a board.
+///
+/// # Errors
+/// There is no plan or no such board, its program cannot be built, nothing was measured on its core, or the plan does not
+/// fit: the last after everything has been printed.
+pub fn run(args: &AnalyzeArgs) -> Result<()> {
+    let bytes = ModelFiles::find(&args.model)?.read_plan()?;
+    let plan = Plan::parse(&bytes)?;
+    let known = Board::names()?;
+    if !known.contains(&args.board) {
+        return Err(Failure::Usage(format!("no board called {:?}; there are: {}", args.board, known.join(", "))).into());
+    }
+    let board = Board::load(&args.board)?;
+    let analysis = analyse(&plan, &board)?;
+    if args.json {
+        report::print_json(&analysis)?
+    } else {
+        report::print(&text(&analysis))?
+    }
+    board.check_fit(&plan).map_err(|unfit| advised(&plan, &board, &unfit).into())
+}
+
+fn analyse(plan: &Plan, board: &Board) -> Result<Analysis> {
+    let core = Core::of(&board.cpu)?;
+    let elf = inputs::firmware(board)?;
+    let layers: Vec<Layer> = plan.steps().map(|step| layer(core, &step)).collect();
+    let (program_bytes, plan_bytes) = (toolchain::program_bytes(&elf)?, plan.bytes().len() as u64);
+    // The program of an emulated board keeps room for the largest plan and frame; what a plan needs of it counts here.
+    let rooms = board.plan_bytes * usize::from(board.machine.is_some()) + board.arena_bytes + board.frame_bytes;
+    let static_bytes = toolchain::static_bytes(&elf)?.saturating_sub(rooms as u64);
+    let frame_bytes = if board.machine.is_some() { 0 } else { board.frame_bytes as u64 };
+    let (arena_bytes, stack_bytes) = (plan.arena_bytes() as u64, board.stack_bytes as u64);
+    let instructions = layers.iter().map(|layer| layer.instructions).sum();
+    Ok(Analysis {
+        board: board.name.clone(),
+        fits: board.check_fit(plan).is_ok(),
+        flash_bytes: program_bytes + plan_bytes,
+        program_bytes,
+        plan_bytes,
+        ram_bytes: arena_bytes + stack_bytes + frame_bytes + static_bytes,
+        arena_bytes,
+        scratch_bytes: plan.steps().map(|step| step.scratch.1 as u64).max().unwrap_or(0),
+        stack_bytes,
+        frame_bytes,
+        static_bytes,
+        macs: layers.iter().map(|layer| layer.macs).sum(),
+        instructions,
+        instructions_error: cost::ERROR,
+        time_ms: board.clock_hz.map(|clock| {
+            cost::cycles_per_instruction(&board.cpu).map(|cycles| 1e3 * instructions as f64 * cycles / clock as f64)
+        }),
+        layers,
+    })
+}
+
+fn layer(core: Core, step: &Step) -> Layer {
+    let (input, output) = (step.input().shape, step.output.shape);
+    let (kernel, instructions) = cost::predict(core, step);
+    Layer {
+        op: step.op.name(),
+        shape: format!("{input} -> {output}"),
+        kernel: kernel.name(),
+        macs: step.op.macs(input, output),
+        instructions,
+        parameter_bytes: step.weights.len() + 4 * (step.biases.len() + step.multipliers.len()),
+        working_bytes: working_bytes(step),
+    }
+}
+
+/// Bytes that a step works on.
+fn working_bytes(step: &Step) -> usize {
+    let inputs: usize = step.inputs().iter().map(|input| input.shape.len()).sum();
+    let output = if step.op == Op::Flatten { 0 } else { step.output.shape.len() };
+    inputs + output + step.scratch.1
+}
+
+/// What does not fit, with the layer that decides, and the image size at which it would.
+fn advised(plan: &Plan, board: &Board, unfit: &DoesNotFit) -> DoesNotFit {
+    let (needed, room) = (plan.arena_bytes(), board.arena_bytes);
+    let largest = plan.steps().enumerate().max_by_key(|(_, step)| working_bytes(step));
+    let Some((index, step)) = largest.filter(|_| needed > room) else {
+        let largest = plan.steps().enumerate().max_by_key(|(_, step)| step.weights.len());
+        let Some((index, step)) = largest else { return unfit.clone() };
+        let (op, bytes) = (step.op.name(), step.weights.len());
+        return DoesNotFit::new(format!(
+            "{unfit}\nmost of the plan are the {bytes} bytes of weights of layer {index}, {op}"
+        ));
+    };
+    // Feature maps grow with the square of the image's side.
+    let side = f64::from(plan.input().shape.h) * (room as f64 / needed as f64).sqrt();
+    DoesNotFit::new(format!(
+        "{unfit}\nthe most memory is for layer {index}, {} {} -> {}; an --img-size of {} would about fit",
+        step.op.name(),
+        step.input().shape,
+        step.output.shape,
+        side as u64
+    ))
+}
+
+fn text(analysis: &Analysis) -> String {
+    let cells = |first: [String; 4], figures: [u64; 4]| {
+        first.into_iter().chain(figures.map(report::thousands)).collect::<Vec<String>>()
+    };
+    let mut rows: Vec<Vec<String>> = (analysis.layers.iter().enumerate())
+        .map(|(i, l)| {
+            let first = [i.to_string(), l.op.to_owned(), l.shape.clone(), l.kernel.to_owned()];
+            cells(first, [l.macs, l.instructions, l.parameter_bytes as u64, l.working_bytes as u64])
+        })
+        .collect();
+    let parameters = analysis.layers.iter().map(|l| l.parameter_bytes as u64).sum();
+    let all = ["all".to_owned(), String::new(), analysis.board.clone(), String::new()];
+    rows.push(cells(all, [analysis.macs, analysis.instructions, parameters, analysis.arena_bytes]));
+    let header = ["", "layer", "shape", "kernel", "MACs", "instructions", "parameters", "memory"];
+    format!("{}\n\n{}", report::table(&header, &rows), needs(analysis))
+}
+
+/// Flash, RAM and time, a line each.
+fn needs(analysis: &Analysis) -> String {
+    let t = report::thousands;
+    let Analysis { arena_bytes, scratch_bytes, stack_bytes, frame_bytes, static_bytes, .. } = *analysis;
+    let mut lines = vec![
+        format!(
+            "flash         {} bytes: program {}, plan {}",
+            t(analysis.flash_bytes),
+            t(analysis.program_bytes),
+            t(analysis.plan_bytes)
+        ),
+        format!(
+            "RAM           {} bytes: arena {} (scratch of a layer up to {}), stack {}, frame {}, variables {}",
+            t(analysis.ram_bytes),
+            t(arena_bytes),
+            t(scratch_bytes),
+            t(stack_bytes),
+            t(frame_bytes),
+            t(static_bytes)
+        ),
+        format!(
+            "instructions  {}, predicted within {:.0} %; they are not cycles",
+            t(analysis.instructions),
+            100.0 * analysis.instructions_error
+        ),
+    ];
+    if let Some([least, most]) = analysis.time_ms {
+        lines.push(format!("time          {least:.1} to {most:.1} ms at the board's clock"));
+    }
+    lines.push(format!("fits          {}", if analysis.fits { "yes" } else { "no" }));
+    lines.join("\n")
+}

@@ -1,0 +1,286 @@
+//! Predicts the instructions that a plan's steps take, without running them.
+//!
+//! A kernel's loops turn as often as its shapes say: [`counts`] says how often each does. What one turn takes was fitted
+//! to counts of an emulated core ([`coefficients`]; `cargo test --release --test cost_model -- --ignored --nocapture`
+//! measures anew). The prediction of a whole network is within [`ERROR`] of what `ocellus profile` counts.
+
+mod coefficients;
+
+use anyhow::{Result, bail};
+use ocellus_shared::op::{Bands, PATCHES, row_bytes};
+use ocellus_shared::plan::Step;
+use ocellus_shared::{Op, Shape, Window};
+
+/// Largest error of a whole network's prediction, as a part of what is counted.
+pub const ERROR: f64 = 0.05;
+
+/// Channels that channel-wise kernels take at a time.
+const LANES: usize = 16;
+/// Pairs of filters that the vector kernel takes at a time.
+const VECTOR_PAIRS: usize = 16;
+
+/// Cores whose kernels are the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Core {
+    /// Cortex-M4, M7 and M33 with the DSP extension.
+    Dsp,
+    /// Cortex-M55 with vectors.
+    Vector,
+}
+
+impl Core {
+    /// The core of a board whose table says `cpu`.
+    ///
+    /// # Errors
+    /// No kernel was measured on it.
+    pub fn of(cpu: &str) -> Result<Self> {
+        match cpu {
+            "cortex-m4" | "cortex-m7" | "cortex-m33" => Ok(Self::Dsp),
+            "cortex-m55" => Ok(Self::Vector),
+            _ => bail!("no kernel was measured on {cpu}: instructions can be predicted for cortex-m4, m7, m33 and m55"),
+        }
+    }
+}
+
+/// Which of an operator's kernels runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kernel {
+    /// Convolution by three patches and pairs of filters.
+    Pairs,
+    /// Depthwise convolution by bands of four channels.
+    Bands,
+    /// Depthwise convolution of any window.
+    Taps,
+    /// Dense layer.
+    Dense,
+    /// Largest value.
+    MaxPool,
+    /// Mean under a window.
+    AvgPool,
+    /// Mean of whole maps.
+    GlobalAvgPool,
+    /// Sum of two maps.
+    Add,
+    /// Map times factors.
+    Mul,
+    /// Table.
+    Lut,
+    /// Nothing.
+    Flatten,
+    /// Maps one after the other.
+    Concat,
+    /// Scale and offset per channel.
+    Scale,
+}
+
+impl Kernel {
+    /// All of them.
+    pub const ALL: [Self; 13] = [
+        Self::Pairs,
+        Self::Bands,
+        Self::Taps,
+        Self::Dense,
+        Self::MaxPool,
+        Self::AvgPool,
+        Self::GlobalAvgPool,
+        Self::Add,
+        Self::Mul,
+        Self::Lut,
+        Self::Flatten,
+        Self::Concat,
+        Self::Scale,
+    ];
+
+    /// Its name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pairs => "3 patches x 2 filters",
+            Self::Bands => "4 channels x 4 outputs",
+            Self::Taps => "16 channels, tap by tap",
+            Self::Dense => "2 rows",
+            Self::Add => "4 sums",
+            Self::Flatten => "no work",
+            _ => "plain",
+        }
+    }
+}
+
+/// The kernel of `step` on `core`, and how often its loops turn: as many numbers as its coefficients.
+pub fn counts(core: Core, step: &Step) -> (Kernel, Vec<f64>) {
+    let (input, out) = (step.input().shape, step.output.shape);
+    let [pixels, channels, len] = [out.pixels(), out.c.into(), out.len()];
+    let blocks = channels.div_ceil(LANES);
+    let (kernel, counts): (_, Vec<usize>) = match &step.op {
+        Op::Conv { window, .. } => (Kernel::Pairs, pairs(core, window, input, out)),
+        Op::Depthwise { window } => match Bands::new(window, input) {
+            Some(bands) => (Kernel::Bands, banded(window, bands, input, out)),
+            None => (Kernel::Taps, taps(window, input, out)),
+        },
+        Op::Dense { .. } => {
+            let pairs = channels.div_ceil(2);
+            (Kernel::Dense, vec![1, channels, pairs, pairs * row_bytes(input.len()) / 4])
+        }
+        Op::MaxPool { window } => {
+            let reach = Reached::of(window, input, out);
+            (Kernel::MaxPool, vec![1, pixels, reach.rows, reach.taps, reach.taps * channels, len])
+        }
+        Op::AvgPool { window } => {
+            let taps = pixels * window.taps();
+            (Kernel::AvgPool, vec![1, pixels, pixels * blocks, taps * blocks, taps * channels, len])
+        }
+        Op::GlobalAvgPool => (Kernel::GlobalAvgPool, vec![1, blocks, input.pixels() * blocks, input.len(), channels]),
+        Op::Add => (Kernel::Add, vec![1, len]),
+        Op::Mul => (Kernel::Mul, vec![1, pixels, len]),
+        Op::Lut => (Kernel::Lut, vec![1, len]),
+        Op::Flatten => (Kernel::Flatten, vec![1]),
+        Op::Concat => (Kernel::Concat, vec![1, pixels, pixels * step.inputs().len(), len]),
+        Op::ChannelScale => (Kernel::Scale, vec![1, pixels, len]),
+    };
+    (kernel, counts.into_iter().map(|count| count as f64).collect())
+}
+
+/// The kernel of `step` on `core`, and the instructions that it is expected to take.
+pub fn predict(core: Core, step: &Step) -> (Kernel, u64) {
+    let (kernel, counts) = counts(core, step);
+    let expected: f64 = counts.iter().zip(coefficients::of(core, kernel)).map(|(count, cost)| count * cost).sum();
+    (kernel, expected.max(0.0).round() as u64)
+}
+
+/// Fewest and most cycles of an instruction that are to be expected of `cpu`, from memory without wait states and from
+/// slow memory: on boards with a Cortex-M4 the kernels of other engines take 1.2 to 1.5; a Cortex-M7 starts two
+/// instructions at a time where it can; the vector instructions of a Cortex-M55 take two cycles each.
+pub fn cycles_per_instruction(cpu: &str) -> [f64; 2] {
+    match cpu {
+        "cortex-m7" => [0.6, 1.2],
+        "cortex-m55" => [1.2, 2.2],
+        _ => [1.1, 1.6],
+    }
+}
+
+/// How many rows and taps of all windows fall on the input, and how many windows padding falls into.
+struct Reached {
+    rows: usize,
+    taps: usize,
+    padded: usize,
+}
+
+impl Reached {
+    fn of(window: &Window, input: Shape, out: Shape) -> Self {
+        let [rows, columns] = [axis(window, input, out, 0), axis(window, input, out, 1)];
+        let [height, width] = window.kernel.map(usize::from);
+        let sum = |reach: &[usize]| reach.iter().sum::<usize>();
+        let whole = |reach: &[usize], size| reach.iter().filter(|&&len| len == size).count();
+        Self {
+            rows: sum(&rows) * columns.len(),
+            taps: sum(&rows) * sum(&columns),
+            padded: out.pixels() - whole(&rows, height) * whole(&columns, width),
+        }
+    }
+}
+
+/// Taps on the input of each window along an axis: 0 for rows, 1 for columns.
+fn axis(window: &Window, input: Shape, out: Shape, axis: usize) -> Vec<usize> {
+    let (size, count) = if axis == 0 { (input.h, out.h) } else { (input.w, out.w) };
+    let (before, size) = (usize::from(window.pad[axis]), usize::from(size));
+    let (kernel, stride) = (usize::from(window.kernel[axis]), usize::from(window.stride[axis]));
+    (0..usize::from(count))
+        .map(|i| (i * stride + kernel).min(before + size).saturating_sub((i * stride).max(before)))
+        .collect()
+}
+
+/// See the convolution kernel of the firmware: groups of [`PATCHES`] outputs are gathered at once where no padding falls
+/// into them and they are of one row, and one by one elsewhere.
+fn pairs(core: Core, window: &Window, input: Shape, out: Shape) -> Vec<usize> {
+    let (pixels, width, channels) = (out.pixels(), usize::from(out.w), usize::from(out.c));
+    let [kernel_rows, kernel_columns] = window.kernel.map(usize::from);
+    let [rows, columns] = [axis(window, input, out, 0), axis(window, input, out, 1)];
+    let line = kernel_columns * usize::from(input.c);
+    let patch = line * kernel_rows;
+    let words = row_bytes(patch) / 4;
+    let colours = core == Core::Dsp && (kernel_rows, line) == (3, 9);
+    let at_once = core == Core::Vector || line.is_multiple_of(4) || colours;
+    let inside = |first: usize| {
+        let (y, x) = (first / width, first % width);
+        let whole = |x: usize| columns.get(x).is_some_and(|&len| len == kernel_columns);
+        first + PATCHES <= pixels && rows[y] == kernel_rows && (x..x + PATCHES).all(whole)
+    };
+    let (groups, whole_groups) = (pixels.div_ceil(PATCHES), pixels / PATCHES);
+    let fast = if at_once { (0..pixels).step_by(PATCHES).filter(|&first| inside(first)).count() } else { 0 };
+    let slow = pixels - fast * PATCHES;
+    let staged = if usize::from(input.c).is_multiple_of(4) { 0 } else { patch };
+    let (pairs, odd) = (channels / 2, channels % 2);
+    let (in_pairs, alone) = match core {
+        Core::Dsp => (whole_groups * pairs, whole_groups * odd + (groups - whole_groups) * (pairs + odd)),
+        Core::Vector => (groups * pairs, groups * odd),
+    };
+    let (words_fast, colours_fast) = if colours { (0, fast) } else { (fast, 0) };
+    vec![
+        1,
+        groups,
+        words_fast,
+        words_fast * kernel_rows,
+        words_fast * words,
+        colours_fast,
+        slow,
+        slow * words,
+        slow * staged,
+        in_pairs,
+        in_pairs * (words / 4),
+        in_pairs * (words % 4),
+        if words.is_multiple_of(4) { 0 } else { in_pairs },
+        groups * pairs.div_ceil(VECTOR_PAIRS),
+        alone,
+        alone * words,
+    ]
+}
+
+/// See the banded depthwise kernels of the firmware.
+fn banded(window: &Window, bands: Bands, input: Shape, out: Shape) -> Vec<usize> {
+    let channel_groups = usize::from(out.c).div_ceil(Bands::CHANNELS);
+    let (out_height, stride) = (usize::from(out.h), window.stride.map(usize::from));
+    let (top, height) = (usize::from(window.pad[0]), usize::from(input.h));
+    let (mut count, mut rows, mut inside) = (0, 0, 0);
+    for y in (0..out_height).step_by(bands.out_rows) {
+        let here = (bands.out_rows.min(out_height - y) - 1) * stride[0] + 3;
+        count += 1;
+        rows += here;
+        inside += (y * stride[0]..y * stride[0] + here).filter(|row| (top..top + height).contains(row)).count();
+    }
+    let words = usize::from(input.w).div_ceil(2);
+    let (steps, rest) = (bands.out_width / Bands::OUTPUTS, bands.out_width % Bands::OUTPUTS);
+    let each = channel_groups * out_height;
+    vec![
+        1,
+        bands.plane_words(),
+        channel_groups,
+        channel_groups * count,
+        channel_groups * inside,
+        channel_groups * inside * words,
+        channel_groups * (rows - inside),
+        channel_groups * (rows - inside) * bands.row_words,
+        each,
+        each * steps,
+        each * steps * (stride[1] - 1),
+        if rest > 0 { each } else { 0 },
+        each * rest,
+    ]
+}
+
+/// See the plain depthwise kernel of the firmware.
+fn taps(window: &Window, input: Shape, out: Shape) -> Vec<usize> {
+    let reach = Reached::of(window, input, out);
+    let (pixels, channels) = (out.pixels(), usize::from(out.c));
+    let (blocks, rest) = (channels / LANES, channels % LANES);
+    vec![
+        1,
+        pixels,
+        pixels * blocks,
+        reach.rows * blocks,
+        reach.taps * blocks,
+        pixels * rest,
+        reach.rows * rest,
+        reach.taps * rest,
+        reach.padded * blocks * window.taps(),
+        reach.padded * rest * window.taps(),
+    ]
+}

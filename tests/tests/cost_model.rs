@@ -1,0 +1,190 @@
+//! What a plan is predicted to cost against what it is counted to cost on every emulated core, and the fit behind it.
+//!
+//! QEMU and a compiler for the boards are needed; where they are missing this test fails and says how to get them.
+
+use ocellus::board::Board;
+use ocellus::cost::{self, Core, Kernel};
+use ocellus::sim::{Clock, Sim};
+use ocellus::toolchain;
+use ocellus_shared::plan::{Plan, encode};
+use ocellus_shared::{Op, Shape, Window};
+use ocellus_tests::program::ocellus;
+use ocellus_tests::{plans, random::Random};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+fn boot(board: &Board) -> Sim {
+    let built = toolchain::build_firmware(board, &|_| ()).unwrap_or_else(|error| panic!("{error:#}"));
+    Sim::boot(board, &built.elf, Clock::Instructions).unwrap_or_else(|error| panic!("{error:#}"))
+}
+
+fn measure(sim: &mut Sim, plan: &[u8]) -> Vec<u64> {
+    sim.load_plan(plan).unwrap();
+    sim.profile(&vec![0; Plan::parse(plan).unwrap().input().shape.len()]).unwrap().steps
+}
+
+#[test]
+fn predictions_are_within_their_error_of_what_is_counted() {
+    let models = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../models")).unwrap();
+    let committed = models.filter_map(|model| {
+        let path = model.unwrap().path();
+        Some((path.display().to_string(), std::fs::read(path.join("model.plan")).ok()?))
+    });
+    let mut plans: Vec<_> = committed.collect();
+    assert!(!plans.is_empty());
+    plans.push(("cifar_cnn".into(), encode::encode(&plans::cifar_cnn(1)).unwrap()));
+    plans.push(("mobilenet".into(), encode::encode(&plans::mobilenet(1)).unwrap()));
+    for board in Board::all().unwrap().into_iter().filter(|board| board.machine.is_some()) {
+        let core = Core::of(&board.cpu).unwrap();
+        let mut sim = boot(&board);
+        for (name, plan) in &plans {
+            let counted: u64 = measure(&mut sim, plan).iter().sum();
+            let predicted: u64 = Plan::parse(plan).unwrap().steps().map(|step| cost::predict(core, &step).1).sum();
+            let error = predicted as f64 / counted as f64 - 1.0;
+            println!("{} {name}: predicted {predicted}, counted {counted}, {:+.1} %", board.name, 100.0 * error);
+            assert!(error.abs() <= cost::ERROR, "{} {name}: predicted {predicted}, counted {counted}", board.name);
+        }
+        sim.shut_down().unwrap();
+    }
+}
+
+#[test]
+fn what_does_not_fit_says_what_to_change() {
+    let folder = tempfile::tempdir().unwrap();
+    let analyse = |spec: &encode::PlanSpec, json: bool| {
+        let path = folder.path().join("model.plan");
+        std::fs::write(&path, encode::encode(spec).unwrap()).unwrap();
+        let mut command = ocellus();
+        command.arg("analyze").arg(path).args(["--board", "mps2-an386"]).args(json.then_some("--json"));
+        let output = command.output().unwrap();
+        let [stdout, stderr] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+        (output.status.code(), stdout, stderr)
+    };
+    let spec = plans::cifar_cnn(1);
+    let (code, stdout, stderr) = analyse(&spec, true);
+    assert_eq!(code, Some(0), "{stderr}");
+    let small: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    let plan_bytes = encode::encode(&spec).unwrap().len();
+    assert_eq!((&small["fits"], &small["plan_bytes"]), (&true.into(), &plan_bytes.into()));
+    let parts = |whole: &str, parts: &[&str]| {
+        let sum: u64 = parts.iter().map(|part| small[part].as_u64().unwrap()).sum();
+        assert_eq!(small[whole].as_u64(), Some(sum), "{whole}");
+    };
+    parts("flash_bytes", &["program_bytes", "plan_bytes"]);
+    parts("ram_bytes", &["arena_bytes", "stack_bytes", "frame_bytes", "static_bytes"]);
+    assert_eq!(small["layers"].as_array().unwrap().len(), spec.steps.len());
+    assert!(small["instructions"].as_u64().unwrap() > 10_000_000);
+
+    let large = encode::PlanSpec { arena_bytes: 9_000_000, ..spec };
+    let (code, stdout, _) = analyse(&large, true);
+    let report: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((code, &report["fits"]), (Some(3), &false.into()));
+    let (code, stdout, stderr) = analyse(&large, false);
+    assert_eq!(code, Some(3));
+    assert!(stdout.contains("fits          no"), "{stdout}");
+    // Layer 1 works on the largest maps, 32x32x32 each; 32 pixels times the square root of 4,194,304 / 9,000,000.
+    for part in ["the most memory is for layer 1, conv", "--img-size of 21"] {
+        assert!(stderr.contains(part), "{part:?} is not in: {stderr}");
+    }
+}
+
+/// Layers on one image for each plan.
+const LAYERS: usize = 24;
+
+#[test]
+#[ignore = "measures the coefficients of `host/src/cost/coefficients.rs` anew and prints them"]
+fn fit() {
+    for (core, board) in [(Core::Dsp, "mps2-an386"), (Core::Vector, "mps3-an547")] {
+        let mut sim = boot(&Board::load(board).unwrap());
+        let mut samples: BTreeMap<Kernel, Vec<(Vec<f64>, f64)>> = BTreeMap::new();
+        for seed in 0..60 {
+            let plan = encode::encode(&sample(seed)).unwrap();
+            let counted = measure(&mut sim, &plan);
+            for (step, counted) in Plan::parse(&plan).unwrap().steps().zip(counted) {
+                let (kernel, counts) = cost::counts(core, &step);
+                samples.entry(kernel).or_default().push((counts, counted as f64));
+            }
+        }
+        sim.shut_down().unwrap();
+        println!("        Core::{core:?} => match kernel {{");
+        for (kernel, samples) in samples {
+            let fitted = least_squares(&samples);
+            let costs = fitted.iter().map(|c| format!("{c:.2}")).collect::<Vec<_>>().join(", ");
+            let worst = samples.iter().map(|(counts, counted)| dot(counts, &fitted) / counted - 1.0);
+            let worst = worst.map(f64::abs).fold(0.0, f64::max);
+            println!("            // {} layers, each within {:.0} %.", samples.len(), 100.0 * worst);
+            println!("            Kernel::{kernel:?} => &[{costs}],");
+        }
+        println!("        }},");
+    }
+}
+
+/// Layers of all kinds on one image.
+fn sample(seed: u64) -> encode::PlanSpec {
+    let mut random = Random::new(seed);
+    let side = random.between(4, 40);
+    let channels = match random.between(0, 5) {
+        0 => 3,
+        1 => random.between(1, 24),
+        _ => 8 * random.between(1, 16),
+    };
+    let channels = channels.min(24_000 / (side * side)).max(3);
+    let input = Shape::new(side as u16, random.between(3, side) as u16, channels as u16);
+    let layers: Vec<_> = (0..LAYERS).map(|_| layer(&mut random)).collect();
+    plans::layers(seed, input, &layers)
+}
+
+/// A layer and how often it reads the image.
+fn layer(random: &mut Random) -> (Op, usize) {
+    let kernel = random.choose(&[1, 3, 3, 5]);
+    let stride = random.between(1, 2) as u8;
+    let same = Window { stride: [stride; 2], ..Window::same(kernel) };
+    let window = random.choose(&[same, same, Window::valid(kernel, stride)]);
+    let out_channels = if random.once_in(4) { random.between(1, 40) } else { 8 * random.between(1, 12) } as u16;
+    match random.between(0, 15) {
+        0..=4 => (Op::Conv { window, out_channels }, 1),
+        5..=7 => (Op::Depthwise { window }, 1),
+        8 => (Op::Dense { out_channels: out_channels.min(12) }, 1),
+        9 => (Op::MaxPool { window }, 1),
+        10 => (Op::AvgPool { window: Window { pad: [0; 4], ..window } }, 1),
+        11 => (Op::Add, 2),
+        12 => (Op::Lut, 1),
+        13 => (Op::ChannelScale, 1),
+        14 => (Op::Concat, random.between(2, 4)),
+        _ => (Op::Flatten, 1),
+    }
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+/// The coefficients that leave the least sum of squared relative errors, each held back a little from growing without need.
+fn least_squares(samples: &[(Vec<f64>, f64)]) -> Vec<f64> {
+    let n = samples[0].0.len();
+    let mut system = vec![vec![0.0; n + 1]; n];
+    for (counts, counted) in samples {
+        let row: Vec<f64> = counts.iter().map(|count| count / counted).collect();
+        for i in 0..n {
+            (0..n).for_each(|j| system[i][j] += row[i] * row[j]);
+            system[i][n] += row[i];
+        }
+    }
+    // Relative to each count's own size; a count that is always 0 gets 0.
+    (0..n).for_each(|i| system[i][i] = system[i][i] * (1.0 + 1e-7) + f64::from(system[i][i] == 0.0));
+    solve(system)
+}
+
+/// Gaussian elimination; the last column is the right-hand side.
+fn solve(mut system: Vec<Vec<f64>>) -> Vec<f64> {
+    let n = system.len();
+    for i in 0..n {
+        let pivot = (i..n).max_by(|&a, &b| system[a][i].abs().total_cmp(&system[b][i].abs())).unwrap();
+        system.swap(i, pivot);
+        for row in (0..n).filter(|&row| row != i) {
+            let factor = system[row][i] / system[i][i];
+            (i..=n).for_each(|k| system[row][k] -= factor * system[i][k]);
+        }
+    }
+    (0..n).map(|i| system[i][n] / system[i][i]).collect()
+}
