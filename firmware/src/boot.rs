@@ -29,6 +29,8 @@ pub enum ModelError {
     Arena(ArenaTooSmall),
     /// The board cannot watch with it.
     Watch(WatchError),
+    /// It does not know the label that the board was built to look for.
+    NoSuchLabel(&'static str),
 }
 
 impl core::fmt::Display for ModelError {
@@ -38,6 +40,7 @@ impl core::fmt::Display for ModelError {
             Self::Plan(error) => write!(f, "the model in flash is not usable, write it again: {error}"),
             Self::Arena(error) => error.fmt(f),
             Self::Watch(error) => error.fmt(f),
+            Self::NoSuchLabel(label) => write!(f, "the model in flash has no label {label}"),
         }
     }
 }
@@ -50,7 +53,7 @@ impl ModelError {
         let (refusal, bytes) = match self {
             Self::Empty => (Refusal::NoPlan, [0, 0]),
             Self::Plan(_) => (Refusal::BadPlan, [0, 0]),
-            Self::Watch(_) => (Refusal::BadWatch, [0, 0]),
+            Self::Watch(_) | Self::NoSuchLabel(_) => (Refusal::BadWatch, [0, 0]),
             Self::Arena(small) => (Refusal::ArenaTooSmall, [small.needed as u32, small.available as u32]),
         };
         refuse(report, 0, refusal, bytes, self);
@@ -76,6 +79,8 @@ pub struct Board<'p, 'm> {
     pub name: &'static str,
     /// The core's clock.
     pub hertz: u32,
+    /// The label that the output goes high for; any, where there is none.
+    pub look_for: Option<&'static str>,
     /// The flash that holds the model.
     pub region: &'p [u8],
     /// Room for feature maps.
@@ -108,7 +113,7 @@ pub fn watch<S: Sensor, G: Grabber>(
     timer: impl Clock + Watchdog,
     turns: u32,
 ) -> Result<Tally, ModelError> {
-    let Board { name, hertz, region, arena, frames } = board;
+    let Board { name, hertz, look_for, region, arena, frames } = board;
     let (plan_bytes, arena_bytes) = (region.len() as u32, arena.len() as u32);
     report.reply(Reply::Ready { board: name, plan_bytes, arena_bytes });
     let mut engine = engine(region, arena)?;
@@ -118,8 +123,17 @@ pub fn watch<S: Sensor, G: Grabber>(
     let room = frames[0].len().min(frames[1].len());
     let camera = Live::new(eyes.sensor, eyes.grabber, eyes.settings, room).map_err(WatchError::from);
     let parts = camera.map(|camera| Parts { camera, output, timer });
-    let watch = parts.and_then(|parts| Watch::new(&mut engine, parts, Config::new(hertz)));
+    let target = look_for.map(|label| class_of(&plan, label).ok_or(ModelError::NoSuchLabel(label))).transpose()?;
+    let config = Config { target, ..Config::new(hertz) };
+    let watch = parts.and_then(|parts| Watch::new(&mut engine, parts, config));
     let mut watch = watch.map_err(ModelError::Watch)?;
     watch.run(report, frames, turns);
     Ok(watch.tally())
+}
+
+/// The class that `label` names.
+fn class_of(plan: &Plan, label: &str) -> Option<u16> {
+    (0..plan.output().shape.len())
+        .find(|class| plan.label(*class) == Some(label))
+        .and_then(|class| class.try_into().ok())
 }

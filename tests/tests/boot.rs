@@ -109,9 +109,9 @@ fn a_model_that_needs_more_memory_is_refused_with_both_numbers() {
     assert!(boot::engine(&flash(&bytes), &mut vec![0; needed]).is_ok());
 }
 
-/// Time that goes on where somebody waits, and a lamp that nobody looks at.
+/// Time that goes on where somebody waits, and how often a lamp was lit.
 #[derive(Default)]
-struct Desk(Cell<u64>);
+struct Desk(Cell<u64>, Cell<u32>);
 
 impl Clock for Desk {
     fn now_us(&self) -> u64 {
@@ -139,6 +139,7 @@ impl OutputPin for &Desk {
     }
 
     fn set_high(&mut self) -> Result<(), Self::Error> {
+        self.1.set(self.1.get() + 1);
         Ok(())
     }
 }
@@ -155,15 +156,26 @@ impl Report for Words {
 
 /// Boots a board whose frames have `room` bytes, for `turns` turns.
 fn boots(region: &[u8], room: usize, turns: u32) -> (Result<Tally, ModelError>, Vec<String>) {
+    let (outcome, words, _) = boots_for(None, region, room, turns);
+    (outcome, words)
+}
+
+/// The same for a board that looks for a label; also how often its lamp was lit.
+fn boots_for(
+    look_for: Option<&'static str>,
+    region: &[u8],
+    room: usize,
+    turns: u32,
+) -> (Result<Tally, ModelError>, Vec<String>, u32) {
     let (desk, mut words) = (Desk::default(), Words::default());
     let simulated = Simulated::new(&desk, &[]);
     let (mut arena, mut front, mut back) = (vec![0; 1 << 18], vec![0; room], vec![0; room]);
     let frames = [&mut front[..], &mut back[..]];
-    let board = Board { name: "desk", hertz: 1_000_000, region, arena: &mut arena, frames };
+    let board = Board { name: "desk", hertz: 1_000_000, look_for, region, arena: &mut arena, frames };
     let settings = Settings::new(PixelFormat::Rgb565Be, 64, 48);
     let eyes = Eyes { sensor: Ov2640::new(&simulated, Pause(&desk)), grabber: &simulated, settings };
     let outcome = boot::watch(&mut words, board, eyes, &desk, &desk, turns);
-    (outcome, words.0)
+    (outcome, words.0, desk.1.get())
 }
 
 #[test]
@@ -180,4 +192,20 @@ fn a_board_without_a_model_or_room_says_so_after_its_greeting() {
     let (outcome, words) = boots(&flash(&plan()), 64 * 48 * 2 - 1, 3);
     assert_eq!(outcome, Err(ModelError::Watch(WatchError::NoRoom)));
     assert_eq!(words, ["Ready", "Plan"]);
+}
+
+#[test]
+fn a_board_lights_its_lamp_for_the_label_it_looks_for() {
+    // A network that needs some frames to make up its mind.
+    let decided = encode::encode(&plans::watched(19)).unwrap();
+    let lit = |look_for| boots_for(look_for, &flash(&decided), 64 * 48 * 2, 200).2;
+    let labels =
+        ["class 0", "class 1", "class 2", "class 3", "class 4", "class 5", "class 6", "class 7", "class 8", "class 9"];
+    let each: Vec<u32> = labels.map(|label| lit(Some(label))).to_vec();
+    // The label that stands is one of them, and no other lights the lamp.
+    assert!(lit(None) > 0);
+    assert_eq!(each.iter().sum::<u32>(), lit(None), "{each:?}");
+    assert_eq!(each.iter().filter(|count| **count > 0).count(), 1, "{each:?}");
+    let (outcome, words, _) = boots_for(Some("class 10"), &flash(&plan()), 64 * 48 * 2, 200);
+    assert_eq!((outcome, words.last().map(String::as_str)), (Err(ModelError::NoSuchLabel("class 10")), Some("Plan")));
 }

@@ -30,6 +30,8 @@ const SETTINGS: Settings = Settings::new(PixelFormat::Rgb565Be, 160, 120);
 const PATIENCE: Duration = Duration::from_millis(250);
 /// Time from clock and power to the sensor's first answer.
 const POWER_UP: Duration = Duration::from_millis(10);
+/// The label that lights the LED, where the builder names one; otherwise any does.
+const LOOK_FOR: Option<&str> = option_env!("OCELLUS_LOOK_FOR");
 /// The core's clock, which embassy sets.
 const CORE_HERTZ: u32 = 150_000_000;
 
@@ -79,7 +81,7 @@ fn main() -> ! {
     let Memory { frames: [front, back], arena } = MEMORY;
     // SAFETY: the board's table says that there is flash, which nothing writes while the program runs.
     let region = unsafe { core::slice::from_raw_parts(MODEL_START as *const u8, PLAN_BYTES) };
-    let board = Board { name: NAME, hertz: CORE_HERTZ, region, arena, frames: [front, back] };
+    let board = Board { name: NAME, hertz: CORE_HERTZ, look_for: LOOK_FOR, region, arena, frames: [front, back] };
     let timer = Timer::new(watchdog);
     let led = Output::new(p.PIN_25, Level::Low);
     match boot::watch(&mut report, board, Eyes { sensor, grabber, settings: SETTINGS }, led, timer, u32::MAX) {

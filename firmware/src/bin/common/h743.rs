@@ -24,6 +24,8 @@ use {defmt_rtt as _, panic_probe as _};
 
 include!(concat!(env!("OUT_DIR"), "/board.rs"));
 
+/// The label that lights the LED, where the builder names one; otherwise any does.
+const LOOK_FOR: Option<&str> = option_env!("OCELLUS_LOOK_FOR");
 /// The core's clock.
 const CORE_HERTZ: u32 = 480_000_000;
 /// Longest time that the independent watchdog can wait.
@@ -107,7 +109,7 @@ pub fn run(eyes: Eyes<impl Sensor, Dcmi>, led: impl OutputPin, port: Peri<'stati
     };
     // SAFETY: the board's table says that there is flash, which nothing writes while the program runs.
     let region = unsafe { core::slice::from_raw_parts(MODEL_START as *const u8, PLAN_BYTES) };
-    let board = Board { name: NAME, hertz: CORE_HERTZ, region, arena, frames: [front, back] };
+    let board = Board { name: NAME, hertz: CORE_HERTZ, look_for: LOOK_FOR, region, arena, frames: [front, back] };
     let timer = Timer { port: RefCell::new(Some(port)), watchdog: RefCell::new(None) };
     match boot::watch(&mut report, board, eyes, led, timer, u32::MAX) {
         // After years.
