@@ -1,15 +1,16 @@
 //! Predicts the instructions that a plan's steps take, without running them.
 //!
 //! A kernel's loops turn as often as its shapes say: [`counts`] says how often each does. What one turn takes was fitted
-//! to counts of an emulated core ([`coefficients`]; `cargo test --release --test cost_model -- --ignored --nocapture`
-//! measures anew). The prediction of a whole network is within [`ERROR`] of what `ocellus profile` counts.
+//! to counts of an emulated core and stands in `firmware/costs.toml`
+//! (`cargo test --release --test cost_model -- --ignored --nocapture` measures anew). The prediction of a whole network is within [`ERROR`] of what `ocellus profile` counts.
 
-mod coefficients;
-
-use anyhow::{Result, bail};
+use crate::board;
+use anyhow::{Context, Result, bail};
 use ocellus_shared::op::{Bands, PATCHES, row_bytes};
 use ocellus_shared::plan::Step;
 use ocellus_shared::{Op, Shape, Window};
+use serde::Deserialize;
+use std::collections::BTreeMap;
 
 /// Largest error of a whole network's prediction, as a part of what is counted.
 pub const ERROR: f64 = 0.05;
@@ -91,6 +92,25 @@ impl Kernel {
         Self::Scale,
     ];
 
+    /// Its name in the table of costs.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Pairs => "pairs",
+            Self::Bands => "bands",
+            Self::Taps => "taps",
+            Self::Dense => "dense",
+            Self::MaxPool => "max-pool",
+            Self::AvgPool => "avg-pool",
+            Self::GlobalAvgPool => "global-avg-pool",
+            Self::Add => "add",
+            Self::Mul => "mul",
+            Self::Lut => "lut",
+            Self::Flatten => "flatten",
+            Self::Concat => "concat",
+            Self::Scale => "scale",
+        }
+    }
+
     /// Its name in reports.
     pub fn name(self) -> &'static str {
         match self {
@@ -117,8 +137,8 @@ pub fn counts(core: Core, step: &Step) -> (Kernel, Vec<f64>) {
             None => (Kernel::Taps, taps(window, input, out)),
         },
         Op::Dense { .. } => {
-            let pairs = channels.div_ceil(2);
-            (Kernel::Dense, vec![1, channels, pairs, pairs * row_bytes(input.len()) / 4])
+            let (pairs, odd, words) = (channels / 2, channels % 2, row_bytes(input.len()) / 4);
+            (Kernel::Dense, vec![1, pairs, pairs * words, odd, odd * words])
         }
         Op::MaxPool { window } => {
             let reach = Reached::of(window, input, out);
@@ -133,17 +153,61 @@ pub fn counts(core: Core, step: &Step) -> (Kernel, Vec<f64>) {
         Op::Mul => (Kernel::Mul, vec![1, pixels, len]),
         Op::Lut => (Kernel::Lut, vec![1, len]),
         Op::Flatten => (Kernel::Flatten, vec![1]),
-        Op::Concat => (Kernel::Concat, vec![1, pixels, pixels * step.inputs().len(), len]),
+        Op::Concat => {
+            // Copies of whole words are cheaper.
+            let (parts, odd) = (pixels * step.inputs().len(), usize::from(!input.c.is_multiple_of(4)));
+            (Kernel::Concat, vec![1, pixels, parts, len, odd * parts, odd * len])
+        }
         Op::ChannelScale => (Kernel::Scale, vec![1, pixels, len]),
     };
     (kernel, counts.into_iter().map(|count| count as f64).collect())
 }
 
-/// The kernel of `step` on `core`, and the instructions that it is expected to take.
-pub fn predict(core: Core, step: &Step) -> (Kernel, u64) {
-    let (kernel, counts) = counts(core, step);
-    let expected: f64 = counts.iter().zip(coefficients::of(core, kernel)).map(|(count, cost)| count * cost).sum();
-    (kernel, expected.max(0.0).round() as u64)
+/// What a turn of each loop of the kernels of one core takes, in instructions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Costs {
+    core: Core,
+    kernels: BTreeMap<Kernel, Vec<f64>>,
+}
+
+/// The table of both kinds of cores: coefficients by the kernel's key, in the order of [`counts`].
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    dsp: BTreeMap<String, Vec<f64>>,
+    vector: BTreeMap<String, Vec<f64>>,
+}
+
+impl Costs {
+    /// Reads the coefficients of `core`.
+    ///
+    /// # Errors
+    /// There is no source tree, or its `firmware/costs.toml` cannot be read, does not parse or lacks a kernel.
+    pub fn load(core: Core) -> Result<Self> {
+        let path = board::source_tree()?.join("firmware/costs.toml");
+        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        Self::parse(core, &text).with_context(|| format!("in {}", path.display()))
+    }
+
+    fn parse(core: Core, text: &str) -> Result<Self> {
+        let Table { dsp, vector } = toml::from_str(text)?;
+        let table = match core {
+            Core::Dsp => dsp,
+            Core::Vector => vector,
+        };
+        let of = |kernel: Kernel| {
+            let costs = table.get(kernel.key()).with_context(|| format!("no costs of the kernel {}", kernel.key()))?;
+            Ok((kernel, costs.clone()))
+        };
+        Ok(Self { core, kernels: Kernel::ALL.into_iter().map(of).collect::<Result<_>>()? })
+    }
+
+    /// The kernel of `step`, and the instructions that it is expected to take.
+    pub fn predict(&self, step: &Step) -> (Kernel, u64) {
+        let (kernel, counts) = counts(self.core, step);
+        let expected: f64 = counts.iter().zip(&self.kernels[&kernel]).map(|(count, cost)| count * cost).sum();
+        (kernel, expected.max(0.0).round() as u64)
+    }
 }
 
 /// Fewest and most cycles of an instruction that are to be expected of `cpu`, from memory without wait states and from
@@ -283,4 +347,19 @@ fn taps(window: &Window, input: Shape, out: Shape) -> Vec<usize> {
         reach.padded * blocks * window.taps(),
         reach.padded * rest * window.taps(),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_has_every_kernel_of_every_core() {
+        for core in [Core::Dsp, Core::Vector] {
+            Costs::load(core).unwrap();
+        }
+        let error = format!("{:#}", Costs::parse(Core::Dsp, "[dsp]\n[vector]").unwrap_err());
+        assert!(error.contains("no costs of the kernel pairs"), "{error}");
+        assert!(Core::of("cortex-m0").is_err());
+    }
 }

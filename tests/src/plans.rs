@@ -211,7 +211,10 @@ pub fn layers(seed: u64, input: Shape, layers: &[(Op, usize)]) -> PlanSpec {
     let mut sketch = Sketch::new(Random::new(seed), input);
     sketch.extreme = false;
     for (op, inputs) in layers {
-        sketch.push(*op, &vec![0; *inputs]);
+        match op {
+            Op::Mul => sketch.push(Op::GlobalAvgPool, &[0]).and_then(|means| sketch.push(*op, &[0, means])),
+            _ => sketch.push(*op, &vec![0; *inputs]),
+        };
     }
     sketch.push(Op::GlobalAvgPool, &[0]);
     sketch.finish()

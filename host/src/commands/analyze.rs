@@ -3,7 +3,7 @@
 use super::{Failure, inputs};
 use crate::board::{Board, DoesNotFit};
 use crate::cli::AnalyzeArgs;
-use crate::cost::{self, Core};
+use crate::cost::{self, Core, Costs};
 use crate::model::ModelFiles;
 use crate::report;
 use crate::toolchain;
@@ -92,9 +92,9 @@ pub fn run(args: &AnalyzeArgs) -> Result<()> {
 }
 
 fn analyse(plan: &Plan, board: &Board) -> Result<Analysis> {
-    let core = Core::of(&board.cpu)?;
+    let costs = Costs::load(Core::of(&board.cpu)?)?;
     let elf = inputs::firmware(board)?;
-    let layers: Vec<Layer> = plan.steps().map(|step| layer(core, &step)).collect();
+    let layers: Vec<Layer> = plan.steps().map(|step| layer(&costs, &step)).collect();
     let (program_bytes, plan_bytes) = (toolchain::program_bytes(&elf)?, plan.bytes().len() as u64);
     // The program of an emulated board keeps room for the largest plan and frame; what a plan needs of it counts here.
     let rooms = board.plan_bytes * usize::from(board.machine.is_some()) + board.arena_bytes + board.frame_bytes;
@@ -124,9 +124,9 @@ fn analyse(plan: &Plan, board: &Board) -> Result<Analysis> {
     })
 }
 
-fn layer(core: Core, step: &Step) -> Layer {
+fn layer(costs: &Costs, step: &Step) -> Layer {
     let (input, output) = (step.input().shape, step.output.shape);
-    let (kernel, instructions) = cost::predict(core, step);
+    let (kernel, instructions) = costs.predict(step);
     Layer {
         op: step.op.name(),
         shape: format!("{input} -> {output}"),
