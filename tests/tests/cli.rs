@@ -111,6 +111,7 @@ fn help_texts_are_as_recorded() {
         "boards",
         "probes",
         "flash",
+        "monitor",
         "doctor",
     ];
     for name in names {
