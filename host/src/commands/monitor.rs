@@ -79,9 +79,7 @@ fn hear(line: &str, scores: &mut Vec<i8>, live: &mut Live) {
     match Reply::parse(line) {
         Some(Reply::Scores { values, .. }) => *scores = values.iter().collect(),
         Some(Reply::Seen { latency_us, interval_us, .. }) => live.show(&Look { scores, latency_us, interval_us }),
-        Some(Reply::Fault { what, tally, .. }) => {
-            live.miss(what, u64::from(tally.turns - tally.frames.min(tally.turns)))
-        }
+        Some(Reply::Fault { what, tally, .. }) => live.miss(what, tally.turns.saturating_sub(tally.frames).into()),
         Some(Reply::Error { refusal, detail, .. }) => {
             live.note(&format!("the board refuses: {} {detail}", refusal.name()))
         }
