@@ -70,7 +70,7 @@ pub struct Board {
     pub flash: Option<Region>,
     /// Flash of the plan, on a real board.
     pub model: Option<Region>,
-    /// How the chip is told from others, on a real board.
+    /// How the chip is told from others, on a real board; nothing where probe-rs finds that out by itself.
     pub chip_id: Option<ChipId>,
 }
 
@@ -198,8 +198,10 @@ mod tests {
         for board in Board::all().unwrap() {
             let real = board.machine.is_none();
             assert_eq!(board.chip != "emulated", real, "{}", board.name);
-            let places = [board.flash.is_some(), board.model.is_some(), board.chip_id.is_some()];
-            assert_eq!(places, [real; 3], "{}: [flash], [model] and [chip-id]", board.name);
+            let places = [board.flash.is_some(), board.model.is_some()];
+            assert_eq!(places, [real; 2], "{}: [flash] and [model]", board.name);
+            // probe-rs takes any STM32 for any other.
+            assert_eq!(board.chip_id.is_some(), board.chip.starts_with("STM32"), "{}: [chip-id]", board.name);
             if let Some(model) = board.model {
                 assert_eq!(model.bytes as usize, board.plan_bytes, "{}", board.name);
             }

@@ -2,7 +2,7 @@
 
 mod values;
 
-pub use values::{Backend, Calibration, FrameFormat, ImageCount, Place, SplitName};
+pub use values::{Backend, Calibration, FrameFormat, ImageCount, Place, SplitName, Stage};
 
 use crate::board;
 use crate::camera::FrameSize;
@@ -73,6 +73,8 @@ pub enum Command {
     Probes(ProbesArgs),
     /// Program a real board: firmware and model, or the model alone
     Flash(FlashArgs),
+    /// Show live what a real board sees, or an emulated one that looks at pictures
+    Monitor(MonitorArgs),
     /// Say what this machine lacks for building firmware and emulating boards, and install it
     Doctor(DoctorArgs),
 }
@@ -592,6 +594,34 @@ pub struct FlashArgs {
     #[arg(long)]
     pub allow_erase_all: bool,
     /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `ocellus monitor`.
+#[derive(Args, Debug)]
+pub struct MonitorArgs {
+    /// Plan that the board runs, or the run or model folder that holds it
+    pub model: PathBuf,
+    /// Which kind of board to watch; a real one is restarted
+    #[arg(long, value_enum, default_value = "board")]
+    pub on: Stage,
+    /// Board to watch; for `--on sim` the emulated Cortex-M7 where none is named
+    #[arg(long, env = "OCELLUS_BOARD")]
+    pub board: Option<String>,
+    /// Picture, or folder of pictures, that the camera of `--on sim` looks at, again and again
+    #[arg(long, value_name = "PATH")]
+    pub source: Option<PathBuf>,
+    /// Program on the real board, where it was built before
+    #[arg(long, value_name = "FILE")]
+    pub elf: Option<PathBuf>,
+    /// How to reach a real board.
+    #[command(flatten)]
+    pub probe: ProbeArgs,
+    /// Frames after which to stop; else Ctrl-C does
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub frames: Option<u32>,
+    /// Print one JSON object at the end
     #[arg(long)]
     pub json: bool,
 }

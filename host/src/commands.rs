@@ -13,6 +13,7 @@ pub mod firmware;
 pub mod flash;
 mod inputs;
 pub mod model;
+pub mod monitor;
 pub mod probes;
 pub mod profile;
 pub mod quantize;
@@ -71,6 +72,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Boards(args) => boards::run(args),
         Command::Probes(args) => probes::run(args),
         Command::Flash(args) => flash::run(args),
+        Command::Monitor(args) => monitor::run(args),
         Command::Doctor(args) => doctor::run(args),
     }
 }

@@ -69,6 +69,31 @@ impl Panel {
     }
 }
 
+/// Lines of text that are drawn over each other again and again, on a terminal's standard error.
+#[derive(Debug, Default)]
+pub struct Lines {
+    /// Lines to go up before drawing.
+    height: usize,
+}
+
+impl Lines {
+    /// Draws `lines` over the last ones.
+    pub fn draw(&mut self, lines: &[String]) {
+        self.clear();
+        eprintln!("{}", lines.join("\n"));
+        self.height = lines.len();
+    }
+
+    /// Wipes the last ones off.
+    pub fn clear(&mut self) {
+        if self.height > 0 {
+            // Up, and everything from there on away.
+            eprint!("\x1b[{}A\x1b[0J", self.height);
+        }
+        self.height = 0;
+    }
+}
+
 /// One line above a progress bar, which stays below it; also where the bar is invisible.
 pub fn above(bar: &ProgressBar, line: &str) {
     bar.suspend(|| eprintln!("{line}"));

@@ -112,6 +112,7 @@ fn help_texts_are_as_recorded() {
         "boards",
         "probes",
         "flash",
+        "monitor",
         "doctor",
     ];
     for name in names {

@@ -47,6 +47,15 @@ pub enum Place {
     Sim,
 }
 
+/// Which kind of board is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Stage {
+    /// A real one, behind a debug probe
+    Board,
+    /// An emulated one
+    Sim,
+}
+
 /// Part of a dataset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum SplitName {

@@ -105,7 +105,7 @@ fn best(scores: &[i8]) -> Vec<Ranked> {
 }
 
 /// Probability of each class: softmax of the dequantized logits.
-fn probabilities(plan: &Plan, scores: &[i8]) -> Vec<f64> {
+pub(super) fn probabilities(plan: &Plan, scores: &[i8]) -> Vec<f64> {
     let params = plan.output_params();
     let best = scores.iter().copied().max().unwrap_or_default();
     let odds = |score: i8| f64::from(params.dequantize(score) - params.dequantize(best)).exp();

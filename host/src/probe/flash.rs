@@ -74,7 +74,7 @@ impl Link {
     }
 
     fn write(&mut self, loader: &FlashLoader, progress: &mut dyn FnMut(Phase, u64, u64)) -> Result<()> {
-        let mut options = DownloadOptions::default();
+        let mut options = DownloadOptions::new();
         options.verify = true;
         let mut counts = Counts::default();
         options.progress = FlashProgress::new(move |event| {

@@ -1,7 +1,7 @@
 //! A probe and a board in software, for probe-rs: to rehearse a command without a board, and to test what happens when
 //! one fails.
 //!
-//! probe-rs itself is the real one. It talks to a [`DebugPort`](port::DebugPort) register by register, as it does through
+//! probe-rs itself is the real one. It talks to a debug port register by register, as it does through
 //! a CMSIS-DAP probe, and behind that port are the core's debug registers, the chip's memories as probe-rs knows them, and
 //! its flash. The simulation is stricter than hardware: whatever works there by luck (an access that is not aligned or
 //! comes before power, flash that was not erased, a call into code that is not there) is refused and remembered. It

@@ -16,7 +16,7 @@ const PAGES_UNTIL_UNPLUGGED: usize = 20;
 /// Return code of a routine that failed.
 const FAILED: u32 = 1;
 
-/// What a routine is asked to do, and whether it may.
+/// What `Init` prepares the flash for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Operation {
     Erase = 1,

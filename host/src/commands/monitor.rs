@@ -1,0 +1,198 @@
+//! `ocellus monitor`.
+
+mod live;
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use ocellus_shared::frame::Frame;
+use ocellus_shared::plan::Plan;
+use ocellus_shared::wire::Reply;
+
+use super::{Failure, flash, inputs};
+use crate::board::Board;
+use crate::camera::{self, Sensor};
+use crate::cli::{MonitorArgs, Stage};
+use crate::data::picture::{self, Picture};
+use crate::model::ModelFiles;
+use crate::probe::{Heard, Link};
+use crate::report;
+use crate::sim::{Clock, Sim};
+use live::{Live, Look};
+
+/// Shows live what a board sees, until Ctrl-C or for as many frames as asked for.
+///
+/// # Errors
+/// No model, board, probe or picture; or the board fails.
+pub fn run(args: &MonitorArgs) -> Result<()> {
+    let plan = ModelFiles::find(&args.model)?.read_plan()?;
+    let parsed = Plan::parse(&plan)?;
+    let mut live = Live::new(&parsed, args.frames.map_or(u64::MAX, u64::from));
+    let stop = stop_on_ctrl_c()?;
+    match args.on {
+        Stage::Board => watch_board(args, &parsed, &mut live, &stop)?,
+        Stage::Sim => watch_sim(args, &plan, &mut live, &stop)?,
+    }
+    live.finish();
+    match args.json {
+        true => report::print_json(&live.summary()),
+        false => report::print(&live.last_words()),
+    }
+}
+
+/// A flag that Ctrl-C sets: the board must be left in good order.
+fn stop_on_ctrl_c() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&stop);
+    ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed)).context("cannot catch Ctrl-C")?;
+    Ok(stop)
+}
+
+/// Listens to a real board.
+fn watch_board(args: &MonitorArgs, plan: &Plan, live: &mut Live, stop: &AtomicBool) -> Result<()> {
+    let name =
+        args.board.as_deref().ok_or_else(|| Failure::Usage("which board? give its name with --board".to_owned()))?;
+    let board = flash::real_board(name)?;
+    board.check_fit(plan)?;
+    let elf = args.elf.clone().map_or_else(|| inputs::firmware(&board), Ok)?;
+    let elf = std::fs::read(&elf).with_context(|| format!("cannot read {}", elf.display()))?;
+    let mut scores = Vec::new();
+    Link::attach(&board, &flash::settings(&args.probe))?.listen(&elf, &mut |heard| {
+        match heard {
+            Heard::Line(line) => hear(line, &mut scores, live),
+            Heard::Restart => live.note("the board started anew"),
+            Heard::Silence => {}
+        }
+        match stop.load(Ordering::Relaxed) || live.is_done() {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
+    })
+}
+
+/// Takes one line of a real board's log.
+fn hear(line: &str, scores: &mut Vec<i8>, live: &mut Live) {
+    match Reply::parse(line) {
+        Some(Reply::Scores { values, .. }) => *scores = values.iter().collect(),
+        Some(Reply::Seen { latency_us, interval_us, .. }) => live.show(&Look { scores, latency_us, interval_us }),
+        Some(Reply::Fault { what, tally, .. }) => live.miss(what, tally.turns.saturating_sub(tally.frames).into()),
+        Some(Reply::Error { refusal, detail, .. }) => {
+            live.note(&format!("the board refuses: {} {detail}", refusal.name()))
+        }
+        Some(_) => {}
+        None => live.note(line),
+    }
+}
+
+/// Feeds an emulated board with pictures, again and again.
+fn watch_sim(args: &MonitorArgs, plan: &[u8], live: &mut Live, stop: &AtomicBool) -> Result<()> {
+    let board = inputs::emulated_board(args.board.as_deref().unwrap_or(crate::board::DEFAULT))?;
+    board.check_fit(&Plan::parse(plan)?)?;
+    let source = args.source.as_deref().ok_or_else(|| {
+        Failure::Usage(
+            "what does the emulated board's camera look at? give a picture or a folder with --source".to_owned(),
+        )
+    })?;
+    let pictures = pictures(source)?;
+    let mut sim = boot(&board, plan)?;
+    let mut before = Instant::now();
+    for path in pictures.iter().cycle() {
+        if stop.load(Ordering::Relaxed) || live.is_done() {
+            break;
+        }
+        let picture = Picture::open(path).with_context(|| path.display().to_string())?;
+        let sensor = Sensor::default();
+        let data = camera::shoot(sensor, picture.width, picture.height, &picture.pixels)?;
+        let frame = Frame::new(sensor.format, sensor.width, sensor.height, &data).context("the frame")?;
+        let start = Instant::now();
+        let sighting = sim.frame(&frame)?;
+        let micros = |since: Instant| since.elapsed().as_micros().try_into().unwrap_or(u32::MAX);
+        live.show(&Look { scores: &sighting.scores, latency_us: micros(start), interval_us: micros(before) });
+        before = start;
+    }
+    sim.shut_down()
+}
+
+fn boot(board: &Board, plan: &[u8]) -> Result<Sim> {
+    let elf = inputs::firmware(board)?;
+    let mut sim = Sim::boot(board, &elf, Clock::Free)?;
+    sim.load_plan(plan)?;
+    Ok(sim)
+}
+
+/// The picture at `source`, or every picture in the folder and those below it, in the order of their names.
+///
+/// # Errors
+/// There is none.
+pub(super) fn pictures(source: &Path) -> Result<Vec<PathBuf>> {
+    if source.is_file() {
+        return Ok(vec![source.to_owned()]);
+    }
+    let mut folders = vec![source.to_owned()];
+    let mut found = Vec::new();
+    while let Some(folder) = folders.pop() {
+        let entries = std::fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))?;
+        for path in entries.flatten().map(|entry| entry.path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else if picture::has_picture_name(&path) {
+                found.push(path);
+            }
+        }
+    }
+    ensure!(!found.is_empty(), "{} holds no JPEG or PNG files", source.display());
+    found.sort();
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pictures_are_found_in_folders_below_and_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("b")).unwrap();
+        for name in ["c.png", "a.jpg", "b/x.jpeg", "notes.txt"] {
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
+        let names: Vec<PathBuf> = ["a.jpg", "b/x.jpeg", "c.png"].iter().map(|name| folder.path().join(name)).collect();
+        assert_eq!(pictures(folder.path()).unwrap(), names);
+        assert_eq!(pictures(&names[0]).unwrap(), names[..1]);
+        std::fs::remove_file(&names[1]).unwrap();
+        let empty = pictures(&folder.path().join("b")).unwrap_err().to_string();
+        assert!(empty.contains("holds no JPEG or PNG files"), "{empty}");
+        assert!(pictures(&folder.path().join("gone")).is_err());
+    }
+
+    #[test]
+    fn a_real_boards_log_becomes_frames_and_losses() {
+        let bytes = live::tests::plan();
+        let plan = Plan::parse(&bytes).unwrap();
+        let (mut live, mut scores) = (Live::new(&plan, 2), Vec::new());
+        for line in [
+            "ready board=weact-h743 plan_bytes=1048576 arena_bytes=393216",
+            "scores seq=1 crc=00000000 values=[10, 90, -3]",
+            "seen seq=1 class=1 settled=false margin=10.0 latency_us=40000 interval_us=0 name=green",
+            "fault seq=2 what=timeout turns=2 frames=1 missing=1 overruns=0 losses=0 restarts=0",
+            "scores seq=3 crc=00000000 values=[99, 0, -3]",
+            "seen seq=3 class=0 settled=true margin=12.4 latency_us=40000 interval_us=100000 name=red",
+        ] {
+            assert!(!live.is_done());
+            hear(line, &mut scores, &mut live);
+        }
+        assert!(live.is_done());
+        let expected = serde_json::json!({
+            "frames": 2, "dropped": 1, "latency_ms": 40.0, "fps": 10.0, "labels": { "green": 1, "red": 1 },
+        });
+        assert_eq!(live.summary(), expected);
+        assert_eq!(
+            live.last_words(),
+            "2 frames, 10.0 fps, 40.0 ms from frame to label, 1 dropped; seen: green 1, red 1"
+        );
+    }
+}
