@@ -1,12 +1,13 @@
 //! The command line: with `cli/` the only place that knows clap.
 
+mod boards;
 mod values;
 
+pub use boards::{BoardsArgs, FlashArgs, MonitorArgs, ProbeArgs, ProbesArgs};
 pub use values::{Backend, Calibration, FrameFormat, ImageCount, Place, SplitName, Stage};
 
 use crate::board;
 use crate::camera::FrameSize;
-use crate::probe;
 use crate::recipe::{DeviceKind, Freeze, LossKind, Model, OptimizerKind, Recipe, ScheduleKind};
 use clap::{Args, Parser, Subcommand};
 use serde::de::{DeserializeOwned, IntoDeserializer};
@@ -555,89 +556,6 @@ pub struct FirmwareArgs {
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
-}
-
-/// Arguments of `ocellus boards`.
-#[derive(Args, Debug)]
-pub struct BoardsArgs {
-    /// Print one JSON array
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// Arguments of `ocellus probes`. It succeeds where there are none, too.
-#[derive(Args, Debug)]
-pub struct ProbesArgs {
-    /// Print one JSON array
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// Arguments of `ocellus flash`.
-#[derive(Args, Debug)]
-pub struct FlashArgs {
-    /// Plan, or the run or model folder that holds it
-    pub model: PathBuf,
-    /// Board to program
-    #[arg(long, env = "OCELLUS_BOARD")]
-    pub board: String,
-    /// Replace the model only; the program on the board stays
-    #[arg(long = "model", id = "model_only", conflicts_with = "elf")]
-    pub model_only: bool,
-    /// Program that was built before; else it is built
-    #[arg(long, value_name = "FILE")]
-    pub elf: Option<PathBuf>,
-    /// How to reach the board.
-    #[command(flatten)]
-    pub probe: ProbeArgs,
-    /// Let a locked chip be unlocked, which erases all of its flash
-    #[arg(long)]
-    pub allow_erase_all: bool,
-    /// Print one JSON object
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// Arguments of `ocellus monitor`.
-#[derive(Args, Debug)]
-pub struct MonitorArgs {
-    /// Plan that the board runs, or the run or model folder that holds it
-    pub model: PathBuf,
-    /// Which kind of board to watch; a real one is restarted
-    #[arg(long, value_enum, default_value = "board")]
-    pub on: Stage,
-    /// Board to watch; for `--on sim` the emulated Cortex-M7 where none is named
-    #[arg(long, env = "OCELLUS_BOARD")]
-    pub board: Option<String>,
-    /// Picture, or folder of pictures, that the camera of `--on sim` looks at, again and again
-    #[arg(long, value_name = "PATH")]
-    pub source: Option<PathBuf>,
-    /// Program on the real board, where it was built before
-    #[arg(long, value_name = "FILE")]
-    pub elf: Option<PathBuf>,
-    /// How to reach a real board.
-    #[command(flatten)]
-    pub probe: ProbeArgs,
-    /// Frames after which to stop; else Ctrl-C does
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub frames: Option<u32>,
-    /// Print one JSON object at the end
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// How to reach a board.
-#[derive(Args, Debug)]
-pub struct ProbeArgs {
-    /// Probe to use where there are several, as `ocellus probes` names them; `simulated` rehearses without a board
-    #[arg(long, env = "OCELLUS_PROBE", value_name = "VID:PID[:SERIAL]")]
-    pub probe: Option<probe::Selector>,
-    /// Clock of the debug connection
-    #[arg(long, env = "OCELLUS_SPEED", value_name = "kHz", value_parser = clap::value_parser!(u32).range(1..))]
-    pub speed: Option<u32>,
-    /// Hold the chip in reset while connecting: for one whose program is in the way
-    #[arg(long)]
-    pub connect_under_reset: bool,
 }
 
 /// Arguments of `ocellus doctor`.
