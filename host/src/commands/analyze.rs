@@ -97,9 +97,12 @@ fn analyse(plan: &Plan, board: &Board) -> Result<Analysis> {
     let layers: Vec<Layer> = plan.steps().map(|step| layer(&costs, &step)).collect();
     let (program_bytes, plan_bytes) = (toolchain::program_bytes(&elf)?, plan.bytes().len() as u64);
     // The program of an emulated board keeps room for the largest plan and frame; what a plan needs of it counts here.
-    let rooms = board.plan_bytes * usize::from(board.machine.is_some()) + board.arena_bytes + board.frame_bytes;
+    // A camera board keeps two frames: one is classified while the other is taken in.
+    let is_real = board.machine.is_none();
+    let frames = board.frame_bytes * if is_real { 2 } else { 1 };
+    let rooms = if is_real { 0 } else { board.plan_bytes } + board.arena_bytes + frames;
     let static_bytes = toolchain::static_bytes(&elf)?.saturating_sub(rooms as u64);
-    let frame_bytes = if board.machine.is_some() { 0 } else { board.frame_bytes as u64 };
+    let frame_bytes = if is_real { frames as u64 } else { 0 };
     let (arena_bytes, stack_bytes) = (plan.arena_bytes() as u64, board.stack_bytes as u64);
     let instructions = layers.iter().map(|layer| layer.instructions).sum();
     Ok(Analysis {
