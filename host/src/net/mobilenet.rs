@@ -3,7 +3,7 @@
 //!
 //! | name | width | image | weights of filters at 2 classes | MACs |
 //! |---|---|---|---|---|
-//! | `mobilenetv1-025` | 0.25 | 96 | 210,520 | 7.49 M |
+//! | `mobilenetv1-025` | 0.25 | 96 | 208,112 | 7.49 M |
 //!
 //! It is MLPerf Tiny's network for visual wake words
 //! (<https://github.com/mlcommons/tiny>, `visual_wake_words/vww_model.py`), with TensorFlow's padding.

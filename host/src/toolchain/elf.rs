@@ -68,7 +68,7 @@ mod tests {
         for [kind, in_file, in_memory, flags] in segments {
             bytes.extend(kind.to_le_bytes());
             bytes.extend([0; 12]);
-            [in_file, in_memory, flags].map(|field| bytes.extend(field.to_le_bytes()));
+            bytes.extend([in_file, in_memory, flags].map(|field| field.to_le_bytes()).as_flattened());
             bytes.extend([0; 4]);
         }
         bytes

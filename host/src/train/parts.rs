@@ -174,7 +174,7 @@ mod tests {
         assert_eq!(above.shapes().unwrap(), shapes[count..]);
         let names = |n: &Network| n.parameters().unwrap().into_iter().map(|p| p.name).collect::<Vec<_>>();
         assert_eq!([names(&below), names(&above)].concat(), names(&network));
-        assert!(below.layers.iter().any(|l| l.kind == LayerKind::Dropout { probability: 0.0, fades: false }));
+        assert!(below.layers.iter().any(|l| matches!(l.kind, LayerKind::Dropout { probability: 0.0, .. })));
         let mut crossed = network.clone();
         crossed.layers[count].inputs = vec![0];
         assert!(split(&crossed, count).unwrap_err().to_string().contains("block2.conv1"));

@@ -196,7 +196,7 @@ impl Chip {
             return Err("calls a flash algorithm that is not in RAM".to_owned());
         }
         let stack = self.core.get(Register::Sp);
-        if stack % 8 != 0 || self.memory.read(stack.wrapping_sub(64), 64).is_err() {
+        if !stack.is_multiple_of(8) || self.memory.read(stack.wrapping_sub(64), 64).is_err() {
             return Err(format!("calls the flash algorithm with its stack at {stack:#x}"));
         }
         if self.core.get(Register::Lr) != load | 1 {

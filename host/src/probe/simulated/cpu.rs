@@ -199,7 +199,7 @@ impl Core {
 
     fn comparator(&self, address: u32) -> Option<usize> {
         let index = (address.checked_sub(FP_COMPARATORS)? / 4) as usize;
-        (address % 4 == 0 && index < self.comparators.len()).then_some(index)
+        (address.is_multiple_of(4) && index < self.comparators.len()).then_some(index)
     }
 
     fn control(&mut self, value: u32) -> Result<Effect, Refusal> {
