@@ -9,7 +9,7 @@
 //! | gradient of the input | `dP = W^T dY`, each value added to the pixel it came from |
 //!
 //! burn has no backward pass of its own for CPUs: it convolves the input with a filter as large as the image, which
-//! takes most of a training step's time. The most frequent window, 3x3 at stride 1, needs no patches: see [`direct`].
+//! takes most of a training step's time. The most frequent window, 3x3 at stride 1, needs no patches: see `direct`.
 
 mod direct;
 
