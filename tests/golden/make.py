@@ -58,16 +58,16 @@ def fill(model, gain):
     return model.eval()
 
 
-def conv(x, name, out, kernel, stride, same, bias):
+def conv(x, name, out, kernel, stride, same, bias, groups=1):
     """A convolution; `same` pads as TensorFlow does, otherwise by half the kernel."""
     if same:
         total = max((math.ceil(x.shape[2] / stride) - 1) * stride + kernel - x.shape[2], 0)
         pad = (total // 2, total - total // 2)
     else:
         pad = (kernel // 2, kernel // 2)
-    weight = parameter(f"{name}.weight", (out, x.shape[1], kernel, kernel))
+    weight = parameter(f"{name}.weight", (out, x.shape[1] // groups, kernel, kernel))
     offset = parameter(f"{name}.bias", (out,)) if bias else None
-    return F.conv2d(F.pad(x, pad + pad), weight, offset, stride)
+    return F.conv2d(F.pad(x, pad + pad), weight, offset, stride, groups=groups)
 
 
 def norm(x, name, eps):
@@ -88,6 +88,24 @@ def resnet(x, blocks, width, tiny):
             x = conv(x, f"{name}.shortcut", out, 1, stride, tiny, tiny)
             x = x if tiny else norm(x, f"{name}.shortcut", eps)
         x = (x + y).relu()
+    return head(x)
+
+
+def mobilenet(x):
+    """MLPerf Tiny's MobileNetV1 for visual wake words: a quarter of the width of the paper's table 1."""
+    x = norm(conv(x, "stem", 8, 3, 2, True, False), "stem", 1e-3).relu()
+    widths = [16, 32, 32, 64, 64, 128, 128, 128, 128, 128, 128, 256, 256]
+    for i, out in enumerate(widths):
+        stride = 2 if i in (1, 3, 5, 11) else 1
+        for part, width, kernel in [("depthwise", x.shape[1], 3), ("pointwise", out, 1)]:
+            name = f"block{i + 1}.{part}"
+            groups = width if part == "depthwise" else 1
+            x = conv(x, name, width, kernel, stride if kernel == 3 else 1, True, False, groups)
+            x = norm(x, name, 1e-3).relu()
+    return head(x)
+
+
+def head(x):
     features = x.mean((2, 3))
     return F.linear(features, parameter("head.weight", (CLASSES, features.shape[1])), parameter("head.bias", (CLASSES,)))
 
@@ -118,6 +136,7 @@ def cases():
         ("resnet56", (9, 16, False)),
     ]:
         yield ours, "ocellus", "make.py", lambda x, config=config: resnet(x, *config), (32,), 4.5
+    yield "mobilenetv1-025", "ocellus", "make.py", mobilenet, (96, 75), 4.5
 
 
 def main(out):
