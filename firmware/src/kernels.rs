@@ -25,12 +25,11 @@ use ocellus_shared::plan::Step;
 
 /// Runs one step in the `arena` of its plan, strip after strip.
 pub fn run(step: &Step, arena: &mut [i8]) {
-    for strip in step.strips() {
-        run_strip(&strip, Views::new(&strip, arena));
-    }
+    step.each_strip(|strip| run_strip(strip, Views::new(strip, arena)));
 }
 
-/// Runs one strip, or a step that is not cut, on its memory.
+/// Runs one strip, or a step that is not cut, on its memory. A function of its own, because there are two who call it.
+#[inline(never)]
 fn run_strip(step: &Step, views: Views) {
     let Views { inputs, output, scratch } = views;
     let input = inputs.get(step.input());

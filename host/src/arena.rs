@@ -13,6 +13,9 @@ use ocellus_shared::op::PATCHES;
 use ocellus_shared::{Op, Shape};
 use place::{Buffer, Placement, Problem};
 
+/// Variations of the best placement that are tried for higher strips of one step.
+const TRIES: usize = 30;
+
 /// Offsets in bytes from the start of the working memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Arena {
@@ -148,13 +151,14 @@ impl<'a> Layout<'a> {
             for rows in self.choices(i).into_iter().rev().take_while(|&rows| rows != strip_rows[i]) {
                 self.cut(i, rows);
                 let out = [Some(self.values[i + 1]), self.scratch[i]];
-                // Where they are, or where they go in the same order.
+                // Where they are, or where they go in the same order or one like it.
                 let has_room = |b: usize| {
                     let end = best.offsets[b] + self.problem.buffers[b].bytes;
                     end <= best.bytes && self.problem.is_sound(b, &best.offsets)
                 };
                 if !out.into_iter().flatten().all(has_room) {
                     let next = self.problem.first_fit(best.order.clone());
+                    let next = self.problem.vary(next, best.bytes, TRIES);
                     if next.bytes > best.bytes {
                         continue;
                     }
@@ -171,11 +175,8 @@ impl<'a> Layout<'a> {
 
 /// The buffer of each value, and the buffers.
 fn value_buffers(graph: &QuantGraph) -> (Vec<usize>, Vec<Buffer>) {
-    let buffer = |v: usize, step: usize| Buffer {
-        bytes: graph.values[v].shape.len(),
-        steps: step..=step,
-        over: Vec::new(),
-    };
+    let buffer =
+        |v: usize, step: usize| Buffer { bytes: graph.values[v].shape.len(), steps: step..=step, over: Vec::new() };
     let mut of_value = vec![0];
     let mut buffers = vec![buffer(0, 0)];
     for (i, node) in graph.nodes.iter().enumerate() {

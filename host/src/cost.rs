@@ -208,8 +208,9 @@ impl Costs {
     pub fn predict(&self, step: &Step) -> (Kernel, u64) {
         let (kernel, _) = counts(self.core, step);
         let read: f64 = self.kernels[&Kernel::Flatten].iter().sum();
-        let strips: f64 = step.strips().map(|strip| self.whole(&strip) - read).sum();
-        (kernel, (read + strips).max(0.0).round() as u64)
+        let mut expected = read;
+        step.each_strip(|strip| expected += self.whole(strip) - read);
+        (kernel, expected.max(0.0).round() as u64)
     }
 
     /// Instructions of a step that is not cut.

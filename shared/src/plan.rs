@@ -48,7 +48,7 @@
 //! input's bytes under another shape, and where a step is computed in strips, its output may begin so far before an input
 //! that no strip writes to what it or a later one reads ([`Op::strip_lead`]).
 
-use crate::op::{MAX_INPUTS, Op, ParamCounts, Strip, Window, strip_ranges};
+use crate::op::{MAX_INPUTS, Op, ParamCounts, Window, strip_ranges};
 use crate::quant::QuantParams;
 use crate::shape::Shape;
 
@@ -180,7 +180,7 @@ pub struct Step<'a> {
     input_count: usize,
     /// Arena range of its scratch memory: start and length.
     pub scratch: (usize, usize),
-    /// Rows of the output that are computed at a time; 0 for all. See [`Step::strips`].
+    /// Rows of the output that are computed at a time; 0 for all. See [`Step::each_strip`].
     pub strip_rows: u16,
     /// int8 parameters, see [`Op::param_counts`].
     pub weights: &'a [i8],
@@ -191,27 +191,26 @@ pub struct Step<'a> {
 }
 
 impl<'a> Step<'a> {
-    /// The steps that it is run as, one for each of its strips, from top to bottom: itself where it is not cut. The output
-    /// of each lies apart from its inputs, even where that of the whole step does not.
-    pub fn strips(&self) -> impl Iterator<Item = Step<'a>> {
-        let whole = *self;
-        strip_ranges(self.output.shape.h, self.strip_rows).map(move |rows| {
-            let strip = if whole.strip_rows == 0 { None } else { whole.op.strip(whole.inputs[0].shape, rows) };
-            strip.map_or(whole, |strip| whole.cut(strip))
-        })
-    }
-
-    /// The step that computes `strip` alone.
-    fn cut(mut self, strip: Strip) -> Self {
-        self.op = strip.op;
-        self.strip_rows = 0;
-        self.output = self.output.rows(&strip.output);
-        for (index, input) in self.inputs[..self.input_count].iter_mut().enumerate() {
-            if self.op.reads_rows(index) {
-                *input = input.rows(&strip.input);
-            }
+    /// Calls `visit` with the steps that this one is run as, one for each of its strips, from top to bottom: itself where it
+    /// is not cut. The output of each lies apart from its inputs, even where that of the whole step does not.
+    pub fn each_strip(&self, mut visit: impl FnMut(&Step<'a>)) {
+        if self.strip_rows == 0 {
+            return visit(self);
         }
-        self
+        // One copy for all strips: it takes longer to make than a strip of a small map.
+        let mut part = Step { strip_rows: 0, ..*self };
+        for rows in strip_ranges(self.output.shape.h, self.strip_rows) {
+            // A parsed plan cuts no operator that has no strips.
+            let Some(strip) = self.op.strip(self.inputs[0].shape, rows) else { return };
+            part.op = strip.op;
+            part.output = self.output.rows(&strip.output);
+            for (index, (part, whole)) in part.inputs.iter_mut().zip(self.inputs()).enumerate() {
+                if self.op.reads_rows(index) {
+                    *part = whole.rows(&strip.input);
+                }
+            }
+            visit(&part);
+        }
     }
 
     /// Where its inputs come from: one to [`MAX_INPUTS`].

@@ -2,8 +2,8 @@
 
 use crate::random::Random;
 use ocellus_shared::Op;
-use ocellus_shared::plan::{Operand, Step};
 use ocellus_shared::plan::encode::{PlanSpec, StepSpec};
+use ocellus_shared::plan::{Operand, Step};
 use std::collections::HashMap;
 
 /// Memory that moves together: an image or output that overlaps nothing, and what was put over it.

@@ -9,9 +9,7 @@ use ocellus_shared::{Op, Shape, Window};
 
 /// Runs one step in the `arena` of its plan, with the same result as [`super::run`].
 pub fn run(step: &Step, arena: &mut [i8]) {
-    for strip in step.strips() {
-        run_strip(&strip, Views::new(&strip, arena));
-    }
+    step.each_strip(|strip| run_strip(strip, Views::new(strip, arena)));
 }
 
 /// Runs one strip, or a step that is not cut, on its memory.

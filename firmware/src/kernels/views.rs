@@ -19,7 +19,7 @@ pub struct Views<'m> {
 pub struct Inputs<'m>([(usize, &'m [i8]); 3]);
 
 impl<'m> Views<'m> {
-    /// The parts of `arena` that `step`, which is one of [`Step::strips`], names. A parsed plan guarantees that the output
+    /// The parts of `arena` that `step`, which is one that [`Step::each_strip`] shows, names. A parsed plan guarantees that the output
     /// and the scratch of each lie apart from each other and from every input.
     pub fn new(step: &Step, arena: &'m mut [i8]) -> Self {
         let out = match step.op {

@@ -67,9 +67,10 @@ impl Problem {
 
     /// Whether buffer `b` at `at` leaves alone what lives with it and has an offset.
     fn is_free(&self, b: usize, at: usize, offset: impl Fn(usize) -> Option<usize>) -> bool {
-        self.near[b].iter().filter_map(|&o| Some((o, offset(o)?))).all(|(o, there)| {
-            at + self.buffers[b].before(o) <= there || there + self.buffers[o].before(b) <= at
-        })
+        self.near[b]
+            .iter()
+            .filter_map(|&o| Some((o, offset(o)?)))
+            .all(|(o, there)| at + self.buffers[b].before(o) <= there || there + self.buffers[o].before(b) <= at)
     }
 
     /// Whether buffer `b` leaves alone what lives with it.
@@ -104,10 +105,15 @@ impl Problem {
             // From the last to the first, each after what lies over it.
             self.by(|b| (*b.steps.start(), b.bytes)),
         ];
-        let mut best = first.into_iter().min_by_key(|p| p.bytes).expect("there are several orders");
+        let best = first.into_iter().min_by_key(|p| p.bytes).expect("there are several orders");
+        self.vary(best, lower_bound, TRIES)
+    }
+
+    /// The best of `best` and so many variations of its order, until one needs no more than `enough`.
+    pub fn vary(&self, mut best: Placement, enough: usize, tries: usize) -> Placement {
         let mut random = ChaCha8Rng::seed_from_u64(0);
-        for _ in 0..TRIES {
-            if best.bytes <= lower_bound {
+        for _ in 0..tries {
+            if best.bytes <= enough {
                 break;
             }
             let next = self.first_fit(self.varied(&best, &mut random));

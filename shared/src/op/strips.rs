@@ -90,6 +90,9 @@ impl Op {
 
     /// [`Self::scratch_bytes`] where `output` is computed in strips of `strip_rows` rows, 0 standing for all.
     pub fn strip_scratch_bytes(&self, input: Shape, output: Shape, strip_rows: u16) -> usize {
+        if strip_rows == 0 {
+            return self.scratch_bytes(input);
+        }
         // No strip has more rows than the first.
         let first = strip_ranges(output.h, strip_rows).next().and_then(|rows| self.strip(input, rows));
         first.map_or_else(
@@ -114,7 +117,8 @@ mod tests {
     #[test]
     fn strips_read_what_lies_under_their_windows() {
         let mut checked = 0;
-        for (height, kernel, stride) in (1..9).flat_map(|h| (1..5u8).flat_map(move |k| (1..4).map(move |s| (h, k, s)))) {
+        for (height, kernel, stride) in (1..9).flat_map(|h| (1..5u8).flat_map(move |k| (1..4).map(move |s| (h, k, s))))
+        {
             for (top, bottom) in (0..kernel).flat_map(|top| (0..kernel).map(move |bottom| (top, bottom))) {
                 let window = Window { kernel: [kernel, 1], stride: [stride, 1], pad: [top, 0, bottom, 0] };
                 let (op, input) = (Op::MaxPool { window }, Shape::new(height, 2, 3));
