@@ -9,7 +9,7 @@ use ocellus::toolchain;
 use ocellus_shared::plan::{Plan, encode};
 use ocellus_shared::{Op, Shape, Window};
 use ocellus_tests::program::ocellus;
-use ocellus_tests::{plans, random::Random};
+use ocellus_tests::{overlaps, plans, random::Random};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -34,6 +34,8 @@ fn predictions_are_within_their_error_of_what_is_counted() {
     assert!(!plans.is_empty());
     plans.push(("cifar_cnn".into(), encode::encode(&plans::cifar_cnn(1)).unwrap()));
     plans.push(("mobilenet".into(), encode::encode(&plans::mobilenet(1)).unwrap()));
+    let in_strips = overlaps::overlapped(&plans::mobilenet(1), 1);
+    plans.push(("mobilenet in strips".into(), encode::encode(&in_strips).unwrap()));
     for board in Board::all().unwrap().into_iter().filter(|board| board.machine.is_some()) {
         let costs = Costs::load(Core::of(&board.cpu).unwrap()).unwrap();
         let mut sim = boot(&board);
