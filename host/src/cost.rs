@@ -210,11 +210,20 @@ impl Costs {
         Ok(Self { core, kernels: Kernel::ALL.into_iter().map(of).collect::<Result<_>>()? })
     }
 
-    /// The kernel of `step`, and the instructions that it is expected to take.
+    /// The kernel of `step`, and the instructions that it is expected to take: those of its strips, which are steps but for
+    /// being read from the plan, all that a flattening takes.
     pub fn predict(&self, step: &Step) -> (Kernel, u64) {
-        let (kernel, counts) = counts(self.core, step);
-        let expected: f64 = counts.iter().zip(&self.kernels[&kernel]).map(|(count, cost)| count * cost).sum();
+        let (kernel, _) = counts(self.core, step);
+        let read: f64 = self.kernels[&Kernel::Flatten].iter().sum();
+        let mut expected = read;
+        step.each_strip(|strip| expected += self.whole(strip) - read);
         (kernel, expected.max(0.0).round() as u64)
+    }
+
+    /// Instructions of a step that is not cut.
+    fn whole(&self, step: &Step) -> f64 {
+        let (kernel, counts) = counts(self.core, step);
+        counts.iter().zip(&self.kernels[&kernel]).map(|(count, cost)| count * cost).sum()
     }
 }
 

@@ -4,6 +4,10 @@
 
 use crate::shape::Shape;
 
+mod strips;
+
+pub use strips::{Strip, strip_ranges};
+
 /// Most inputs that one operator can have.
 pub const MAX_INPUTS: usize = 4;
 

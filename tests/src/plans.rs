@@ -52,7 +52,7 @@ impl Sketch {
         let counts = op.param_counts(shapes[0], shape);
         let fan_in = op.macs(shapes[0], shape) / shape.len() as u64;
         let (weights, biases, multipliers) = self.parameters(&op, counts, fan_in.max(1));
-        self.steps.push(StepSpec { op, inputs, output, scratch, weights, biases, multipliers });
+        self.steps.push(StepSpec { op, inputs, output, scratch, strip_rows: 0, weights, biases, multipliers });
         self.values.push(output);
         Some(self.values.len() - 1)
     }
