@@ -17,6 +17,8 @@ pub struct Summary {
     pub board: String,
     /// Instructions of the whole run. They are not cycles: the emulator knows no pipeline and no cache.
     pub instructions: u64,
+    /// Most bytes of stack that the run used.
+    pub stack_bytes: u32,
     /// Multiply-accumulates of the whole run.
     pub macs: u64,
     /// Each step, in the order they run.
@@ -62,7 +64,13 @@ pub fn run(args: &ProfileArgs) -> Result<()> {
     sim.shut_down()?;
     let layers: Vec<Layer> = plan.steps().zip(&counted.steps).map(|(step, &count)| layer(&step, count)).collect();
     let macs = layers.iter().map(|layer| layer.macs).sum();
-    let summary = Summary { board: board.name, instructions: counted.instructions, macs, layers };
+    let summary = Summary {
+        board: board.name,
+        instructions: counted.instructions,
+        stack_bytes: counted.stack_bytes,
+        macs,
+        layers,
+    };
     if args.json { report::print_json(&summary) } else { report::print(&text(&summary)) }
 }
 
@@ -97,5 +105,6 @@ fn text(summary: &Summary) -> String {
         .collect();
     let bytes = summary.layers.iter().map(|l| l.parameter_bytes).sum();
     rows.push(row(["all".into(), String::new(), summary.board.clone()], summary.macs, summary.instructions, bytes));
-    report::table(&["", "layer", "shape", "MACs", "instructions", "per MAC", "bytes"], &rows)
+    let table = report::table(&["", "layer", "shape", "MACs", "instructions", "per MAC", "bytes"], &rows);
+    format!("{table}\n\nstack  {} bytes at most", report::thousands(summary.stack_bytes.into()))
 }
