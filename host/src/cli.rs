@@ -3,7 +3,7 @@
 mod boards;
 mod values;
 
-pub use boards::{BoardsArgs, FlashArgs, MonitorArgs, ProbeArgs, ProbesArgs};
+pub use boards::{BenchArgs, BenchCommand, BoardsArgs, FlashArgs, MonitorArgs, ProbeArgs, ProbesArgs};
 pub use values::{Backend, Calibration, FrameFormat, ImageCount, Place, SplitName, Stage};
 
 use crate::board;
@@ -66,6 +66,9 @@ pub enum Command {
     Analyze(AnalyzeArgs),
     /// Count what each layer costs on an emulated board
     Profile(ProfileArgs),
+    /// Measure beside others
+    #[command(subcommand)]
+    Bench(BenchCommand),
     /// Build a board's firmware
     Firmware(FirmwareArgs),
     /// List the boards: chip, core, memory, emulated or real
