@@ -70,6 +70,36 @@ fn stacks_stay_within_what_boards_say() {
     assert!(wrong.is_empty(), "board, measured, stated: {wrong:?}");
 }
 
+/// The networks that others were measured on, with random weights: fewer instructions than theirs, and in less RAM.
+#[test]
+fn the_benchmark_stays_below_its_references() {
+    let output = ocellus().args(["bench", "engine", "--json"]).output().unwrap();
+    let [stdout, stderr] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    let benches: Vec<serde_json::Value> = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(benches.len(), 8, "two networks on four boards");
+    for bench in &benches {
+        let ram = |bench: &serde_json::Value| bench["ram_bytes"].as_u64();
+        let room = if bench["network"] == "resnet8" { 40 << 10 } else { 56 << 10 };
+        assert!(ram(bench).is_some_and(|bytes| bytes <= room), "{bench}");
+        let references = bench["references"].as_array().unwrap();
+        assert!(!references.is_empty(), "{bench}");
+        for other in references {
+            assert!(other["ratio"].as_f64().unwrap() > 1.0 && ram(other).is_none_or(|bytes| Some(bytes) > ram(bench)));
+        }
+    }
+}
+
+#[test]
+fn a_plan_that_nobody_else_was_measured_on_has_no_references() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("model.plan"), encode::encode(&plans::watched(1)).unwrap()).unwrap();
+    let output = ocellus().args(["bench", "engine"]).arg(folder.path()).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let rows: Vec<_> = text.lines().filter(|line| line.contains(folder.path().to_str().unwrap())).collect();
+    assert!(rows.len() == 4 && rows.iter().all(|row| row.contains("Ocellus")), "{text}");
+}
+
 #[test]
 fn what_does_not_fit_says_what_to_change() {
     let folder = tempfile::tempdir().unwrap();

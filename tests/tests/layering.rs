@@ -27,6 +27,7 @@ const PIPELINE: &[&str] = &[
     "pack",
     "board",
     "camera",
+    "cost",
     "toolchain",
     "probe",
     "sim",
