@@ -1,7 +1,7 @@
 //! Counting what a run takes.
 
-/// Counts executed instructions.
+/// Counts executed instructions; on a real board, which cannot, the core's cycles.
 pub trait Counter {
-    /// Instructions up to now, from any start.
+    /// Instructions or cycles up to now, from any start.
     fn instructions(&mut self) -> u64;
 }

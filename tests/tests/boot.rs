@@ -174,7 +174,7 @@ fn boots_for(
     let board = Board { name: "desk", hertz: 1_000_000, look_for, region, arena: &mut arena, frames };
     let settings = Settings::new(PixelFormat::Rgb565Be, 64, 48);
     let eyes = Eyes { sensor: Ov2640::new(&simulated, Pause(&desk)), grabber: &simulated, settings };
-    let outcome = boot::watch(&mut words, board, eyes, &desk, &desk, turns);
+    let outcome = boot::watch(&mut words, board, eyes, &desk, &desk, &mut (), turns);
     (outcome, words.0, desk.1.get())
 }
 
