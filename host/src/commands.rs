@@ -2,6 +2,7 @@
 
 pub mod analyze;
 pub mod boards;
+pub mod capture;
 pub mod card;
 pub mod compare;
 pub mod data;
@@ -73,6 +74,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Probes(args) => probes::run(args),
         Command::Flash(args) => flash::run(args),
         Command::Monitor(args) => monitor::run(args),
+        Command::Capture(args) => capture::run(args),
         Command::Doctor(args) => doctor::run(args),
     }
 }

@@ -47,7 +47,7 @@ const CORNERS: &[(&[&str], &[&str])] = &[
     (&["burn", "burn_ndarray", "burn_flex"], &["net", "train", "augment", "checkpoint"]),
     (&["tract_onnx", "tract_core"], &["onnx", "eval/tract.rs", "eval/backbone.rs"]),
     (&["clap"], &["cli"]),
-    (&["ocellus_firmware"], &["eval/engine.rs"]),
+    (&["ocellus_firmware"], &["eval/engine.rs", "probe/simulated/firmware.rs"]),
     (&["probe_rs"], &["probe"]),
 ];
 
@@ -235,6 +235,7 @@ fn planted_violations_are_found() {
         ("shared/src/plan.rs", "use ocellus_firmware::engine;"),
         ("firmware/src/app.rs", "fn f() { ocellus::recipe::load() }"),
         ("host/src/quantize.rs", "use ocellus_firmware::Engine;"),
+        ("host/src/probe/simulated.rs", "use ocellus_firmware::boot;"),
         ("host/src/eval.rs", "use burn::tensor::Tensor;"),
         ("host/src/eval/engine.rs", "use tract_onnx::prelude::*;"),
         ("host/src/commands/run.rs", "#[derive(clap::Args)] struct A;"),

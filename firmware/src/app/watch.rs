@@ -128,13 +128,7 @@ where
     /// Brings the sensor up and takes `turns` turns; a frame is in one of the `buffers` while the other is filled.
     ///
     /// A board calls it again and again; the watchdog is left running.
-    pub fn run(
-        &mut self,
-        report: &mut impl Report,
-        visitor: &mut impl Visitor,
-        buffers: [&mut [u8]; 2],
-        turns: u32,
-    ) {
+    pub fn run(&mut self, report: &mut impl Report, visitor: &mut impl Visitor, buffers: [&mut [u8]; 2], turns: u32) {
         let [mut front, mut back] = buffers;
         let mut taken = None;
         self.restart(report);

@@ -88,7 +88,7 @@ impl<I: Inlet, O: Outlet, K: Clock + Watchdog + Copy, C: Counter> Door<I, O, K, 
                 }
                 Ok(())
             }
-            (Kind::Show, _) => {
+            (Kind::Show, Ok(_)) => {
                 link.leave_out(header)?;
                 show(link, header, scene.frame.as_ref());
                 Ok(())

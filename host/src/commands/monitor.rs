@@ -45,7 +45,7 @@ pub fn run(args: &MonitorArgs) -> Result<()> {
 }
 
 /// A flag that Ctrl-C sets: the board must be left in good order.
-fn stop_on_ctrl_c() -> Result<Arc<AtomicBool>> {
+pub(super) fn stop_on_ctrl_c() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&stop);
     ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed)).context("cannot catch Ctrl-C")?;
@@ -54,12 +54,9 @@ fn stop_on_ctrl_c() -> Result<Arc<AtomicBool>> {
 
 /// Listens to a real board.
 fn watch_board(args: &MonitorArgs, plan: &Plan, live: &mut Live, stop: &AtomicBool) -> Result<()> {
-    let name =
-        args.board.as_deref().ok_or_else(|| Failure::Usage("which board? give its name with --board".to_owned()))?;
-    let board = flash::real_board(name)?;
+    let board = inputs::real_board(args.board.as_deref())?;
     board.check_fit(plan)?;
-    let elf = args.elf.clone().map_or_else(|| inputs::firmware(&board), Ok)?;
-    let elf = std::fs::read(&elf).with_context(|| format!("cannot read {}", elf.display()))?;
+    let elf = inputs::program(&board, args.elf.as_deref())?;
     let mut scores = Vec::new();
     Link::attach(&board, &flash::settings(&args.probe))?.listen(&elf, &mut |heard| {
         match heard {
@@ -90,7 +87,7 @@ fn hear(line: &str, scores: &mut Vec<i8>, live: &mut Live) {
 
 /// Feeds an emulated board with pictures, again and again.
 fn watch_sim(args: &MonitorArgs, plan: &[u8], live: &mut Live, stop: &AtomicBool) -> Result<()> {
-    let board = inputs::emulated_board(args.board.as_deref().unwrap_or(crate::board::DEFAULT))?;
+    let board = inputs::emulated_or_usual(args.board.as_deref())?;
     board.check_fit(&Plan::parse(plan)?)?;
     let source = args.source.as_deref().ok_or_else(|| {
         Failure::Usage(

@@ -312,7 +312,8 @@ mod tests {
             [&MAGIC[..], &length, &CRC.checksum(body).to_le_bytes(), body].concat()
         };
         assert!(matches!(parse(&packet(&[11, 2, 0, 0, 0])), Ok(Some((Reply::End { messages: 2 }, 17)))));
-        for body in [&[][..], &[11, 2, 0, 0], &[11, 2, 0, 0, 0, 0], &[14, 1, 0, 0, 0], &[12, 1, 0, 0, 0, 9, 1, 0, 1, 0]] {
+        for body in [&[][..], &[11, 2, 0, 0], &[11, 2, 0, 0, 0, 0], &[14, 1, 0, 0, 0], &[12, 1, 0, 0, 0, 9, 1, 0, 1, 0]]
+        {
             assert_eq!(parse(&packet(body)), Err(Damaged), "{body:?}");
         }
         let mut endless = packet(&[]);
