@@ -15,6 +15,7 @@ pub mod flash;
 mod inputs;
 pub mod model;
 pub mod monitor;
+mod numbered;
 pub mod probes;
 pub mod profile;
 pub mod quantize;

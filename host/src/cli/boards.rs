@@ -67,6 +67,12 @@ pub struct MonitorArgs {
     /// How to reach a real board.
     #[command(flatten)]
     pub probe: ProbeArgs,
+    /// Draw each frame in the terminal; a real board is then asked for its frames, and their labels are computed here
+    #[arg(long)]
+    pub picture: bool,
+    /// Save each frame as a PNG file in this folder; asks for frames as --picture does
+    #[arg(long, value_name = "DIR")]
+    pub save: Option<PathBuf>,
     /// Frames after which to stop; else Ctrl-C does
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub frames: Option<u32>,

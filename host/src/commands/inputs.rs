@@ -49,7 +49,7 @@ pub fn program(board: &Board, elf: Option<&Path>) -> Result<Vec<u8>> {
 pub fn converse(board: &Board, reach: &ProbeArgs, elf: Option<&Path>, plan: &[u8]) -> Result<Conversation> {
     let (elf, settings) = (program(board, elf)?, flash::settings(reach));
     if matches!(settings.probe, Selector::Simulated(_)) {
-        view::note("a rehearsal on a simulated board: the firmware runs on this machine");
+        view::note("a rehearsal on a simulated board: its firmware runs on this machine, in this machine's time");
     }
     let mut line = probe::reach(board, &settings, &elf, plan)?.converse(&elf)?;
     line.check(&Plan::parse(plan)?)?;

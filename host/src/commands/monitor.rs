@@ -1,16 +1,19 @@
 //! `ocellus monitor`.
 
+mod gallery;
 mod live;
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use ocellus_shared::frame::Frame;
 use ocellus_shared::plan::Plan;
+use ocellus_shared::preprocess::preprocess;
 use ocellus_shared::wire::Reply;
 
 use super::{Failure, flash, inputs};
@@ -18,11 +21,16 @@ use crate::board::Board;
 use crate::camera::{self, Sensor};
 use crate::cli::{MonitorArgs, Stage};
 use crate::data::picture::{self, Picture};
+use crate::eval::engine::EngineModel;
 use crate::model::ModelFiles;
 use crate::probe::{Heard, Link};
 use crate::report;
 use crate::sim::{Clock, Sim};
+use gallery::Gallery;
 use live::{Live, Look};
+
+/// Time between two questions to a board whose camera gives no frames.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// Shows live what a board sees, until Ctrl-C or for as many frames as asked for.
 ///
@@ -32,10 +40,12 @@ pub fn run(args: &MonitorArgs) -> Result<()> {
     let plan = ModelFiles::find(&args.model)?.read_plan()?;
     let parsed = Plan::parse(&plan)?;
     let mut live = Live::new(&parsed, args.frames.map_or(u64::MAX, u64::from));
+    let mut gallery = Gallery::open(args)?;
     let stop = stop_on_ctrl_c()?;
     match args.on {
+        Stage::Board if gallery.wants_frames() => fetch_frames(args, &plan, &mut live, &mut gallery, &stop)?,
         Stage::Board => watch_board(args, &parsed, &mut live, &stop)?,
-        Stage::Sim => watch_sim(args, &plan, &mut live, &stop)?,
+        Stage::Sim => watch_sim(args, &plan, &mut live, &mut gallery, &stop)?,
     }
     live.finish();
     match args.json {
@@ -71,6 +81,56 @@ fn watch_board(args: &MonitorArgs, plan: &Plan, live: &mut Live, stop: &AtomicBo
     })
 }
 
+/// Asks a real board for frame after frame. Their scores are computed here: the very ones that the board computes.
+fn fetch_frames(
+    args: &MonitorArgs,
+    plan: &[u8],
+    live: &mut Live,
+    gallery: &mut Gallery,
+    stop: &AtomicBool,
+) -> Result<()> {
+    let board = inputs::real_board(args.board.as_deref())?;
+    let engine = EngineModel::new(plan)?;
+    board.check_fit(engine.plan())?;
+    let mut line = inputs::converse(&board, &args.probe, args.elf.as_deref(), plan)?;
+    let (mut before, mut missed) = (None, 0);
+    while !stop.load(Ordering::Relaxed) && !live.is_done() {
+        let start = Instant::now();
+        match line.shot()? {
+            None => {
+                missed += 1;
+                live.miss(
+                    "the camera gives none; the log says why, which `ocellus monitor` shows without --picture",
+                    missed,
+                );
+                thread::sleep(PAUSE);
+            }
+            Some(shot) => {
+                let frame = shot.frame()?;
+                let scores = see(&engine, &frame)?;
+                gallery.add(&frame, live)?;
+                let interval_us = before.map_or(0, micros);
+                live.show(&Look { scores: &scores, latency_us: micros(start), interval_us });
+                before = Some(start);
+            }
+        }
+        line.release()?;
+    }
+    line.end()
+}
+
+/// The engine's scores of a frame.
+fn see(engine: &EngineModel, frame: &Frame) -> Result<Vec<i8>> {
+    let plan = engine.plan();
+    let mut image = vec![0; plan.input().shape.len()];
+    preprocess(frame, plan.crop(), plan.input().shape, &mut image).context("the model takes no colour pictures")?;
+    engine.scores(&image)
+}
+
+fn micros(since: Instant) -> u32 {
+    since.elapsed().as_micros().try_into().unwrap_or(u32::MAX)
+}
+
 /// Takes one line of a real board's log.
 fn hear(line: &str, scores: &mut Vec<i8>, live: &mut Live) {
     match Reply::parse(line) {
@@ -86,7 +146,7 @@ fn hear(line: &str, scores: &mut Vec<i8>, live: &mut Live) {
 }
 
 /// Feeds an emulated board with pictures, again and again.
-fn watch_sim(args: &MonitorArgs, plan: &[u8], live: &mut Live, stop: &AtomicBool) -> Result<()> {
+fn watch_sim(args: &MonitorArgs, plan: &[u8], live: &mut Live, gallery: &mut Gallery, stop: &AtomicBool) -> Result<()> {
     let board = inputs::emulated_or_usual(args.board.as_deref())?;
     board.check_fit(&Plan::parse(plan)?)?;
     let source = args.source.as_deref().ok_or_else(|| {
@@ -107,7 +167,7 @@ fn watch_sim(args: &MonitorArgs, plan: &[u8], live: &mut Live, stop: &AtomicBool
         let frame = Frame::new(sensor.format, sensor.width, sensor.height, &data).context("the frame")?;
         let start = Instant::now();
         let sighting = sim.frame(&frame)?;
-        let micros = |since: Instant| since.elapsed().as_micros().try_into().unwrap_or(u32::MAX);
+        gallery.add(&frame, live)?;
         live.show(&Look { scores: &sighting.scores, latency_us: micros(start), interval_us: micros(before) });
         before = start;
     }

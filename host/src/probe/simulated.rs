@@ -79,10 +79,12 @@ pub enum Fault {
     Stale,
     /// The model in flash is not the one that was written.
     OtherModel,
+    /// The board computes something else: a parameter of its last layer is another one, and no checksum says so.
+    Miscomputes,
 }
 
 impl Fault {
-    const ALL: [(&'static str, Self); 13] = [
+    const ALL: [(&'static str, Self); 14] = [
         ("absent", Self::Absent),
         ("denied", Self::Denied),
         ("wrong-chip", Self::WrongChip),
@@ -96,6 +98,7 @@ impl Fault {
         ("resets", Self::Resets),
         ("stale", Self::Stale),
         ("other-model", Self::OtherModel),
+        ("miscomputes", Self::Miscomputes),
     ];
 }
 

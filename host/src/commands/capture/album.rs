@@ -1,22 +1,20 @@
 //! A class folder that fills with pictures, no two of them alike.
 
 use std::fs;
-use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use ocellus_shared::Shape;
 use ocellus_shared::frame::{Frame, PixelFormat};
 use ocellus_shared::plan::Crop;
 use ocellus_shared::preprocess::preprocess;
 
 use crate::commands::Failure;
+use crate::commands::numbered::Numbered;
 use crate::data::picture::{self, Picture};
 
 /// Height and width of the thumbnails that are compared: small enough for noise to vanish in their means.
 const SIDE: u16 = 16;
-/// Pictures of a class; four digits name them.
-const MOST_PICTURES: u32 = 9_999;
 
 /// A picture of grey means, `(SIDE, SIDE)`.
 type Thumbnail = Vec<f32>;
@@ -32,11 +30,10 @@ pub enum Verdict {
 
 /// A class folder.
 pub struct Album {
-    folder: PathBuf,
+    folder: Numbered,
     /// Mean difference below which two pictures are alike, in levels.
     difference: f32,
     known: Vec<Thumbnail>,
-    next: u32,
     taken: u32,
     skipped: u32,
 }
@@ -52,9 +49,9 @@ impl Album {
             let what = format!("--label {label:?} is no name for a folder: leave out slashes and a leading dot");
             return Err(Failure::Usage(what).into());
         }
-        let folder = photos.join(label);
-        fs::create_dir_all(&folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
-        let entries = fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))?;
+        let folder = Numbered::open(&photos.join(label))?;
+        let path = folder.path();
+        let entries = fs::read_dir(path).with_context(|| format!("cannot list {}", path.display()))?;
         // A file that is no picture is for `data check` to complain about.
         let known = entries
             .flatten()
@@ -63,12 +60,12 @@ impl Album {
             .filter_map(|path| Picture::open(&path).ok())
             .map(|picture| thumbnail(&picture))
             .collect::<Result<_>>()?;
-        Ok(Self { folder, difference, known, next: 1, taken: 0, skipped: 0 })
+        Ok(Self { folder, difference, known, taken: 0, skipped: 0 })
     }
 
     /// Where the pictures are.
     pub fn folder(&self) -> &Path {
-        &self.folder
+        self.folder.path()
     }
 
     /// Pictures that were added.
@@ -88,34 +85,17 @@ impl Album {
     /// sensor's noise counts for little.
     ///
     /// # Errors
-    /// The file cannot be written, or all four-digit names are taken.
+    /// The file cannot be written.
     pub fn offer(&mut self, picture: &Picture) -> Result<Verdict> {
         let new = thumbnail(picture)?;
         if self.known.iter().any(|known| difference(known, &new) < self.difference) {
             self.skipped += 1;
             return Ok(Verdict::NearDuplicate);
         }
-        let path = self.save(&picture.to_png()?)?;
+        let path = self.folder.save(&picture.to_png()?)?;
         self.known.push(new);
         self.taken += 1;
         Ok(Verdict::Kept(path))
-    }
-
-    /// Writes a file under the first name that is free. It appears whole or, if its writing breaks off, not at all.
-    fn save(&mut self, png: &[u8]) -> Result<PathBuf> {
-        let what = || format!("cannot write into {}", self.folder.display());
-        let mut file = tempfile::Builder::new().prefix(".capture").tempfile_in(&self.folder).with_context(what)?;
-        file.write_all(png).and_then(|()| file.as_file().sync_all()).with_context(what)?;
-        while self.next <= MOST_PICTURES {
-            let path = self.folder.join(format!("{:04}.png", self.next));
-            self.next += 1;
-            match file.persist_noclobber(&path) {
-                Ok(_) => return Ok(path),
-                Err(error) if error.error.kind() == ErrorKind::AlreadyExists => file = error.file,
-                Err(error) => return Err(error.error).with_context(what),
-            }
-        }
-        bail!("{} has {MOST_PICTURES} pictures: begin another folder with --out", self.folder.display())
     }
 }
 

@@ -44,6 +44,9 @@ const DOWN: u32 = 2;
 /// Fields of a channel.
 const WRITE: u32 = 12;
 const READ: u32 = 16;
+/// Where a plan has its digest, and how far from its end parameters of its last layer are.
+const DIGEST_AT: usize = 16;
+const NEAR_END: usize = 38;
 /// Bytes of messages after which what is to happen in their middle happens: some images.
 const MIDDLE_BYTES: usize = 20_000;
 
@@ -114,11 +117,16 @@ impl Firmware {
         let region = self.board.model.and_then(|model| memory.read(model.start, model.bytes as usize).ok());
         let mut region = region.unwrap_or_default().to_vec();
         let length = region.get(8..12).map(|l| u32::from_le_bytes([l[0], l[1], l[2], l[3]]) as usize);
-        if let Some(plan) = length.and_then(|length| region.get_mut(..length))
-            && self.fault == Some(Fault::OtherModel)
-        {
-            plan[16] ^= 0xFF; // the first byte of its digest
-            reseal(plan);
+        if let Some(plan) = length.and_then(|length| region.get_mut(..length)) {
+            let changed = match self.fault {
+                Some(Fault::OtherModel) => Some(DIGEST_AT),
+                Some(Fault::Miscomputes) => plan.len().checked_sub(NEAR_END),
+                _ => None,
+            };
+            if let Some(byte) = changed.and_then(|at| plan.get_mut(at)) {
+                *byte ^= 0x40;
+                reseal(plan);
+            }
         }
         region
     }
