@@ -1,6 +1,6 @@
 //! Runs a plan: step by step, in the memory that the plan laid out.
 
-use crate::kernels::{self, Views};
+use crate::kernels;
 use ocellus_shared::plan::{Plan, Step};
 
 /// The lent memory is smaller than the plan's arena.
@@ -58,7 +58,7 @@ impl<'p, 'm> Engine<'p, 'm> {
     /// The same, showing `observe` each step once it is done, with its position and its output `(h, w, c)`.
     pub fn run_observed(&mut self, mut observe: impl FnMut(usize, &Step<'p>, &[i8])) -> &[i8] {
         for (index, step) in self.plan.steps().enumerate() {
-            kernels::run(&step, Views::new(&step, self.arena));
+            kernels::run(&step, self.arena);
             observe(index, &step, &self.arena[step.output.range()]);
         }
         &self.arena[self.plan.output().range()]

@@ -18,13 +18,19 @@ pub mod simd;
 mod views;
 mod window;
 
-pub use views::{Inputs, Views};
+use views::{Inputs, Views};
 
 use ocellus_shared::Op;
 use ocellus_shared::plan::Step;
 
-/// Runs one step on its memory.
-pub fn run(step: &Step, views: Views) {
+/// Runs one step in the `arena` of its plan, strip after strip.
+pub fn run(step: &Step, arena: &mut [i8]) {
+    step.each_strip(|strip| run_strip(strip, Views::new(strip, arena)));
+}
+
+/// Runs one strip, or a step that is not cut, on its memory. A function of its own, because there are two who call it.
+#[inline(never)]
+fn run_strip(step: &Step, views: Views) {
     let Views { inputs, output, scratch } = views;
     let input = inputs.get(step.input());
     match &step.op {

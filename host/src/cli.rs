@@ -9,7 +9,7 @@ pub use devices::{ProfileArgs, RunArgs, ValidateArgs};
 pub use values::{Backend, Calibration, FrameFormat, ImageCount, Place, SplitName, Stage, Target};
 
 use crate::board;
-use crate::recipe::{DeviceKind, Freeze, LossKind, Model, OptimizerKind, Recipe, ScheduleKind};
+use crate::recipe::{DeviceKind, Freeze, LossKind, Model, OptimizerKind, Precision, Recipe, ScheduleKind};
 use clap::{Args, Parser, Subcommand};
 use serde::de::{DeserializeOwned, IntoDeserializer};
 use std::num::NonZeroUsize;
@@ -131,6 +131,9 @@ pub struct TrainArgs {
     /// What computes: flex, ndarray, cuda, wgpu
     #[arg(long, env = "OCELLUS_DEVICE", value_parser = named::<DeviceKind>, value_name = "NAME")]
     pub device: Option<DeviceKind>,
+    /// What a GPU multiplies in: auto (bf16 on cuda), f32, bf16
+    #[arg(long, env = "OCELLUS_PRECISION", value_parser = named::<Precision>, value_name = "NAME")]
+    pub precision: Option<Precision>,
     /// Height and width that images are brought to
     #[arg(long, env = "OCELLUS_IMG_SIZE", value_parser = clap::value_parser!(u16).range(1..), value_name = "PIXELS")]
     pub img_size: Option<u16>,

@@ -49,8 +49,10 @@ impl Core {
 pub enum Kernel {
     /// Convolution by three patches and pairs of filters.
     Pairs,
-    /// Depthwise convolution by bands of four channels.
+    /// 3x3 depthwise convolution by bands of four channels.
     Bands,
+    /// 5x5 depthwise convolution by bands of four channels.
+    WideBands,
     /// Depthwise convolution of any window.
     Taps,
     /// Dense layer.
@@ -77,9 +79,10 @@ pub enum Kernel {
 
 impl Kernel {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Pairs,
         Self::Bands,
+        Self::WideBands,
         Self::Taps,
         Self::Dense,
         Self::MaxPool,
@@ -98,6 +101,7 @@ impl Kernel {
         match self {
             Self::Pairs => "pairs",
             Self::Bands => "bands",
+            Self::WideBands => "wide-bands",
             Self::Taps => "taps",
             Self::Dense => "dense",
             Self::MaxPool => "max-pool",
@@ -116,7 +120,7 @@ impl Kernel {
     pub fn name(self) -> &'static str {
         match self {
             Self::Pairs => "3 patches x 2 filters",
-            Self::Bands => "4 channels x 4 outputs",
+            Self::Bands | Self::WideBands => "4 channels x 4 outputs",
             Self::Taps => "16 channels, tap by tap",
             Self::Dense => "2 rows",
             Self::Add => "4 sums",
@@ -134,7 +138,10 @@ pub fn counts(core: Core, step: &Step) -> (Kernel, Vec<f64>) {
     let (kernel, counts): (_, Vec<usize>) = match &step.op {
         Op::Conv { window, .. } => (Kernel::Pairs, pairs(core, window, input, out)),
         Op::Depthwise { window } => match Bands::new(window, input) {
-            Some(bands) => (Kernel::Bands, banded(window, bands, input, out)),
+            Some(bands) => {
+                let kernel = if bands.kernel == 3 { Kernel::Bands } else { Kernel::WideBands };
+                (kernel, banded(window, bands, input, out))
+            }
             None => (Kernel::Taps, taps(window, input, out)),
         },
         Op::Dense { .. } => {
@@ -203,11 +210,20 @@ impl Costs {
         Ok(Self { core, kernels: Kernel::ALL.into_iter().map(of).collect::<Result<_>>()? })
     }
 
-    /// The kernel of `step`, and the instructions that it is expected to take.
+    /// The kernel of `step`, and the instructions that it is expected to take: those of its strips, which are steps but for
+    /// being read from the plan, all that a flattening takes.
     pub fn predict(&self, step: &Step) -> (Kernel, u64) {
-        let (kernel, counts) = counts(self.core, step);
-        let expected: f64 = counts.iter().zip(&self.kernels[&kernel]).map(|(count, cost)| count * cost).sum();
+        let (kernel, _) = counts(self.core, step);
+        let read: f64 = self.kernels[&Kernel::Flatten].iter().sum();
+        let mut expected = read;
+        step.each_strip(|strip| expected += self.whole(strip) - read);
         (kernel, expected.max(0.0).round() as u64)
+    }
+
+    /// Instructions of a step that is not cut.
+    fn whole(&self, step: &Step) -> f64 {
+        let (kernel, counts) = counts(self.core, step);
+        counts.iter().zip(&self.kernels[&kernel]).map(|(count, cost)| count * cost).sum()
     }
 }
 
@@ -306,7 +322,7 @@ fn banded(window: &Window, bands: Bands, input: Shape, out: Shape) -> Vec<usize>
     let (top, height) = (usize::from(window.pad[0]), usize::from(input.h));
     let (mut count, mut rows, mut inside) = (0, 0, 0);
     for y in (0..out_height).step_by(bands.out_rows) {
-        let here = (bands.out_rows.min(out_height - y) - 1) * stride[0] + 3;
+        let here = (bands.out_rows.min(out_height - y) - 1) * stride[0] + bands.kernel;
         count += 1;
         rows += here;
         inside += (y * stride[0]..y * stride[0] + here).filter(|row| (top..top + height).contains(row)).count();

@@ -35,11 +35,13 @@ pub fn pack(graph: &QuantGraph) -> Result<Vec<u8>> {
 fn step(graph: &QuantGraph, arena: &Arena, i: usize, operand: &dyn Fn(usize) -> Operand) -> StepSpec {
     let node = &graph.nodes[i];
     let inputs: Vec<Value> = node.inputs.iter().map(|&v| graph.values[v]).collect();
+    let (output, strip_rows) = (graph.values[i + 1].shape, arena.strip_rows[i]);
     StepSpec {
         op: node.op,
         inputs: node.inputs.iter().map(|&v| operand(v)).collect(),
         output: operand(i + 1),
-        scratch: (arena.scratch[i], node.op.scratch_bytes(inputs[0].shape)),
+        scratch: (arena.scratch[i], node.op.strip_scratch_bytes(inputs[0].shape, output, strip_rows)),
+        strip_rows,
         weights: weights(node),
         biases: biases(node, &inputs, graph.values[i + 1]),
         multipliers: node.multipliers.clone(),

@@ -13,7 +13,7 @@ pub use data::{DataRecipe, LabelKind, Normalise};
 pub use model::Model;
 pub use net::{BnStatistics, Head, LayerOrder, NetRecipe, Padding};
 pub use quant::{CalibrationMethod, QuantRecipe};
-pub use train::{DeviceKind, LossKind, OptimizerKind, ScheduleKind, TrainRecipe};
+pub use train::{DeviceKind, LossKind, OptimizerKind, Precision, ScheduleKind, TrainRecipe};
 pub use transfer::{Freeze, Statistics, TransferRecipe};
 
 use anyhow::{Context, Result, ensure};

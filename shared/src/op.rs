@@ -4,6 +4,10 @@
 
 use crate::shape::Shape;
 
+mod strips;
+
+pub use strips::{Strip, strip_ranges};
+
 /// Most inputs that one operator can have.
 pub const MAX_INPUTS: usize = 4;
 
@@ -261,13 +265,15 @@ impl Op {
     }
 }
 
-/// How a 3x3 depthwise convolution is cut into pieces: [`Bands::CHANNELS`] channels and as many rows as a little memory
+/// How a 3x3 or 5x5 depthwise convolution is cut into pieces: [`Bands::CHANNELS`] channels and as many rows as a little memory
 /// holds, with every channel's pixels together and widened to 16 bits.
 ///
 /// Two neighbouring pixels make a 32-bit word. The memory holds the words of one channel after those of the other, each
 /// row after row; then the weights of these channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bands {
+    /// Rows and columns of the window, 3 or 5.
+    pub kernel: usize,
     /// Outputs of a row.
     pub out_width: usize,
     /// Most rows of outputs in a band.
@@ -283,8 +289,6 @@ impl Bands {
     pub const CHANNELS: usize = 4;
     /// Neighbouring outputs that are computed together.
     pub const OUTPUTS: usize = 4;
-    /// Words of a channel's weights: for each row of the window the first and the second, the second and the third.
-    pub const WEIGHT_WORDS: usize = 6;
     /// Words of input that a band aims to stay within.
     const WORDS: usize = 1024;
 
@@ -292,15 +296,23 @@ impl Bands {
     /// channels than a band has.
     pub fn new(window: &Window, input: Shape) -> Option<Self> {
         let [down, right] = window.stride.map(usize::from);
-        if window.kernel != [3, 3] || !(1..=2).contains(&right) || usize::from(input.c) < Self::CHANNELS {
+        let kernel = usize::from(window.kernel[0]);
+        let is_known = matches!(window.kernel, [3, 3] | [5, 5]) && (1..=2).contains(&right);
+        if !is_known || usize::from(input.c) < Self::CHANNELS {
             return None;
         }
         let (out_height, out_width) = window.out_size(input).ok()?;
         let out_width = usize::from(out_width);
-        let row_words = out_width.div_ceil(Self::OUTPUTS) * (Self::OUTPUTS / 2) * right + 1;
-        let rows = (Self::WORDS / Self::CHANNELS / row_words).max(3);
-        let out_rows = ((rows - 3) / down + 1).min(out_height.into());
-        Some(Self { out_width, out_rows, rows: (out_rows - 1) * down + 3, row_words })
+        let row_words = out_width.div_ceil(Self::OUTPUTS) * (Self::OUTPUTS / 2) * right + kernel / 2;
+        let rows = (Self::WORDS / Self::CHANNELS / row_words).max(kernel);
+        let out_rows = ((rows - kernel) / down + 1).min(out_height.into());
+        Some(Self { kernel, out_width, out_rows, rows: (out_rows - 1) * down + kernel, row_words })
+    }
+
+    /// Words of a channel's weights, two weights each. For each row of a 3x3 window the first and second, the second and
+    /// third; of a 5x5 window the first and second, third and fourth, second and third, fourth and fifth.
+    pub const fn weight_words(&self) -> usize {
+        self.kernel * (self.kernel - 1)
     }
 
     /// Words of one channel of a band.
@@ -310,7 +322,7 @@ impl Bands {
 
     /// Bytes of memory for a band and its weights, at any alignment.
     pub const fn scratch_bytes(&self) -> usize {
-        4 * Self::CHANNELS * (self.plane_words() + Self::WEIGHT_WORDS) + 4
+        4 * Self::CHANNELS * (self.plane_words() + self.weight_words()) + 4
     }
 }
 

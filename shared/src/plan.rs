@@ -38,12 +38,17 @@
 //! | 80 | 4 | weights: region offset |
 //! | 84 | 4 | biases: region offset, aligned to 4 |
 //! | 88 | 4 | multipliers: region offset, aligned to 4 |
-//! | 92 | 36 | reserved, zero |
+//! | 92 | 2 | strip rows u16: how many rows of the output are computed at a time; 0 for all |
+//! | 94 | 34 | reserved, zero |
 //!
 //! An operand is: arena offset u32, shape h, w, c u16 each, zero point i8, one reserved byte. How many parameters
 //! there are, and in what layout, follows from the operator and its shapes: [`Op::param_counts`].
+//!
+//! A step's output and scratch lie apart from each other and from the inputs, but for two cases: a flattened map is its
+//! input's bytes under another shape, and where a step is computed in strips, its output may begin so far before an input
+//! that no strip writes to what it or a later one reads ([`Op::strip_lead`]).
 
-use crate::op::{MAX_INPUTS, Op, ParamCounts, Window};
+use crate::op::{MAX_INPUTS, Op, ParamCounts, Window, strip_ranges};
 use crate::quant::QuantParams;
 use crate::shape::Shape;
 
@@ -56,7 +61,7 @@ pub use error::{PlanError, StepFault};
 /// First bytes of every plan.
 pub const MAGIC: [u8; 4] = *b"OCPL";
 /// The one version that this code reads and writes.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 /// Bytes before the first step.
 pub(crate) const HEADER_LEN: usize = 68;
@@ -100,6 +105,13 @@ impl Operand {
     /// Its bytes in the arena.
     pub fn range(&self) -> core::ops::Range<usize> {
         self.offset..self.offset + self.shape.len()
+    }
+
+    /// Some of its rows.
+    fn rows(&self, rows: &core::ops::Range<u16>) -> Self {
+        let row_bytes = usize::from(self.shape.w) * usize::from(self.shape.c);
+        let shape = Shape { h: rows.end - rows.start, ..self.shape };
+        Self { offset: self.offset + usize::from(rows.start) * row_bytes, shape, ..*self }
     }
 }
 
@@ -168,6 +180,8 @@ pub struct Step<'a> {
     input_count: usize,
     /// Arena range of its scratch memory: start and length.
     pub scratch: (usize, usize),
+    /// Rows of the output that are computed at a time; 0 for all. See [`Step::each_strip`].
+    pub strip_rows: u16,
     /// int8 parameters, see [`Op::param_counts`].
     pub weights: &'a [i8],
     /// int32 parameters.
@@ -176,7 +190,29 @@ pub struct Step<'a> {
     pub multipliers: F32s<'a>,
 }
 
-impl Step<'_> {
+impl<'a> Step<'a> {
+    /// Calls `visit` with the steps that this one is run as, one for each of its strips, from top to bottom: itself where it
+    /// is not cut. The output of each lies apart from its inputs, even where that of the whole step does not.
+    pub fn each_strip(&self, mut visit: impl FnMut(&Step<'a>)) {
+        if self.strip_rows == 0 {
+            return visit(self);
+        }
+        // One copy for all strips: it takes longer to make than a strip of a small map.
+        let mut part = Step { strip_rows: 0, ..*self };
+        for rows in strip_ranges(self.output.shape.h, self.strip_rows) {
+            // A parsed plan cuts no operator that has no strips.
+            let Some(strip) = self.op.strip(self.inputs[0].shape, rows) else { return };
+            part.op = strip.op;
+            part.output = self.output.rows(&strip.output);
+            for (index, (part, whole)) in part.inputs.iter_mut().zip(self.inputs()).enumerate() {
+                if self.op.reads_rows(index) {
+                    *part = whole.rows(&strip.input);
+                }
+            }
+            visit(&part);
+        }
+    }
+
     /// Where its inputs come from: one to [`MAX_INPUTS`].
     pub fn inputs(&self) -> &[Operand] {
         &self.inputs[..self.input_count]
@@ -431,7 +467,7 @@ fn operator(field: &Fields) -> Option<Op> {
         _ => return None,
     };
     let stray =
-        (!has_window && !field.zeros(2, 10)) || (!has_channels && out_channels != 0) || !field.zeros(92, STEP_LEN);
+        (!has_window && !field.zeros(2, 10)) || (!has_channels && out_channels != 0) || !field.zeros(94, STEP_LEN);
     if stray { None } else { Some(op) }
 }
 
@@ -454,46 +490,48 @@ fn decode(bytes: &[u8], index: u16, arena_bytes: usize) -> Result<Step<'_>, Step
     if op.out_shape(&shapes[..input_count]) != Ok(output.shape) {
         return Err(StepFault::Shape);
     }
-    let scratch = (field.u32(72) as usize, field.u32(76) as usize);
-    check_memory(&op, &inputs[..input_count], &output, scratch, arena_bytes)?;
     let step = Step {
         op,
         output,
         inputs,
         input_count,
-        scratch,
+        scratch: (field.u32(72) as usize, field.u32(76) as usize),
+        strip_rows: field.u16(92),
         weights: &[],
         biases: I32s::default(),
         multipliers: F32s::default(),
     };
+    check_memory(&step, arena_bytes)?;
     let counts = op.param_counts(inputs[0].shape, output.shape);
     with_params(step, bytes, counts, [field.u32(80), field.u32(84), field.u32(88)])
 }
 
-/// Operands inside the arena; output and scratch disjoint from everything else; zero points agree where no kernel
-/// would convert them.
-fn check_memory(
-    op: &Op,
-    inputs: &[Operand],
-    output: &Operand,
-    scratch: (usize, usize),
-    arena_bytes: usize,
-) -> Result<(), StepFault> {
+/// Operands inside the arena; output and scratch disjoint from everything else, but for what strips allow; zero points
+/// agree where no kernel would convert them.
+fn check_memory(step: &Step, arena_bytes: usize) -> Result<(), StepFault> {
+    let Step { op, output, scratch, strip_rows, .. } = step;
+    let inputs = step.inputs();
     let scratch_end = scratch.0.checked_add(scratch.1).ok_or(StepFault::Arena)?;
     if scratch_end > arena_bytes || !in_arena(output, arena_bytes) || !inputs.iter().all(|i| in_arena(i, arena_bytes)) {
         return Err(StepFault::Arena);
     }
-    if scratch.1 != op.scratch_bytes(inputs[0].shape) {
+    if *strip_rows > 0 && (*strip_rows >= output.shape.h || !op.reads_rows(0)) {
+        return Err(StepFault::Strips);
+    }
+    if scratch.1 != op.strip_scratch_bytes(inputs[0].shape, output.shape, *strip_rows) {
         return Err(StepFault::Scratch);
     }
     let disjoint = |a: &core::ops::Range<usize>, b: &core::ops::Range<usize>| a.end <= b.start || b.end <= a.start;
     let (out, scratch) = (output.range(), scratch.0..scratch_end);
-    // A flattened map is the same bytes under another shape.
-    let in_place = *op == Op::Flatten;
     let clear = (disjoint(&out, &scratch) || scratch.is_empty())
-        && inputs.iter().all(|i| {
+        && inputs.iter().enumerate().all(|(index, i)| {
             let input = i.range();
-            let apart = if in_place { input == out } else { disjoint(&out, &input) };
+            let apart = match op {
+                // A flattened map is the same bytes under another shape.
+                Op::Flatten => input == out,
+                _ if disjoint(&out, &input) => true,
+                _ => out.start + op.strip_lead(index, i.shape, output.shape, *strip_rows) <= input.start,
+            };
             apart && (disjoint(&scratch, &input) || scratch.is_empty())
         });
     if !clear {

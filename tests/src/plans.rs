@@ -52,7 +52,7 @@ impl Sketch {
         let counts = op.param_counts(shapes[0], shape);
         let fan_in = op.macs(shapes[0], shape) / shape.len() as u64;
         let (weights, biases, multipliers) = self.parameters(&op, counts, fan_in.max(1));
-        self.steps.push(StepSpec { op, inputs, output, scratch, weights, biases, multipliers });
+        self.steps.push(StepSpec { op, inputs, output, scratch, strip_rows: 0, weights, biases, multipliers });
         self.values.push(output);
         Some(self.values.len() - 1)
     }
@@ -183,7 +183,7 @@ pub fn depthwise(seed: u64) -> PlanSpec {
     for value in 0..3 {
         let stride = [0; 2].map(|_| random.between(1, 2) as u8);
         let pad = [0; 4].map(|_| random.between(0, 2) as u8);
-        let window = Window { kernel: [3; 2], stride, pad };
+        let window = Window { kernel: [random.choose(&[3, 5]); 2], stride, pad };
         if sketch.push(Op::Depthwise { window }, &[value]).is_none() {
             break;
         }

@@ -281,6 +281,7 @@ fn a_plan_that_does_not_fit_exits_with_3() {
         inputs: vec![at(0, shape)],
         output: at(shape.len(), means),
         scratch: (0, 0),
+        strip_rows: 0,
         weights: vec![],
         biases: vec![0],
         multipliers: vec![1e-6],

@@ -165,6 +165,7 @@ fn a_plan_that_needs_too_much_memory_does_not_fit() {
         inputs: vec![at(0)],
         output: at(shape.len()),
         scratch: (0, 0),
+        strip_rows: 0,
         weights: vec![1; 256],
         biases: vec![],
         multipliers: vec![],

@@ -1,9 +1,9 @@
 //! Every kernel gives what its reference gives, bit for bit, on random networks of every operator.
 
 use ocellus_firmware::Engine;
-use ocellus_firmware::kernels::{self, Views, reference};
+use ocellus_firmware::kernels::{self, reference};
 use ocellus_shared::plan::{Plan, encode};
-use ocellus_tests::{plans, random::Random};
+use ocellus_tests::{overlaps, plans, random::Random};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,8 +13,8 @@ fn compare(plan: &Plan, random: &mut Random) -> BTreeMap<&'static str, usize> {
     let mut slow = fast.clone();
     let mut compared = BTreeMap::new();
     for (index, step) in plan.steps().enumerate() {
-        kernels::run(&step, Views::new(&step, &mut fast));
-        reference::run(&step, Views::new(&step, &mut slow));
+        kernels::run(&step, &mut fast);
+        reference::run(&step, &mut slow);
         let (got, expected) = (&fast[step.output.range()], &slow[step.output.range()]);
         assert_eq!(got, expected, "step {index} {:?} {:?}", step.op, step.inputs());
         *compared.entry(step.op.name()).or_default() += got.len();
@@ -22,29 +22,66 @@ fn compare(plan: &Plan, random: &mut Random) -> BTreeMap<&'static str, usize> {
     compared
 }
 
+/// The bytes of `spec`.
+fn encoded(seed: u64, spec: &encode::PlanSpec) -> Vec<u8> {
+    encode::encode(spec).unwrap_or_else(|error| panic!("seed {seed}: {error}"))
+}
+
 #[test]
 fn fast_kernels_equal_their_references() {
     let totals = (0..30_000u64)
         .into_par_iter()
-        .map(|seed| {
-            let spec = plans::random(seed);
-            let bytes = encode::encode(&spec).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
-            compare(&Plan::parse(&bytes).unwrap(), &mut Random::new(!seed))
-        })
-        .reduce(BTreeMap::new, |mut all, part| {
-            part.into_iter().for_each(|(name, count)| *all.entry(name).or_default() += count);
-            all
-        });
+        .map(|seed| compare(&Plan::parse(&encoded(seed, &plans::random(seed))).unwrap(), &mut Random::new(!seed)))
+        .reduce(BTreeMap::new, merged);
     let rare: Vec<_> = totals.iter().filter(|(_, count)| **count < 5_000).collect();
     assert!(totals.len() == 12 && rare.is_empty(), "not every operator was exercised: {totals:?}");
+}
+
+fn merged<K: Ord>(mut all: BTreeMap<K, usize>, part: BTreeMap<K, usize>) -> BTreeMap<K, usize> {
+    part.into_iter().for_each(|(name, count)| *all.entry(name).or_default() += count);
+    all
 }
 
 #[test]
 fn depthwise_kernels_equal_their_reference() {
     (0..300u64).into_par_iter().for_each(|seed| {
-        let bytes = encode::encode(&plans::depthwise(seed)).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        let bytes = encoded(seed, &plans::depthwise(seed));
         compare(&Plan::parse(&bytes).unwrap(), &mut Random::new(!seed));
     });
+}
+
+/// Runs one image by the reference, every value in a place of its own, and by the kernels in strips over their inputs.
+/// How many steps of each operator had an output that shared memory with an input.
+fn compare_overlapped(seed: u64, apart: &encode::PlanSpec) -> BTreeMap<&'static str, usize> {
+    let over = overlaps::overlapped(apart, !seed);
+    let bytes = [apart, &over].map(|spec| encoded(seed, spec));
+    let [apart, over] = [&bytes[0], &bytes[1]].map(|bytes| Plan::parse(bytes).unwrap());
+    let mut random = Random::new(!seed);
+    let [mut slow, mut fast] = [apart, over].map(|plan| random.tensor(plan.arena_bytes()));
+    let image = random.tensor(apart.input().shape.len());
+    slow[apart.input().range()].copy_from_slice(&image);
+    fast[over.input().range()].copy_from_slice(&image);
+    let mut shared = BTreeMap::new();
+    for (index, (one, other)) in apart.steps().zip(over.steps()).enumerate() {
+        reference::run(&one, &mut slow);
+        kernels::run(&other, &mut fast);
+        let (expected, got) = (&slow[one.output.range()], &fast[other.output.range()]);
+        assert_eq!(got, expected, "seed {seed}: step {index} {:?} of {:?}, {}", one.op, one.inputs(), other.strip_rows);
+        *shared.entry(one.op.name()).or_default() += usize::from(overlaps::meets(&other));
+    }
+    shared
+}
+
+#[test]
+fn strips_over_their_inputs_equal_whole_maps_apart() {
+    let random = (0..20_000u64).into_par_iter().map(|seed| compare_overlapped(seed, &plans::random(seed)));
+    let totals = random.reduce(BTreeMap::new, merged);
+    let depthwise = (0..100u64).into_par_iter().map(|seed| compare_overlapped(seed, &plans::depthwise(seed)));
+    assert!(depthwise.reduce(BTreeMap::new, merged)["depthwise"] > 100);
+    // Those that need their whole input, or whose output is their input.
+    let never = ["dense", "global_avg_pool", "flatten"];
+    let wrong: Vec<_> = totals.iter().filter(|(op, count)| (**count > 100) == never.contains(op)).collect();
+    assert!(totals.len() == 12 && wrong.is_empty(), "{totals:?}");
 }
 
 #[test]

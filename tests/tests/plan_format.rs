@@ -25,6 +25,7 @@ fn spec() -> PlanSpec {
                 inputs: vec![image],
                 output: map,
                 scratch: (80, 144),
+                strip_rows: 0,
                 weights: (0..80).collect(),
                 biases: vec![1, -2, i32::MAX],
                 multipliers: vec![0.5, 0.25, 0.125],
@@ -34,6 +35,7 @@ fn spec() -> PlanSpec {
                 inputs: vec![map],
                 output: scores,
                 scratch: (0, 0),
+                strip_rows: 0,
                 weights: (0..96).collect(),
                 biases: vec![7, 8],
                 multipliers: vec![1.5, 1.25],
@@ -88,9 +90,9 @@ fn every_flipped_byte_is_refused() {
 #[test]
 fn another_version_says_so() {
     let mut bytes = encode(&spec()).unwrap();
-    bytes[4] = 3;
+    bytes[4] = 2;
     reseal(&mut bytes);
-    assert_eq!(Plan::parse(&bytes).unwrap_err(), PlanError::Version { found: 3 });
+    assert_eq!(Plan::parse(&bytes).unwrap_err(), PlanError::Version { found: 2 });
     bytes[0] = b'X';
     assert_eq!(Plan::parse(&bytes).unwrap_err(), PlanError::Magic);
 }
@@ -124,6 +126,38 @@ fn every_fault_of_a_step_is_named() {
         let mut spec = spec();
         damage(&mut spec);
         assert_eq!(encode(&spec).unwrap_err(), PlanError::Step { index, fault }, "case {case}");
+    }
+}
+
+/// The convolution in strips, with its output before the image as far as it must be.
+fn overlapping(strip_rows: u16, lead: usize) -> PlanSpec {
+    let mut spec = spec();
+    spec.input.offset = lead;
+    let conv = &mut spec.steps[0];
+    (conv.inputs[0].offset, conv.output.offset, conv.strip_rows) = (lead, 0, strip_rows);
+    spec.steps[1].inputs[0].offset = 0;
+    (spec.steps[1].output.offset, spec.output.offset) = (60, 60);
+    spec
+}
+
+#[test]
+fn outputs_lie_over_inputs_as_far_as_strips_allow() {
+    // Rows of 8 bytes become rows of 12. In strips of one row, the last is written up to byte 48 while row 2 is still read
+    // from byte 16 on; in strips of two, row 1 from byte 8 on. In strips of three, the last reads row 2.
+    for (strip_rows, lead) in [(1, 48 - 16), (2, 48 - 8), (3, 36)] {
+        let good = encode(&overlapping(strip_rows, lead)).unwrap();
+        let mut heights = Vec::new();
+        Plan::parse(&good).unwrap().steps().next().unwrap().each_strip(|strip| heights.push(strip.output.shape.h));
+        assert_eq!((heights[0], heights.iter().sum()), (strip_rows, 4));
+        let fault = |spec: &PlanSpec| encode(spec).unwrap_err();
+        let step = |index, fault| PlanError::Step { index, fault };
+        assert_eq!(fault(&overlapping(strip_rows, lead - 1)), step(0, StepFault::Overlap));
+        // The same without strips, in strips as high as the output, and of an operator that has none.
+        assert_eq!(fault(&overlapping(0, lead)), step(0, StepFault::Overlap));
+        assert_eq!(fault(&overlapping(4, lead)), step(0, StepFault::Strips));
+        let mut dense = overlapping(strip_rows, lead);
+        dense.steps[1].strip_rows = 1;
+        assert_eq!(fault(&dense), step(1, StepFault::Strips));
     }
 }
 

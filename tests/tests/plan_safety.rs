@@ -2,7 +2,7 @@
 
 use ocellus_firmware::Engine;
 use ocellus_shared::plan::{Plan, encode};
-use ocellus_tests::{plans, random::Random};
+use ocellus_tests::{overlaps, plans, random::Random};
 use rayon::prelude::*;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -64,7 +64,7 @@ fn try_out(bytes: &[u8], arena: &mut [i8]) -> bool {
 fn a_million_mutants_neither_panic_nor_escape() {
     let ran = AtomicUsize::new(0);
     (0..MUTATIONS / PER_PLAN).into_par_iter().for_each(|seed| {
-        let spec = plans::random(seed);
+        let spec = overlaps::overlapped(&plans::random(seed), seed);
         let whole = encode::encode(&spec).unwrap();
         let (mut random, mut arena) = (Random::new(seed ^ 0x5afe), vec![1; ARENA_BYTES]);
         for _ in 0..PER_PLAN {

@@ -7,8 +7,13 @@ use ocellus_shared::plan::Step;
 use ocellus_shared::quant::requantize;
 use ocellus_shared::{Op, Shape, Window};
 
-/// Runs one step on its memory, with the same result as [`super::run`].
-pub fn run(step: &Step, views: Views) {
+/// Runs one step in the `arena` of its plan, with the same result as [`super::run`].
+pub fn run(step: &Step, arena: &mut [i8]) {
+    step.each_strip(|strip| run_strip(strip, Views::new(strip, arena)));
+}
+
+/// Runs one strip, or a step that is not cut, on its memory.
+fn run_strip(step: &Step, views: Views) {
     let Views { inputs, output, .. } = views;
     let out = step.output.shape;
     let [input, other] = [0, 1].map(|i| step.inputs().get(i).map_or(&[][..], |operand| inputs.get(*operand)));

@@ -1,4 +1,4 @@
-//! Splits the arena into the parts that a step reads and writes.
+//! Splits the arena into the parts that a step, or a strip of one, reads and writes.
 
 use ocellus_shared::Op;
 use ocellus_shared::plan::{Operand, Step};
@@ -19,8 +19,8 @@ pub struct Views<'m> {
 pub struct Inputs<'m>([(usize, &'m [i8]); 3]);
 
 impl<'m> Views<'m> {
-    /// The parts of `arena` that `step` names. A parsed plan guarantees that the output and the scratch lie apart from
-    /// each other and from every input.
+    /// The parts of `arena` that `step`, which is one that [`Step::each_strip`] shows, names. A parsed plan guarantees that the output
+    /// and the scratch of each lie apart from each other and from every input.
     pub fn new(step: &Step, arena: &'m mut [i8]) -> Self {
         let out = match step.op {
             Op::Flatten => 0..0,

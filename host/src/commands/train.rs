@@ -71,6 +71,7 @@ fn resolve(args: &TrainArgs) -> Result<Recipe> {
     set(&mut train.ema, args.ema);
     set(&mut train.seed, args.seed);
     set(&mut train.device, args.device);
+    set(&mut train.precision, args.precision);
     let transfer = &mut recipe.transfer;
     set(&mut transfer.freeze, args.freeze);
     set(&mut transfer.unfreeze_at, args.unfreeze_at);

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use ocellus_firmware::Engine;
-use ocellus_firmware::kernels::{self, Views};
+use ocellus_firmware::kernels;
 use ocellus_shared::plan::Plan;
 use rayon::prelude::*;
 
@@ -83,7 +83,7 @@ impl<'a> EngineModel<'a> {
                 let fits = values.get(v).filter(|values| values.len() == operand.shape.len());
                 arena[operand.range()].copy_from_slice(fits.context("the values are of another plan")?);
             }
-            kernels::run(&step, Views::new(&step, &mut arena));
+            kernels::run(&step, &mut arena);
             outputs.push(arena[step.output.range()].to_vec());
         }
         Ok(outputs)
@@ -128,6 +128,7 @@ mod tests {
             inputs: vec![at(from)],
             output: at(to),
             scratch: (0, 0),
+            strip_rows: 0,
             weights: (-128..=127).map(|v: i32| (-v).min(127) as i8).collect(),
             biases: vec![],
             multipliers: vec![],

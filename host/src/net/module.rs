@@ -12,7 +12,7 @@ use crate::recipe::Normalise;
 use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::module::{avg_pool2d, batch_norm, batch_norm_train, conv2d, max_pool2d};
 use burn::tensor::ops::{AvgPoolOptions, ConvOptions, MaxPoolOptions};
-use burn::tensor::{Device, Tensor, TensorData, activation};
+use burn::tensor::{Device, FloatDType, Tensor, TensorData, activation};
 use ocellus_shared::{Op, Shape, Window};
 use rand::{Rng, RngExt};
 use rand_chacha::ChaCha8Rng;
@@ -38,6 +38,8 @@ pub struct Training {
     pub random: ChaCha8Rng,
     /// What the probabilities of dropouts that fade are multiplied by, in `[0, 1]`.
     pub fade: f64,
+    /// Whether burn's convolutions and dense layers multiply in bf16.
+    pub mixed: bool,
     /// Running statistics after this step, by parameter name.
     pub statistics: Arrays,
     /// Where layers are recorded that our own kernels compute, as they should on a CPU; nothing for burn's.
@@ -364,7 +366,10 @@ fn run_layer(layer: &Layer, own: Lookup<'_>, mut inputs: Vec<Tensor<4>>, trainin
     }
     let x = inputs.swap_remove(0);
     match layer.kind {
-        LayerKind::Op { op, bias } => run_op(op, own, bias, x, inputs.pop()),
+        LayerKind::Op { op, bias } => {
+            let mixed = training.is_some_and(|training| training.mixed);
+            run_op(op, own, bias, x, inputs.pop(), mixed)
+        }
         LayerKind::BatchNorm { epsilon, momentum } => match training {
             Some(training) => normalise_batch(own, x, epsilon, momentum, training),
             None => {
@@ -391,12 +396,11 @@ fn apply(function: Function, x: Tensor<4>) -> Tensor<4> {
     }
 }
 
-fn run_op(op: Op, own: Lookup<'_>, bias: bool, x: Tensor<4>, second: Option<Tensor<4>>) -> Tensor<4> {
+fn run_op(op: Op, own: Lookup<'_>, bias: bool, x: Tensor<4>, second: Option<Tensor<4>>, mixed: bool) -> Tensor<4> {
+    let filters = || Filters { weight: own.get("weight"), bias: own.bias(bias), mixed };
     let [n, c, ..] = x.dims();
     match op {
-        Op::Conv { window, out_channels } => {
-            convolve(x, own.get("weight"), own.bias(bias), &window, out_channels.into(), 1)
-        }
+        Op::Conv { window, out_channels } => filters().convolve(x, &window, out_channels.into(), 1),
         // burn-flex convolves one channel after the other, which would take most of the time.
         Op::Depthwise { window } if x.device() == Device::flex() && !x.is_tracked() && !own.is_fitted() => {
             let (device, map) = (x.device(), Map::new(x.dims(), to_vec(x)));
@@ -404,14 +408,10 @@ fn run_op(op: Op, own: Lookup<'_>, bias: bool, x: Tensor<4>, second: Option<Tens
             let (_, y) = Kernel::depthwise(map, window, weight, bias, [None, None]);
             Tensor::from_data(TensorData::new(Arc::unwrap_or_clone(y.values), y.dims), &device)
         }
-        Op::Depthwise { window } => convolve(x, own.get("weight"), own.bias(bias), &window, c, c),
+        Op::Depthwise { window } => filters().convolve(x, &window, c, c),
         Op::Dense { out_channels } => {
             let out = usize::from(out_channels);
-            let x: Tensor<2> = x.flatten(1, 3);
-            let len = x.dims()[1];
-            let y = x.matmul(own.get("weight").reshape([out, len]).transpose());
-            let y = if let Some(bias) = own.bias(bias) { y + bias.unsqueeze() } else { y };
-            y.reshape([n, out, 1, 1])
+            filters().multiply(x.flatten(1, 3), out).reshape([n, out, 1, 1])
         }
         Op::MaxPool { window } => {
             let (kernel, stride, padding) = sizes(&window);
@@ -434,17 +434,39 @@ fn run_op(op: Op, own: Lookup<'_>, bias: bool, x: Tensor<4>, second: Option<Tens
     }
 }
 
-fn convolve(
-    x: Tensor<4>,
+/// What burn multiplies a layer's input with.
+struct Filters {
     weight: Tensor<1>,
     bias: Option<Tensor<1>>,
-    window: &Window,
-    out: usize,
-    groups: usize,
-) -> Tensor<4> {
-    let (kernel, stride, padding) = sizes(window);
-    let weight = weight.reshape([out, x.dims()[1] / groups, kernel[0], kernel[1]]);
-    conv2d(x, weight, bias, ConvOptions::new_with_padding(stride, padding, [1, 1], groups))
+    /// Whether in bf16.
+    mixed: bool,
+}
+
+impl Filters {
+    /// A convolution by `out` filters; f32, `(n, out, h, w)`.
+    fn convolve(self, x: Tensor<4>, window: &Window, out: usize, groups: usize) -> Tensor<4> {
+        let (kernel, stride, padding) = sizes(window);
+        let weight = self.weight.reshape([out, x.dims()[1] / groups, kernel[0], kernel[1]]);
+        let options = ConvOptions::new_with_padding(stride, padding, [1, 1], groups);
+        if !self.mixed {
+            return conv2d(x, weight, self.bias, options);
+        }
+        let y = conv2d(short(x), short(weight), None, options).cast(FloatDType::F32);
+        // Added in f32: rounding it would move a whole channel.
+        if let Some(bias) = self.bias { y + bias.reshape([1, out, 1, 1]) } else { y }
+    }
+
+    /// Rows `(n, len)` by the matrix of `out` filters; f32, `(n, out)`.
+    fn multiply(self, x: Tensor<2>, out: usize) -> Tensor<2> {
+        let weight = self.weight.reshape([out, x.dims()[1]]).transpose();
+        let y = if self.mixed { short(x).matmul(short(weight)).cast(FloatDType::F32) } else { x.matmul(weight) };
+        if let Some(bias) = self.bias { y + bias.unsqueeze() } else { y }
+    }
+}
+
+/// The values as bf16.
+fn short<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
+    tensor.cast(FloatDType::BF16)
 }
 
 /// Kernel, stride and (begin, end) padding as burn has them.

@@ -122,7 +122,7 @@ mod tests {
         let before = module.forward(&arrays, all.clone(), None);
         let train = |arrays: &Arrays| {
             let random = stream(1, Purpose::Dropout, 0);
-            let mut training = Training { random, fade: 1.0, statistics: Arrays::new(), tape: None };
+            let mut training = Training { random, fade: 1.0, mixed: false, statistics: Arrays::new(), tape: None };
             module.forward(arrays, all.clone(), Some(&mut training))
         };
         assert!(largest_difference(before.clone(), train(&measured)) < 1e-3 * scale);

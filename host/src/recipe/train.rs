@@ -51,6 +51,8 @@ pub struct TrainRecipe {
     pub seed: u64,
     /// What computes.
     pub device: DeviceKind,
+    /// In which numbers a GPU multiplies while it trains; weights, normalisations, losses and sums stay f32.
+    pub precision: Precision,
 }
 
 impl Default for TrainRecipe {
@@ -77,6 +79,7 @@ impl Default for TrainRecipe {
             patience: 0,
             seed: 0,
             device: DeviceKind::Flex,
+            precision: Precision::Auto,
         }
     }
 }
@@ -100,7 +103,20 @@ impl TrainRecipe {
         ensure!((0.0..1.0).contains(&self.weight_decay), "train.weight-decay = {} is not in [0, 1)", self.weight_decay);
         ensure!((0.0..1.0).contains(&self.smoothing), "train.smoothing = {} is not in [0, 1)", self.smoothing);
         ensure!((0.0..1.0).contains(&self.ema), "train.ema = {} is not in [0, 1)", self.ema);
+        ensure!(
+            self.precision != Precision::Bf16 || !self.device.is_cpu(),
+            "train.precision = \"bf16\" is for a GPU, and train.device is a CPU, where f32 is faster: leave it out"
+        );
         Ok(())
+    }
+
+    /// Whether convolutions and dense layers multiply in bf16.
+    pub fn is_mixed(&self) -> bool {
+        match self.precision {
+            Precision::Auto => self.device == DeviceKind::Cuda,
+            Precision::F32 => false,
+            Precision::Bf16 => true,
+        }
     }
 
     fn validate_schedule(&self) -> Result<()> {
@@ -168,9 +184,36 @@ pub enum DeviceKind {
     Wgpu,
 }
 
+/// Numbers that convolutions and dense layers multiply while training.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Precision {
+    /// bf16 on CUDA, whose matrix units it is for; f32 elsewhere.
+    #[default]
+    Auto,
+    /// f32.
+    F32,
+    /// bf16, with f32 for everything that is summed over many steps or values (<https://arxiv.org/abs/1905.12322>).
+    Bf16,
+}
+
 impl DeviceKind {
     /// Whether its tensors live in this process's memory.
     pub fn is_cpu(self) -> bool {
         matches!(self, Self::Flex | Self::Ndarray)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_numbers_are_for_gpus() {
+        let is_mixed = |device, precision| TrainRecipe { device, precision, ..TrainRecipe::default() }.is_mixed();
+        assert!(is_mixed(DeviceKind::Cuda, Precision::Auto) && is_mixed(DeviceKind::Wgpu, Precision::Bf16));
+        assert!(!is_mixed(DeviceKind::Cuda, Precision::F32) && !is_mixed(DeviceKind::Flex, Precision::Auto));
+        let refused = TrainRecipe { precision: Precision::Bf16, ..TrainRecipe::default() };
+        assert!(refused.validate().unwrap_err().to_string().contains("is for a GPU"));
     }
 }

@@ -47,8 +47,9 @@ impl Step<'_> {
     /// The contribution of `shard`; `draw` numbers it among all shards of the run, for dropout.
     pub fn differentiate(&self, shard: &Batch, draw: u64) -> Part {
         let random = random::stream(self.recipe.seed, Purpose::Dropout, draw);
+        let mixed = self.recipe.is_mixed();
         let tape = self.recipe.device.is_cpu().then(Tape::default);
-        let mut training = Training { random, fade: self.fade, statistics: Arrays::new(), tape };
+        let mut training = Training { random, fade: self.fade, mixed, statistics: Arrays::new(), tape };
         let leaf = |p: &Parameter| {
             let value = self.arrays[&p.name].clone();
             (p.name.clone(), if p.role.is_trained() { value.autodiff().require_grad() } else { value })
@@ -79,7 +80,8 @@ impl Step<'_> {
         let tape = self.recipe.device.is_cpu().then(Tape::default);
         // Nothing is dropped below, so that the numbers are never looked at.
         let random = random::stream(self.recipe.seed, Purpose::Dropout, 0);
-        let mut measuring = Training { random, fade: self.fade, statistics: Arrays::new(), tape };
+        let mixed = self.recipe.is_mixed();
+        let mut measuring = Training { random, fade: self.fade, mixed, statistics: Arrays::new(), tape };
         let images = upload(shard, backbone.input(), &device);
         let features = backbone.forward(self.arrays, images, Some(&mut measuring));
         (self.shaped(features), measuring.statistics)

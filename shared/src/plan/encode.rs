@@ -39,6 +39,8 @@ pub struct StepSpec {
     pub output: Operand,
     /// Arena offset and length of its scratch memory.
     pub scratch: (usize, usize),
+    /// Rows of the output that are computed at a time; 0 for all.
+    pub strip_rows: u16,
     /// int8 parameters in the layout of [`Op::param_counts`].
     pub weights: Vec<i8>,
     /// int32 parameters.
@@ -157,4 +159,5 @@ fn put_step(out: &mut [u8], at: usize, step: &StepSpec, regions: [u32; 3]) {
     for (i, region) in regions.into_iter().enumerate() {
         put(out, at + 80 + 4 * i, &region.to_le_bytes());
     }
+    put(out, at + 92, &step.strip_rows.to_le_bytes());
 }

@@ -46,8 +46,10 @@ pub enum StepFault {
     Shape,
     /// An operand or the scratch lies outside the arena.
     Arena,
-    /// Output, scratch and inputs overlap.
+    /// Output, scratch and inputs overlap where they must not.
     Overlap,
+    /// Strips as high as the output or higher, or of an operator that needs its whole input.
+    Strips,
     /// Parameters lie outside the file or are misaligned.
     Parameters,
     /// A multiplier is not a finite, normal, positive number.
@@ -84,7 +86,8 @@ impl core::fmt::Display for StepFault {
             Self::Operator => "unknown operator or non-zero reserved field",
             Self::Shape => "shapes do not follow from the operator",
             Self::Arena => "an operand lies outside the arena",
-            Self::Overlap => "output, scratch and inputs overlap",
+            Self::Overlap => "output, scratch and inputs overlap where they must not",
+            Self::Strips => "cut into strips that are no part of the output, or need the whole input",
             Self::Parameters => "parameters lie outside the file or are misaligned",
             Self::Multiplier => "a multiplier is not finite, normal and positive",
             Self::Scratch => "scratch size differs from what the kernel needs",

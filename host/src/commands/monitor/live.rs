@@ -199,6 +199,7 @@ pub(super) mod tests {
             inputs: vec![at(0, shape)],
             output: at(shape.len(), means),
             scratch: (0, 0),
+            strip_rows: 0,
             weights: vec![],
             biases: vec![0],
             multipliers: vec![1e-6],

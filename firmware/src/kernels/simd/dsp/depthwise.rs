@@ -1,8 +1,9 @@
-//! 3x3 depthwise convolutions: a band of [`Bands::CHANNELS`] channels is widened and turned, so that each has its own
+//! 3x3 and 5x5 depthwise convolutions: a band of [`Bands::CHANNELS`] channels is widened and turned, so that each has its own
 //! plane in which two neighbouring pixels are one word. `SMLAD` then takes two taps at a time, four outputs wide.
 //!
 //! Turning costs two instructions per value. The reward: of the words `(x0, x1), (x2, x3), (x4, x5)` of a row and the
-//! taps `(w0, w1), (w1, w2)`, each of the outputs takes two instructions, at whichever half its window begins.
+//! taps `(w0, w1), (w1, w2)`, each of the outputs takes two instructions, at whichever half its window begins; of the taps
+//! `(w0, w1), (w2, w3), (w1, w2), (w3, w4)` three.
 
 use core::arch::asm;
 use ocellus_shared::op::Bands;
@@ -14,7 +15,7 @@ const CHANNELS: usize = Bands::CHANNELS;
 /// Computes `output` with `scratch` of [`Bands::scratch_bytes`].
 pub fn run(step: &Step, window: &Window, bands: Bands, input: &[i8], scratch: &mut [i8], output: &mut [i8]) {
     let (_, words, _) = bytemuck::pod_align_to_mut::<i8, u32>(scratch);
-    let (weights, planes) = words.split_at_mut(CHANNELS * Bands::WEIGHT_WORDS);
+    let (weights, planes) = words.split_at_mut(CHANNELS * bands.weight_words());
     let planes = &mut planes[..CHANNELS * bands.plane_words()];
     // Columns of padding are written here and never again.
     planes.fill(pair(step.input().zero));
@@ -49,7 +50,7 @@ struct Work<'a> {
     step: &'a Step<'a>,
     window: &'a Window,
     bands: Bands,
-    weights: &'a mut [u32], // (CHANNELS, WEIGHT_WORDS)
+    weights: &'a mut [u32], // (CHANNELS, weight_words)
     planes: &'a mut [u32],  // (CHANNELS, rows, row_words)
 }
 
@@ -57,11 +58,19 @@ impl Work<'_> {
     /// Widens the weights of the channels from `first`.
     fn load_weights(&mut self, first: usize) {
         let channels = usize::from(self.step.output.shape.c);
-        for (k, words) in self.weights.chunks_exact_mut(Bands::WEIGHT_WORDS).enumerate() {
+        let kernel = self.bands.kernel;
+        for (k, words) in self.weights.chunks_exact_mut(self.bands.weight_words()).enumerate() {
             let mut taps = self.step.weights[first + k..].iter().step_by(channels);
-            for row in words.chunks_exact_mut(2) {
-                let [a, b, c] = [(); 3].map(|()| taps.next().map_or(0, |tap| *tap));
-                row.copy_from_slice(&[join(a, b), join(b, c)]);
+            for row in words.chunks_exact_mut(kernel - 1) {
+                let mut next = || taps.next().map_or(0, |tap| *tap);
+                let [a, b, c] = [next(), next(), next()];
+                match row {
+                    [one, two] => (*one, *two) = (join(a, b), join(b, c)),
+                    _ => {
+                        let [d, e] = [next(), next()];
+                        row.copy_from_slice(&[join(a, b), join(c, d), join(b, c), join(d, e)]);
+                    }
+                }
             }
         }
     }
@@ -73,7 +82,7 @@ impl Work<'_> {
         let [top, left] = [0, 1].map(|side| usize::from(self.window.pad[side]));
         let row_words = self.bands.row_words;
         let start = y * usize::from(self.window.stride[0]);
-        let rows = (out_rows - 1) * usize::from(self.window.stride[0]) + 3;
+        let rows = (out_rows - 1) * usize::from(self.window.stride[0]) + self.bands.kernel;
         // Rows of the band that lie on the input, and how much of each is needed.
         let from = top.saturating_sub(start).min(rows);
         let to = (top + height).saturating_sub(start).clamp(from, rows);
@@ -116,7 +125,8 @@ impl Work<'_> {
         let [down, right] = self.window.stride.map(usize::from);
         let (full, rest) = (width / Bands::OUTPUTS, width % Bands::OUTPUTS);
         let step_bytes = 4 * (Bands::OUTPUTS / 2) * right;
-        let row_bytes = 4 * row_words;
+        let (row_bytes, kernel) = (4 * row_words, self.bands.kernel);
+        let weight_words = self.bands.weight_words();
         let plane = &self.planes[k * self.bands.plane_words()..][..self.bands.plane_words()];
         let target = &mut output[y * width * channels..][..rows * width * channels];
         let mut job = Filter {
@@ -128,19 +138,21 @@ impl Work<'_> {
             down_bytes: down * row_bytes,
             rows,
             plane: plane.as_ptr(),
-            weights: self.weights[k * Bands::WEIGHT_WORDS..][..Bands::WEIGHT_WORDS].as_ptr(),
+            weights: self.weights[k * weight_words..][..weight_words].as_ptr(),
             output: target[channel..].as_mut_ptr(),
             row_bytes,
-            next: step_bytes.wrapping_sub(2 * row_bytes),
+            next: step_bytes.wrapping_sub((kernel - 1) * row_bytes),
             bias: self.step.biases.get(channel),
             multiplier: self.step.multipliers.get(channel),
         };
-        // SAFETY: every row of outputs reads three rows of the plane, a step of words for each four outputs and one word
-        // more, and writes one channel of `width` pixels.
+        // SAFETY: every row of outputs reads `kernel` rows of the plane, a step of words for each four outputs and half a
+        // window's more, and writes one channel of `width` pixels.
         unsafe {
-            match right {
-                1 => filter_1(&mut job),
-                _ => filter_2(&mut job),
+            match (kernel, right) {
+                (3, 1) => filter_3_1(&mut job),
+                (3, _) => filter_3_2(&mut job),
+                (_, 1) => filter_5_1(&mut job),
+                _ => filter_5_2(&mut job),
             }
         }
     }
@@ -238,7 +250,7 @@ unsafe fn turn(mut job: Turn) {
     }
 }
 
-/// What [`filter_1`] and [`filter_2`] do.
+/// What [`filter_3_1`] and its like do.
 #[repr(C)]
 struct Filter {
     zero: i32,
@@ -263,9 +275,9 @@ struct Filter {
     multiplier: f32,
 }
 
-/// One row of the window for four outputs at stride 1: their sums in r10, r11, r12 and lr. The first row adds to the
+/// One row of a 3x3 window for four outputs at stride 1: their sums in r10, r11, r12 and lr. The first row adds to the
 /// sums that are named.
-macro_rules! row_1 {
+macro_rules! row_3_1 {
     ($weights:literal, $a:literal, $b:literal, $c:literal, $next:literal) => {
         concat!(
             "ldrd r5, r6, [r1, #",
@@ -293,7 +305,7 @@ macro_rules! row_1 {
 }
 
 /// The same at stride 2.
-macro_rules! row_2 {
+macro_rules! row_3_2 {
     ($weights:literal, $a:literal, $b:literal, $c:literal, $next:literal) => {
         concat!(
             "ldrd r5, r6, [r1, #",
@@ -321,8 +333,82 @@ macro_rules! row_2 {
     };
 }
 
+/// One row of a 5x5 window for four outputs at stride 1. The row's weights begin at `$weights`, the
+/// second pair of their words at `$more`, the last at `$last`.
+macro_rules! row_5_1 {
+    ($weights:literal, $more:literal, $last:literal, $a:literal, $b:literal, $c:literal, $next:literal) => {
+        concat!(
+            "ldrd r5, r6, [r1, #",
+            $weights,
+            "]\n",
+            "ldm r0, {{r7, r8, r9}}\n",
+            "smlad r10, r7, r5, ",
+            $a,
+            "\n",
+            "smlatb r11, r7, r5, ",
+            $b,
+            "\n",
+            "smlad r12, r8, r5, ",
+            $c,
+            "\n",
+            "smlatb lr, r8, r5, lr\n",
+            "smlad r10, r8, r6, r10\n",
+            "smlad r12, r9, r6, r12\n",
+            "ldr r7, [r0, #12]\n",
+            "ldrd r5, r6, [r1, #",
+            $more,
+            "]\n",
+            "smlad r11, r8, r5, r11\n",
+            "smlad lr, r9, r5, lr\n",
+            "smlabt r10, r9, r6, r10\n",
+            "smlad r11, r9, r6, r11\n",
+            "smlabt r12, r7, r6, r12\n",
+            "smlad lr, r7, r6, lr\n",
+            "add r0, ",
+            $next
+        )
+    };
+}
+
+/// The same at stride 2, where no window begins in the middle of a word.
+macro_rules! row_5_2 {
+    ($weights:literal, $more:literal, $last:literal, $a:literal, $b:literal, $c:literal, $next:literal) => {
+        concat!(
+            "ldrd r5, r6, [r1, #",
+            $weights,
+            "]\n",
+            "ldm r0, {{r7, r8, r9}}\n",
+            "smlad r10, r7, r5, ",
+            $a,
+            "\n",
+            "smlad r11, r8, r5, ",
+            $b,
+            "\n",
+            "smlad r12, r9, r5, ",
+            $c,
+            "\n",
+            "smlad r10, r8, r6, r10\n",
+            "smlad r11, r9, r6, r11\n",
+            "ldrd r7, r8, [r0, #12]\n",
+            "smlad lr, r7, r5, lr\n",
+            "smlad r12, r7, r6, r12\n",
+            "smlad lr, r8, r6, lr\n",
+            "ldr r6, [r1, #",
+            $last,
+            "]\n",
+            "ldr r5, [r0, #20]\n",
+            "smlabt r10, r9, r6, r10\n",
+            "smlabt r11, r7, r6, r11\n",
+            "smlabt r12, r8, r6, r12\n",
+            "smlabt lr, r5, r6, lr\n",
+            "add r0, ",
+            $next
+        )
+    };
+}
+
 /// The three rows of the window for four outputs.
-macro_rules! window {
+macro_rules! window_3 {
     ($row:ident) => {
         concat!(
             "vmov lr, s8\n",
@@ -331,6 +417,24 @@ macro_rules! window {
             $row!("8", "r10", "r11", "r12", "r3"),
             "\n",
             $row!("16", "r10", "r11", "r12", "r4")
+        )
+    };
+}
+
+/// The five rows of the window for four outputs.
+macro_rules! window_5 {
+    ($row:ident) => {
+        concat!(
+            "vmov lr, s8\n",
+            $row!("0", "8", "12", "lr", "lr", "lr", "r3"),
+            "\n",
+            $row!("16", "24", "28", "r10", "r11", "r12", "r3"),
+            "\n",
+            $row!("32", "40", "44", "r10", "r11", "r12", "r3"),
+            "\n",
+            $row!("48", "56", "60", "r10", "r11", "r12", "r3"),
+            "\n",
+            $row!("64", "72", "76", "r10", "r11", "r12", "r4")
         )
     };
 }
@@ -379,7 +483,7 @@ macro_rules! finish {
 }
 
 macro_rules! filter {
-    ($(#[$doc:meta])* $name:ident, $row:ident) => {
+    ($(#[$doc:meta])* $name:ident, $window:ident, $row:ident) => {
         $(#[$doc])*
         #[inline(never)]
         unsafe fn $name(job: &mut Filter) {
@@ -395,7 +499,7 @@ macro_rules! filter {
                     "ldm r5, {{r0-r4}}",
                     "b 2f",
                     "1:",
-                    window!($row),
+                    $window!($row),
                     "ldr r5, [sp]",
                     "ldm r5, {{r6, r7, r8}}",
                     finish!("r10", "r11"),
@@ -413,7 +517,7 @@ macro_rules! filter {
                     "ldr r6, [r5, #12]",
                     "cmp r6, #0",
                     "beq 3f",
-                    window!($row),
+                    $window!($row),
                     "ldr r5, [sp]",
                     "ldrd r6, r7, [r5]",
                     "ldr r8, [r5, #12]",
@@ -457,10 +561,18 @@ macro_rules! filter {
 }
 
 filter! {
-    /// Filters rows of one channel at stride 1 to the right.
-    filter_1, row_1
+    /// Filters rows of one channel by a 3x3 window at stride 1 to the right.
+    filter_3_1, window_3, row_3_1
 }
 filter! {
-    /// Filters rows of one channel at stride 2 to the right.
-    filter_2, row_2
+    /// Filters rows of one channel by a 3x3 window at stride 2 to the right.
+    filter_3_2, window_3, row_3_2
+}
+filter! {
+    /// Filters rows of one channel by a 5x5 window at stride 1 to the right.
+    filter_5_1, window_5, row_5_1
+}
+filter! {
+    /// Filters rows of one channel by a 5x5 window at stride 2 to the right.
+    filter_5_2, window_5, row_5_2
 }

@@ -1,8 +1,8 @@
-//! 3x3 depthwise convolutions on vectors: a band of [`Bands::CHANNELS`] channels is copied with its padding, so that four
+//! 3x3 and 5x5 depthwise convolutions on vectors: a band of [`Bands::CHANNELS`] channels is copied with its padding, so that four
 //! channels of a pixel are a word; then four outputs at a time, each a vector of four channels.
 //!
-//! Vectors of integers multiply by a scalar only, vectors of f32 by one another too. Nine products of int8 values are
-//! less than 2^18 together, so that f32 adds them up without rounding.
+//! Vectors of integers multiply by a scalar only, vectors of f32 by one another too. 25 products of int8 values are less
+//! than 2^19 together, so that f32 adds them up without rounding.
 
 use core::arch::asm;
 use ocellus_shared::op::Bands;
@@ -10,7 +10,8 @@ use ocellus_shared::plan::Step;
 use ocellus_shared::{Shape, Window};
 
 const CHANNELS: usize = Bands::CHANNELS;
-const TAPS: usize = 9;
+/// Taps of the largest window.
+const TAPS: usize = 25;
 
 /// Computes `output` with `scratch` of [`Bands::scratch_bytes`].
 pub fn run(step: &Step, window: &Window, bands: Bands, input: &[i8], scratch: &mut [i8], output: &mut [i8]) {
@@ -24,7 +25,7 @@ pub fn run(step: &Step, window: &Window, bands: Bands, input: &[i8], scratch: &m
     for first in (0..channels).step_by(CHANNELS) {
         // Where the last channels are fewer, those before them are computed once more.
         let first = first.min(channels - CHANNELS);
-        for (tap, weights) in work.weights.iter_mut().enumerate() {
+        for (tap, weights) in work.weights[..window.taps()].iter_mut().enumerate() {
             let at = tap * channels + first;
             weights.iter_mut().zip(&step.weights[at..at + CHANNELS]).for_each(|(to, from)| *to = f32::from(*from));
         }
@@ -54,7 +55,7 @@ impl Work<'_> {
         let [height, width, channels] = [h, w, c].map(usize::from);
         let [top, left] = [0, 1].map(|side| usize::from(self.window.pad[side]));
         let start = y * usize::from(self.window.stride[0]);
-        let rows = (out_rows - 1) * usize::from(self.window.stride[0]) + 3;
+        let rows = (out_rows - 1) * usize::from(self.window.stride[0]) + self.bands.kernel;
         let count = width.min(self.columns - left);
         for (row, pixels) in (start..).zip(self.pixels.chunks_exact_mut(self.columns).take(rows)) {
             // Rows count from the start of the padding.
@@ -82,7 +83,7 @@ impl Work<'_> {
             weights: self.weights.as_ptr().cast(),
             output: target[first..].as_mut_ptr(),
             pitch,
-            next: step_bytes.wrapping_sub(2 * pitch),
+            next: step_bytes.wrapping_sub((self.bands.kernel - 1) * pitch),
             channels,
             zero: self.step.output.zero.into(),
             width,
@@ -91,12 +92,14 @@ impl Work<'_> {
             biases: core::array::from_fn(|k| self.step.biases.get(first + k)),
             multipliers: core::array::from_fn(|k| self.step.multipliers.get(first + k)),
         };
-        // SAFETY: every row of outputs reads three rows of the band, at most two columns more than its last four outputs
+        // SAFETY: every row of outputs reads `kernel` rows of the band, at most four columns more than its last four outputs
         // begin at, and writes some channels of `width` pixels.
         unsafe {
-            match right {
-                1 => filter_1(&job),
-                _ => filter_2(&job),
+            match (self.bands.kernel, right) {
+                (3, 1) => filter_3_1(&job),
+                (3, _) => filter_3_2(&job),
+                (_, 1) => filter_5_1(&job),
+                _ => filter_5_2(&job),
             }
         }
     }
@@ -125,7 +128,7 @@ unsafe fn copy(source: *const i8, channels: usize, target: *mut [i8; CHANNELS], 
     }
 }
 
-/// What [`filter_1`] and [`filter_2`] do.
+/// What [`filter_3_1`] and its like do.
 #[repr(C)]
 struct Filter {
     pixels: *const i8,
@@ -152,7 +155,7 @@ macro_rules! pixel {
     };
 }
 
-/// Loads a row of weights.
+/// Loads the weights of three taps.
 macro_rules! weights {
     ($at:literal, $next:literal, $last:literal) => {
         concat!(
@@ -169,9 +172,9 @@ macro_rules! weights {
     };
 }
 
-/// One row of the window for four outputs at stride 1: their sums in q0 to q3, which begin with `$first`.
-macro_rules! row_1 {
-    ($first:literal, $next:literal) => {
+/// Three taps of a row for four outputs at stride 1: their sums in q0 to q3, which begin with `$first`.
+macro_rules! three_1 {
+    ($first:literal) => {
         concat!(
             pixel!("0"),
             $first,
@@ -194,17 +197,14 @@ macro_rules! row_1 {
             "vfma.f32 q3, q4, q6\n",
             "vfma.f32 q2, q4, q7\n",
             pixel!("20"),
-            "vfma.f32 q3, q4, q7\n",
-            "add r0, ",
-            $next,
-            "\n"
+            "vfma.f32 q3, q4, q7\n"
         )
     };
 }
 
 /// The same at stride 2.
-macro_rules! row_2 {
-    ($first:literal, $next:literal) => {
+macro_rules! three_2 {
+    ($first:literal) => {
         concat!(
             pixel!("0"),
             $first,
@@ -230,10 +230,104 @@ macro_rules! row_2 {
             pixel!("28"),
             "vfma.f32 q3, q4, q6\n",
             pixel!("32"),
-            "vfma.f32 q3, q4, q7\n",
-            "add r0, ",
-            $next,
-            "\n"
+            "vfma.f32 q3, q4, q7\n"
+        )
+    };
+}
+
+/// The fourth and fifth tap of a row at stride 1, whose weights are in q5 and q6.
+macro_rules! two_1 {
+    () => {
+        concat!(
+            pixel!("12"),
+            "vfma.f32 q0, q4, q5\n",
+            pixel!("16"),
+            "vfma.f32 q1, q4, q5\n",
+            "vfma.f32 q0, q4, q6\n",
+            pixel!("20"),
+            "vfma.f32 q2, q4, q5\n",
+            "vfma.f32 q1, q4, q6\n",
+            pixel!("24"),
+            "vfma.f32 q3, q4, q5\n",
+            "vfma.f32 q2, q4, q6\n",
+            pixel!("28"),
+            "vfma.f32 q3, q4, q6\n"
+        )
+    };
+}
+
+/// The same at stride 2.
+macro_rules! two_2 {
+    () => {
+        concat!(
+            pixel!("12"),
+            "vfma.f32 q0, q4, q5\n",
+            pixel!("16"),
+            "vfma.f32 q0, q4, q6\n",
+            pixel!("20"),
+            "vfma.f32 q1, q4, q5\n",
+            pixel!("24"),
+            "vfma.f32 q1, q4, q6\n",
+            pixel!("28"),
+            "vfma.f32 q2, q4, q5\n",
+            pixel!("32"),
+            "vfma.f32 q2, q4, q6\n",
+            pixel!("36"),
+            "vfma.f32 q3, q4, q5\n",
+            pixel!("40"),
+            "vfma.f32 q3, q4, q6\n"
+        )
+    };
+}
+
+/// The three rows of a window for four outputs.
+macro_rules! window_3 {
+    ($three:ident, $two:ident) => {
+        concat!(
+            weights!("0", "16", "32"),
+            $three!("vmul.f32"),
+            "add r0, r3\n",
+            weights!("48", "64", "80"),
+            $three!("vfma.f32"),
+            "add r0, r3\n",
+            weights!("96", "112", "128"),
+            $three!("vfma.f32"),
+            "add r0, r4\n"
+        )
+    };
+}
+
+/// One row of five taps, whose weights are at `$a` to `$e`.
+macro_rules! row_5 {
+    ($three:ident, $two:ident, $first:literal, [$a:literal, $b:literal, $c:literal, $d:literal, $e:literal]) => {
+        concat!(
+            weights!($a, $b, $c),
+            $three!($first),
+            "vldrw.s32 q5, [r1, #",
+            $d,
+            "]\n",
+            "vldrw.s32 q6, [r1, #",
+            $e,
+            "]\n",
+            $two!()
+        )
+    };
+}
+
+/// The five rows of a window for four outputs.
+macro_rules! window_5 {
+    ($three:ident, $two:ident) => {
+        concat!(
+            row_5!($three, $two, "vmul.f32", ["0", "16", "32", "48", "64"]),
+            "add r0, r3\n",
+            row_5!($three, $two, "vfma.f32", ["80", "96", "112", "128", "144"]),
+            "add r0, r3\n",
+            row_5!($three, $two, "vfma.f32", ["160", "176", "192", "208", "224"]),
+            "add r0, r3\n",
+            row_5!($three, $two, "vfma.f32", ["240", "256", "272", "288", "304"]),
+            "add r0, r3\n",
+            row_5!($three, $two, "vfma.f32", ["320", "336", "352", "368", "384"]),
+            "add r0, r4\n"
         )
     };
 }
@@ -291,7 +385,7 @@ macro_rules! finish {
 }
 
 macro_rules! filter {
-    ($(#[$doc:meta])* $name:ident, $row:ident) => {
+    ($(#[$doc:meta])* $name:ident, $window:ident, $three:ident, $two:ident) => {
         $(#[$doc])*
         #[inline(never)]
         unsafe fn $name(job: &Filter) {
@@ -308,12 +402,7 @@ macro_rules! filter {
                     "1:",
                     "mov r7, r8",
                     "2:",
-                    weights!("0", "16", "32"),
-                    $row!("vmul.f32", "r3"),
-                    weights!("48", "64", "80"),
-                    $row!("vfma.f32", "r3"),
-                    weights!("96", "112", "128"),
-                    $row!("vfma.f32", "r4"),
+                    $window!($three, $two),
                     "vldrw.s32 q4, [r12, #40]",
                     "vldrw.s32 q5, [r12, #56]",
                     finish!("q0"),
@@ -349,10 +438,18 @@ macro_rules! filter {
 }
 
 filter! {
-    /// Filters rows of four channels at stride 1 to the right.
-    filter_1, row_1
+    /// Filters rows of four channels by a 3x3 window at stride 1 to the right.
+    filter_3_1, window_3, three_1, two_1
 }
 filter! {
-    /// Filters rows of four channels at stride 2 to the right.
-    filter_2, row_2
+    /// Filters rows of four channels by a 3x3 window at stride 2 to the right.
+    filter_3_2, window_3, three_2, two_2
+}
+filter! {
+    /// Filters rows of four channels by a 5x5 window at stride 1 to the right.
+    filter_5_1, window_5, three_1, two_1
+}
+filter! {
+    /// Filters rows of four channels by a 5x5 window at stride 2 to the right.
+    filter_5_2, window_5, three_2, two_2
 }
