@@ -95,8 +95,8 @@ fn framed(pixels: &[u8], view: Shape, sensor: Sensor) -> Vec<u8> {
     frame
 }
 
-/// RGB pixels in another format.
-fn encode(format: PixelFormat, rgb: &[u8]) -> Vec<u8> {
+/// RGB pixels, row by row, in another format.
+pub fn encode(format: PixelFormat, rgb: &[u8]) -> Vec<u8> {
     let pixels = rgb.as_chunks::<3>().0;
     match format {
         PixelFormat::Rgb888 => rgb.to_vec(),

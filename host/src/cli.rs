@@ -214,6 +214,10 @@ pub struct DataCheckArgs {
     /// Folder of the dataset; nothing for the built-in one
     #[arg(env = "OCELLUS_DATA", value_name = "DIR")]
     pub path: Option<PathBuf>,
+    /// Run, model folder or dataset whose images these should look like: warns where brightness, contrast or colours
+    /// differ
+    #[arg(long, value_name = "PATH", requires = "path")]
+    pub against: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,

@@ -24,11 +24,11 @@ impl Desk {
         fs::write(desk.file("model.onnx"), onnx::write(&model::random_model()).unwrap()).unwrap();
         let vectors = [0x2002_0000u32, 0x0800_0299].map(u32::to_le_bytes).concat();
         fs::write(desk.file("program.elf"), elf::program_with_log(0x0800_0000, &vectors, 0x2400_1000)).unwrap();
-        let shown = model::pictures(3);
-        fs::create_dir(desk.file("shown")).unwrap();
-        for i in 0..3 {
+        let shown = model::pictures(6);
+        for (i, class) in (0..6).map(|i| (i, ["one", "two"][i / 3])) {
             let picture = Picture { width: 32, height: 32, pixels: shown.image(i).to_vec() };
-            fs::write(desk.file(&format!("shown/{i}.png")), picture.to_png().unwrap()).unwrap();
+            fs::create_dir_all(desk.file(&format!("shown/{class}"))).unwrap();
+            fs::write(desk.file(&format!("shown/{class}/{}.png", i % 3)), picture.to_png().unwrap()).unwrap();
         }
         desk
     }
@@ -120,7 +120,7 @@ fn every_failure_is_told_with_what_to_do() {
 #[test]
 fn pictures_are_classified_and_layers_timed_on_the_board() {
     let desk = Desk::new();
-    let (folder, picture) = (desk.path(""), desk.path("shown/0.png"));
+    let (folder, picture) = (desk.path(""), desk.path("shown/one/0.png"));
     let there = desk.json(&["run", &folder, &picture, "--frame-format", "yuv422"]);
     let here = ocellus().args(["run", &folder, &picture, "--frame-format", "yuv422", "--json"]).output().unwrap();
     assert_eq!(there, serde_json::from_slice::<Value>(&here.stdout).unwrap());
@@ -158,7 +158,8 @@ fn the_emulated_boards_camera_takes_pictures_of_pictures_that_can_be_trained_on(
     let desk = Desk::new();
     let (photos, shown) = (desk.path("photos"), desk.path("shown"));
     for label in ["one", "two"] {
-        let arguments = ["capture", "--on", "sim", "--label", label, "--out", &photos, "--source", &shown, "--json"];
+        let source = desk.path(&format!("shown/{label}"));
+        let arguments = ["capture", "--on", "sim", "--label", label, "--out", &photos, "--source", &source, "--json"];
         let output = ocellus().args(arguments).output().unwrap();
         assert!(output.status.success(), "{output:?}");
     }
@@ -170,6 +171,26 @@ fn the_emulated_boards_camera_takes_pictures_of_pictures_that_can_be_trained_on(
     assert!(reds.len() > 2 && reds.iter().all(|red| (red >> 3) << 3 | red >> 5 == *red), "{reds:?}");
     let check = ocellus().args(["data", "check", &photos]).output().unwrap();
     assert!(String::from_utf8_lossy(&check.stdout).contains("6 images, 2 classes"), "{check:?}");
+    // Black beside the pictures, which are cut off by both: they look alike. In the dark they do not.
+    let like = |folder: &str| {
+        let output = ocellus().args(["data", "check", folder, "--against", &shown, "--json"]).output().unwrap();
+        let found: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+        found["shifts"][0]["deviations"].as_f64().unwrap()
+    };
+    fs::create_dir_all(desk.file("dark/one")).unwrap();
+    fs::create_dir_all(desk.file("dark/two")).unwrap();
+    for i in 0..3 {
+        let mut picture = Picture::open(&desk.file(&format!("shown/one/{i}.png"))).unwrap();
+        picture.pixels.iter_mut().for_each(|level| *level /= 8);
+        for class in ["one", "two"] {
+            fs::write(desk.file(&format!("dark/{class}/{i}.png")), picture.to_png().unwrap()).unwrap();
+        }
+    }
+    assert!(like(&photos).abs() < 0.5, "{}", like(&photos));
+    assert!(like(&desk.path("dark")) < -1.0, "{}", like(&desk.path("dark")));
+    let text = ocellus().args(["data", "check", &desk.path("dark"), "--against", &shown]).output().unwrap();
+    let text = String::from_utf8_lossy(&text.stdout).into_owned();
+    assert!(text.contains("WARNING: brightness: ") && text.contains("deviations below"), "{text}");
     let nothing = ["capture", "--on", "sim", "--label", "one", "--out", &photos];
     fails(&ocellus().args(nothing).output().unwrap(), 2, &["--source"]);
 }
