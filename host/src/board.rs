@@ -56,6 +56,8 @@ pub struct Board {
     pub rustflags: Vec<String>,
     /// Bytes of memory that a plan may fill.
     pub plan_bytes: usize,
+    /// Why no larger plan, where the board has more memory than that.
+    pub plan_bytes_because: Option<String>,
     /// Bytes of memory that a plan may work in.
     pub arena_bytes: usize,
     /// Bytes of memory for a camera's frame.
@@ -142,10 +144,10 @@ impl Board {
         let remedy = "train a narrower network or a smaller --img-size, or choose another --board";
         let (plan_bytes, arena_bytes) = (plan.bytes().len(), plan.arena_bytes());
         if plan_bytes > self.plan_bytes {
-            let room = self.plan_bytes;
+            let (name, room) = (&self.name, self.plan_bytes);
+            let because = self.plan_bytes_because.as_ref().map_or_else(String::new, |why| format!(" ({why})"));
             return Err(DoesNotFit(format!(
-                "the plan does not fit {}: it has {plan_bytes} bytes, the board holds {room}; {remedy}",
-                self.name
+                "the plan does not fit {name}: it has {plan_bytes} bytes, the board holds {room}{because}; {remedy}"
             )));
         }
         if arena_bytes > self.arena_bytes {
