@@ -12,19 +12,15 @@ use ocellus_shared::frame::{Frame, PixelFormat};
 use serde_json::json;
 
 use super::{Failure, flash, inputs, monitor};
-use crate::board;
 use crate::camera::{self, Sensor};
 use crate::cli::{CaptureArgs, Stage};
 use crate::data::picture::Picture;
-use crate::model::ModelFiles;
 use crate::probe::{self, Conversation, Selector};
 use crate::{report, view};
 use album::{Album, Verdict};
 
 /// Frames that are looked at for each picture that is wanted, before a still scene is given up.
 const LOOKS: u32 = 20;
-/// The model of a simulated board.
-const REHEARSED: &str = "models/cnn-cifar10";
 
 /// Takes what a board's camera sees into a class folder, until there are enough pictures, or Ctrl-C.
 ///
@@ -86,7 +82,7 @@ fn call(args: &CaptureArgs) -> Result<Conversation> {
     }
     // Which model a real board runs is all the same, as long as it runs one; a simulated one is given this.
     let plan = match settings.probe {
-        Selector::Simulated(_) => ModelFiles::find(&board::source_tree()?.join(REHEARSED))?.read_plan()?,
+        Selector::Simulated(_) => probe::simulated::onlooker()?,
         _ => Vec::new(),
     };
     probe::reach(&board, &settings, &elf, &plan)?.converse(&elf)

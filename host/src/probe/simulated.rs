@@ -13,10 +13,12 @@ mod cpu;
 mod firmware;
 mod flash;
 mod memory;
+mod onlooker;
 mod port;
 
 pub use chip::{Chip, Program};
 pub use memory::Memory;
+pub use onlooker::onlooker;
 
 use std::fmt;
 use std::io;
