@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::Output;
+use std::process::{Output, Stdio};
+use std::time::{Duration, Instant};
 
 use ocellus::data::picture::Picture;
 use ocellus::onnx;
@@ -151,6 +152,32 @@ fn what_the_boards_camera_sees_becomes_a_class_of_photos() {
     assert_eq!(desk.list("photos/bars").len(), 4);
     let label = ["capture", "--label", "../bars", "--out", &photos];
     fails(&desk.call(&label, "simulated"), 2, &["no name for a folder"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_keeps_what_was_taken() {
+    let desk = Desk::new();
+    let arguments = ["capture", "--label", "bars", "--out", &desk.path("photos"), "--count", "9000", "--every", "1"];
+    let probe = ["--board", "weact-h743", "--elf", &desk.path("program.elf"), "--probe", "simulated"];
+    // No frame is like another.
+    let apart = ["--difference", "0", "--json"];
+    let mut command = ocellus();
+    command.args(arguments).args(probe).args(apart).stdout(Stdio::piped()).stderr(Stdio::null());
+    let child = command.spawn().unwrap();
+    let until = Instant::now() + Duration::from_secs(60);
+    while !desk.file("photos/bars/0003.png").exists() {
+        assert!(Instant::now() < until, "no pictures are taken");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let interrupted = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(interrupted.success());
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let result: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let names = desk.list("photos/bars");
+    assert_eq!(result["taken"], names.len());
+    assert!(names.iter().all(|name| Picture::open(&desk.file(&format!("photos/bars/{name}"))).is_ok()), "{names:?}");
 }
 
 #[test]

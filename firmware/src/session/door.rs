@@ -252,6 +252,7 @@ mod tests {
             inputs: vec![at(0, shape)],
             output: at(shape.len(), means),
             scratch: (0, 0),
+            strip_rows: 0,
             weights: vec![],
             biases: vec![0],
             multipliers: vec![0.0625],

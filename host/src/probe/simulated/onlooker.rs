@@ -17,6 +17,7 @@ pub fn onlooker() -> Result<Vec<u8>> {
         inputs: vec![at(0, image)],
         output: at(image.len(), means),
         scratch: (0, 0),
+        strip_rows: 0,
         weights: vec![],
         biases: vec![0],
         multipliers: vec![1.0 / 64.0],
