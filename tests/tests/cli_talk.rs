@@ -229,6 +229,7 @@ fn monitor_saves_the_frames_that_it_shows() {
     let result = desk.json(&["monitor", &folder, "--picture", "--save", &saved, "--frames", "2"]);
     assert_eq!(result["frames"], 2);
     assert_eq!(desk.list("saved"), ["0001.png", "0002.png"]);
+    fails(&desk.call(&["monitor", &folder], "simulated"), 2, &["no log", "--picture"]);
     let seen = ["monitor", &folder, "--on", "sim", "--source", &shown, "--frames", "1", "--save", &saved];
     let output = ocellus().args(seen).output().unwrap();
     assert!(output.status.success(), "{output:?}");

@@ -23,7 +23,7 @@ use crate::cli::{MonitorArgs, Stage};
 use crate::data::picture::{self, Picture};
 use crate::eval::engine::EngineModel;
 use crate::model::ModelFiles;
-use crate::probe::{Heard, Link};
+use crate::probe::{Heard, Link, Selector};
 use crate::report;
 use crate::sim::{Clock, Sim};
 use gallery::Gallery;
@@ -66,9 +66,14 @@ pub(super) fn stop_on_ctrl_c() -> Result<Arc<AtomicBool>> {
 fn watch_board(args: &MonitorArgs, plan: &Plan, live: &mut Live, stop: &AtomicBool) -> Result<()> {
     let board = inputs::real_board(args.board.as_deref())?;
     board.check_fit(plan)?;
+    let settings = flash::settings(&args.probe);
+    if matches!(settings.probe, Selector::Simulated(_)) {
+        let what = "a simulated board keeps no log to be watched: ask it for its frames with --picture or --save";
+        return Err(Failure::Usage(what.to_owned()).into());
+    }
     let elf = inputs::program(&board, args.elf.as_deref())?;
     let mut scores = Vec::new();
-    Link::attach(&board, &flash::settings(&args.probe))?.listen(&elf, &mut |heard| {
+    Link::attach(&board, &settings)?.listen(&elf, &mut |heard| {
         match heard {
             Heard::Line(line) => hear(line, &mut scores, live),
             Heard::Restart => live.note("the board started anew"),

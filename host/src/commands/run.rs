@@ -37,7 +37,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
         .collect::<Result<Vec<_>>>()?;
     let mut device = match args.on {
         Target::Engine => Device::None,
-        Target::Sim => Device::Sim(boot(args.board.as_deref(), &bytes)?),
+        Target::Sim => Device::Sim(Box::new(boot(args.board.as_deref(), &bytes)?)),
         Target::Board => Device::Real(Box::new(call(args, engine.plan(), &bytes)?)),
     };
     let sensor = sensor(args);
@@ -66,7 +66,7 @@ enum Device {
     /// None.
     None,
     /// An emulated one.
-    Sim(Sim),
+    Sim(Box<Sim>),
     /// A real one.
     Real(Box<Conversation>),
 }

@@ -33,7 +33,7 @@ enum Device {
     /// An emulated one and its firmware.
     Sim(Board, PathBuf),
     /// A real one, on the line: its answers come one after the other.
-    Real(RefCell<Conversation>),
+    Real(Box<RefCell<Conversation>>),
 }
 
 /// One side's int8 scores, `(n, classes)`.
@@ -115,7 +115,8 @@ fn subject(files: &ModelFiles, args: &ValidateArgs) -> Result<Subject> {
         Target::Board => {
             let board = inputs::real_board(args.board.as_deref())?;
             board.check_fit(&parsed)?;
-            Some(Device::Real(RefCell::new(inputs::converse(&board, &args.probe, args.elf.as_deref(), &plan)?)))
+            let line = inputs::converse(&board, &args.probe, args.elf.as_deref(), &plan)?;
+            Some(Device::Real(Box::new(RefCell::new(line))))
         }
     };
     Ok(Subject { tract, plan, board })

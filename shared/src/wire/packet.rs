@@ -23,6 +23,9 @@ pub const HEADER_LEN: usize = 12;
 /// Longest body that is believed: more than any reply of a board has.
 pub const MOST_BYTES: usize = 1 << 20;
 
+/// A reply as packets carry it.
+pub type Said<'a> = Reply<'a, &'a [i8]>;
+
 /// Bytes are not a packet, or were changed on their way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Damaged;
@@ -52,7 +55,7 @@ pub fn emit(reply: &Reply<'_, &[i8]>, sink: &mut dyn FnMut(&[u8])) {
 ///
 /// # Errors
 /// They are not what [`emit`] writes.
-pub fn parse(bytes: &[u8]) -> Result<Option<(Reply<'_, &[i8]>, usize)>, Damaged> {
+pub fn parse(bytes: &[u8]) -> Result<Option<(Said<'_>, usize)>, Damaged> {
     let magic = bytes.len().min(MAGIC.len());
     if bytes[..magic] != MAGIC[..magic] {
         return Err(Damaged);
