@@ -5,7 +5,7 @@
 //! | 0 | 4 | magic `OCMR` |
 //! | 4 | 4 | length of the body |
 //! | 8 | 4 | CRC-32 (ISO-HDLC) of the body |
-//! | 12 | 1 | which reply: 0 to 13 in the order of [`Reply`](super::Reply) |
+//! | 12 | 1 | which reply: 0 to 13 in the order of [`Reply`] |
 //! | 13 | | its fields in their order, little-endian and without padding, except that a text, the scores or pixels come last and fill what is left |
 //!
 //! Words have 4 bytes, instruction counts 8, a digest its own 8 and a frame's width and height 2 each; formats, refusals
