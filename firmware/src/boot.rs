@@ -21,6 +21,8 @@ const ERASED: u8 = 0xff;
 const LOOKED_AT: usize = 256;
 /// Time between two complaints, in microseconds.
 const COMPLAINT_US: u64 = 1_000_000;
+/// How long one may take, a waiting log included.
+const COMPLAINING_US: u32 = 5_000_000;
 
 /// Why the region's content cannot be run.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -148,10 +150,21 @@ pub fn watch<S: Sensor, G: Grabber>(
 
 /// Says what is wrong, and waits for a second in which `visitor` may call. A board does so again and again, so that it is
 /// heard whenever somebody listens, and stays within reach.
-pub fn complain(error: &ModelError, report: &mut impl Report, visitor: &mut impl Visitor, timer: &impl Clock) {
+///
+/// The watchdog runs from then on: a log that a host has asked to wait for it, and that it no longer reads, would else stand
+/// still for ever.
+pub fn complain<K: Clock + Watchdog>(
+    error: &ModelError,
+    report: &mut impl Report,
+    visitor: &mut impl Visitor,
+    timer: &K,
+) {
+    timer.start(COMPLAINING_US);
+    timer.feed();
     error.tell(report);
     let end = timer.now_us() + COMPLAINT_US;
     while timer.now_us() < end {
+        timer.feed();
         visitor.answer(Scene { engine: Err(error), frame: None, room: &mut [] });
         // A pause that no host notices.
         timer.wait_until_us(timer.now_us() + 1_000);
