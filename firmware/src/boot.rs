@@ -8,15 +8,21 @@ use crate::camera::live::{Grabber, Live};
 use crate::camera::sensor::{Sensor, Settings};
 use crate::engine::{ArenaTooSmall, Engine};
 use crate::link::{Report, refuse};
+use crate::session::door::{Scene, Visitor};
+use crate::session::{Plate, tell_plan};
 use crate::time::{Clock, Watchdog};
 use embedded_hal::digital::OutputPin;
 use ocellus_shared::plan::{Plan, PlanError};
-use ocellus_shared::wire::{Refusal, Reply, Tally};
+use ocellus_shared::wire::{Refusal, Tally};
 
 /// What flash holds where nothing was written.
 const ERASED: u8 = 0xff;
 /// Bytes that are looked at to tell an empty region from a damaged one: a page of the smallest kind.
 const LOOKED_AT: usize = 256;
+/// Time between two complaints, in microseconds.
+const COMPLAINT_US: u64 = 1_000_000;
+/// How long one may take, a waiting log included.
+const COMPLAINING_US: u32 = 5_000_000;
 
 /// Why the region's content cannot be run.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -50,13 +56,18 @@ impl core::error::Error for ModelError {}
 impl ModelError {
     /// Tells the host.
     pub fn tell(&self, report: &mut impl Report) {
+        self.answer(0, report);
+    }
+
+    /// Tells the host, which asked in message `sequence`.
+    pub fn answer(&self, sequence: u32, report: &mut impl Report) {
         let (refusal, bytes) = match self {
             Self::Empty => (Refusal::NoPlan, [0, 0]),
             Self::Plan(_) => (Refusal::BadPlan, [0, 0]),
             Self::Watch(_) | Self::NoSuchLabel(_) => (Refusal::BadWatch, [0, 0]),
             Self::Arena(small) => (Refusal::ArenaTooSmall, [small.needed as u32, small.available as u32]),
         };
-        refuse(report, 0, refusal, bytes, self);
+        refuse(report, sequence, refusal, bytes, self);
     }
 }
 
@@ -89,6 +100,13 @@ pub struct Board<'p, 'm> {
     pub frames: [&'m mut [u8]; 2],
 }
 
+impl Board<'_, '_> {
+    /// What it says of itself.
+    pub fn plate(&self) -> Plate {
+        Plate { name: self.name, plan_bytes: self.region.len() as u32, arena_bytes: self.arena.len() as u32 }
+    }
+}
+
 /// A board's sensor, and what takes its pixels in.
 #[derive(Debug)]
 pub struct Eyes<S, G> {
@@ -101,7 +119,7 @@ pub struct Eyes<S, G> {
 }
 
 /// Greets, looks for the model, and watches with it for `turns` turns: what happened. A board lets it take as many as there
-/// are.
+/// are. Between two of them `visitor` may call.
 ///
 /// # Errors
 /// There is no model to watch with, which the host has not been told yet.
@@ -111,15 +129,14 @@ pub fn watch<S: Sensor, G: Grabber>(
     eyes: Eyes<S, G>,
     output: impl OutputPin,
     timer: impl Clock + Watchdog,
+    visitor: &mut impl Visitor,
     turns: u32,
 ) -> Result<Tally, ModelError> {
-    let Board { name, hertz, look_for, region, arena, frames } = board;
-    let (plan_bytes, arena_bytes) = (region.len() as u32, arena.len() as u32);
-    report.reply(Reply::Ready { board: name, plan_bytes, arena_bytes });
+    board.plate().tell(report);
+    let Board { hertz, look_for, region, arena, frames, .. } = board;
     let mut engine = engine(region, arena)?;
     let plan = *engine.plan();
-    let (steps, arena_bytes) = (plan.step_count() as u32, plan.arena_bytes() as u32);
-    report.reply(Reply::Plan { sequence: 0, digest: plan.digest(), steps, arena_bytes });
+    tell_plan(report, 0, &plan);
     let room = frames[0].len().min(frames[1].len());
     let camera = Live::new(eyes.sensor, eyes.grabber, eyes.settings, room).map_err(WatchError::from);
     let parts = camera.map(|camera| Parts { camera, output, timer });
@@ -127,8 +144,31 @@ pub fn watch<S: Sensor, G: Grabber>(
     let config = Config { target, ..Config::new(hertz) };
     let watch = parts.and_then(|parts| Watch::new(&mut engine, parts, config));
     let mut watch = watch.map_err(ModelError::Watch)?;
-    watch.run(report, frames, turns);
+    watch.run(report, visitor, frames, turns);
     Ok(watch.tally())
+}
+
+/// Says what is wrong, and waits for a second in which `visitor` may call. A board does so again and again, so that it is
+/// heard whenever somebody listens, and stays within reach.
+///
+/// The watchdog runs from then on: a log that a host has asked to wait for it, and that it no longer reads, would else stand
+/// still for ever.
+pub fn complain<K: Clock + Watchdog>(
+    error: &ModelError,
+    report: &mut impl Report,
+    visitor: &mut impl Visitor,
+    timer: &K,
+) {
+    timer.start(COMPLAINING_US);
+    timer.feed();
+    error.tell(report);
+    let end = timer.now_us() + COMPLAINT_US;
+    while timer.now_us() < end {
+        timer.feed();
+        visitor.answer(Scene { engine: Err(error), frame: None, room: &mut [] });
+        // A pause that no host notices.
+        timer.wait_until_us(timer.now_us() + 1_000);
+    }
 }
 
 /// The class that `label` names.

@@ -1,5 +1,7 @@
 //! Reading messages and telling replies, and the camera that is a message.
 
+pub mod pipe;
+
 use crate::camera::Camera;
 use core::fmt::{Display, Write as _};
 use ocellus_shared::Frame;
@@ -49,8 +51,8 @@ pub struct Lost;
 /// Both directions of a conversation.
 #[derive(Debug)]
 pub struct Link<S, R> {
-    source: S,
-    report: R,
+    pub(crate) source: S,
+    pub(crate) report: R,
     messages: u32,
 }
 
@@ -110,6 +112,14 @@ impl<S: Source, R: Report> Link<S, R> {
             _ => [header.payload_len, other],
         };
         self.refuse(header.sequence, refusal, sizes, &"");
+        self.leave_out(header)
+    }
+
+    /// Leaves out a message's payload, none of which was read yet.
+    ///
+    /// # Errors
+    /// The stream ends before the payload does.
+    pub fn leave_out(&mut self, header: &Header) -> Result<(), Lost> {
         let mut left = header.payload_len as usize;
         let mut sink = [0; 256];
         while left > 0 {

@@ -1,6 +1,10 @@
 //! Answers the host's messages: takes plans, runs images and frames, and tells what came out.
 //!
 //! A message that cannot be done is refused and passed over; only a stream that is out of step ends the session.
+//!
+//! [`Session`] is that of an emulated board, which does nothing else; [`door`] that of a camera board, which watches.
+
+pub mod door;
 
 use crate::app::watch::{Config, Parts, Watch, WatchError};
 use crate::app::{App, LookError};
@@ -36,6 +40,31 @@ pub struct Board<'m> {
     pub frame: &'m mut [u8],
 }
 
+/// What a board says of itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Plate {
+    /// Its name.
+    pub name: &'static str,
+    /// Room for a plan.
+    pub plan_bytes: u32,
+    /// Room for feature maps.
+    pub arena_bytes: u32,
+}
+
+impl Plate {
+    /// Greets the host.
+    pub fn tell(self, report: &mut impl Report) {
+        let Self { name, plan_bytes, arena_bytes } = self;
+        report.reply(Reply::Ready { board: name, plan_bytes, arena_bytes });
+    }
+}
+
+/// Tells the host which plan is in place.
+pub fn tell_plan(report: &mut impl Report, sequence: u32, plan: &Plan) {
+    let (steps, arena_bytes) = (plan.step_count() as u32, plan.arena_bytes() as u32);
+    report.reply(Reply::Plan { sequence, digest: plan.digest(), steps, arena_bytes });
+}
+
 /// The board's side of the conversation.
 #[derive(Debug)]
 pub struct Session<S, R, C, L> {
@@ -56,8 +85,8 @@ impl<S: Source, R: Report, C: Counter + Clock + Watchdog, L: OutputPin> Session<
     /// The stream breaks off or is out of step; the host has been told why.
     pub fn run(&mut self, board: Board) -> Result<(), Lost> {
         let Board { name, plan, arena, frame } = board;
-        let (plan_bytes, arena_bytes) = (plan.len() as u32, arena.len() as u32);
-        self.link.reply(Reply::Ready { board: name, plan_bytes, arena_bytes });
+        let plate = Plate { name, plan_bytes: plan.len() as u32, arena_bytes: arena.len() as u32 };
+        plate.tell(&mut self.link);
         let mut header = self.link.header()?;
         while header.kind != Kind::End {
             header = if header.kind != Kind::Plan {
@@ -65,9 +94,9 @@ impl<S: Source, R: Report, C: Counter + Clock + Watchdog, L: OutputPin> Session<
                 self.link.header()?
             } else if let Some(bytes) = plan.get_mut(..header.payload_len as usize) {
                 self.link.read(&header, bytes)?;
-                self.serve(&header, bytes, arena, frame)?
+                self.serve(plate, &header, bytes, arena, frame)?
             } else {
-                self.link.pass_over(&header, Refusal::PlanTooLarge, plan_bytes)?;
+                self.link.pass_over(&header, Refusal::PlanTooLarge, plate.plan_bytes)?;
                 self.link.header()?
             };
         }
@@ -77,7 +106,14 @@ impl<S: Source, R: Report, C: Counter + Clock + Watchdog, L: OutputPin> Session<
 
     /// Puts the plan in `bytes` in place, which came as message `plan`, and runs it for every message up to the next plan
     /// or the end, whose header is returned.
-    fn serve(&mut self, plan: &Header, bytes: &[u8], arena: &mut [i8], frame: &mut [u8]) -> Result<Header, Lost> {
+    fn serve(
+        &mut self,
+        plate: Plate,
+        plan: &Header,
+        bytes: &[u8],
+        arena: &mut [i8],
+        frame: &mut [u8],
+    ) -> Result<Header, Lost> {
         let Some(engine) = self.start(plan.sequence, bytes, arena) else { return self.link.header() };
         let mut app = App::new(engine, &mut self.led);
         loop {
@@ -88,6 +124,12 @@ impl<S: Source, R: Report, C: Counter + Clock + Watchdog, L: OutputPin> Session<
                 Kind::Tensor | Kind::Trace | Kind::Profile => {
                     tensor(&mut self.link, &header, app.engine(), &mut self.counter)?;
                 }
+                Kind::Hello => {
+                    self.link.leave_out(&header)?;
+                    plate.tell(&mut self.link);
+                    tell_plan(&mut self.link, header.sequence, app.engine().plan());
+                }
+                Kind::Show => self.link.pass_over(&header, Refusal::NoFrame, 0)?,
                 Kind::Watch => {
                     // The app's memory of frames that a host sent has no part in this.
                     let (engine, led) = app.parts();
@@ -108,8 +150,7 @@ impl<S: Source, R: Report, C: Counter + Clock + Watchdog, L: OutputPin> Session<
         };
         match Engine::new(plan, arena) {
             Ok(engine) => {
-                let (steps, arena_bytes) = (plan.step_count() as u32, plan.arena_bytes() as u32);
-                self.link.reply(Reply::Plan { sequence, digest: plan.digest(), steps, arena_bytes });
+                tell_plan(&mut self.link, sequence, &plan);
                 Some(engine)
             }
             Err(small) => {
@@ -248,6 +289,6 @@ fn look_out<S: Source, R: Report, K: Clock + Watchdog>(
     let sensor = Ov2640::new(&simulated, Pause(timer));
     let camera = Live::new(sensor, &simulated, WATCHED, front.len())?;
     let mut watch = Watch::new(engine, Parts { camera, output, timer }, Config::new(EMULATED_HERTZ))?;
-    watch.run(link, [front, back], turns);
+    watch.run(link, &mut (), [front, back], turns);
     Ok(watch.tally())
 }

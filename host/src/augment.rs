@@ -3,6 +3,7 @@
 //! ```text
 //! crop, rotate, zoom, shift, flip, grid, elastic -> one sampling pass   (warp, bend)
 //! brightness, contrast, saturation, hue, gamma   -> one pass over the pixels   (colour)
+//! camera                                         -> what a small sensor would deliver   (sensor)
 //! cutout                                         -> painted
 //! mixup, cutmix                                  -> with another image of the batch, varied itself   (mix)
 //! ```
@@ -13,6 +14,7 @@
 mod bend;
 mod colour;
 mod mix;
+mod sensor;
 mod warp;
 
 pub use mix::Mix;
@@ -22,6 +24,7 @@ use bend::{Elastic, Grid};
 use colour::Colour;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
+use sensor::Sensor;
 use warp::{Affine, Warp};
 
 /// How one image is varied.
@@ -35,6 +38,7 @@ struct Variation {
     /// Where pixels come from, flip and shift included, unless these two are all.
     warp: Option<Warp>,
     colour: Option<Colour>,
+    sensor: Option<Sensor>,
 }
 
 /// What [`Variation::cutout`] paints: grey.
@@ -72,7 +76,8 @@ fn draw(recipe: &AugmentRecipe, height: usize, width: usize, random: &mut ChaCha
         let mirrored = Affine::scale_and_move([-1.0, 1.0], [(width - 1) as f32, 0.0]);
         Warp { affine: if flip { affine.then(mirrored) } else { affine }, ..warp }
     });
-    Variation { flip, shift, cutout, warp, colour: Colour::draw(recipe, random) }
+    let colour = Colour::draw(recipe, random);
+    Variation { flip, shift, cutout, warp, colour, sensor: Sensor::draw(recipe, width, random) }
 }
 
 /// All of the geometry but flip and shift; nothing where nothing was drawn.
@@ -123,6 +128,9 @@ fn apply(image: &[u8], width: usize, variation: &Variation, out: &mut [f32]) {
     }
     if let Some(colour) = variation.colour {
         colour.apply(out);
+    }
+    if let Some(sensor) = variation.sensor {
+        sensor.apply(out, width);
     }
     if let Some((corner, side)) = variation.cutout {
         paint(out, width, corner, side);
@@ -249,6 +257,7 @@ mod tests {
             hue: value(0.1, 0.5),
             gamma: value(0.5, 4.0),
             channel_shuffle: 0.5,
+            camera: 0.5,
             ..AugmentRecipe::none()
         }
     }
@@ -271,7 +280,7 @@ mod tests {
         let image: Vec<u8> = (0..height * width * 3).map(|i| (i * 71 % 256) as u8).collect();
         // A rotation by next to nothing takes the way through the matrix.
         let turned = AugmentRecipe { rotate: 1e-9, rotate_probability: 1.0, ..everything(false) };
-        let turned = AugmentRecipe { crop: 1.0, zoom: 0.0, grid: 0.0, elastic: 0.0, ..turned };
+        let turned = AugmentRecipe { crop: 1.0, zoom: 0.0, grid: 0.0, elastic: 0.0, camera: 0.0, ..turned };
         for i in 0..50 {
             let mut ways = [draw(&turned, height, width, &mut stream(6, Purpose::Augment, i)), Variation::default()];
             ways[1] = Variation { warp: None, ..ways[0].clone() };

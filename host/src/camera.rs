@@ -8,6 +8,8 @@ use ocellus_shared::frame::{Frame, PixelFormat};
 use ocellus_shared::plan::Crop;
 use ocellus_shared::preprocess::preprocess;
 
+use crate::data::picture::Picture;
+
 /// What a sensor is set to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sensor {
@@ -68,6 +70,20 @@ pub fn shoot(sensor: Sensor, width: u16, height: u16, rgb: &[u8]) -> Result<Vec<
     Ok(data)
 }
 
+/// What a frame shows: every pixel of it, in RGB.
+///
+/// # Errors
+/// None that a frame could cause.
+pub fn rgb(frame: &Frame) -> Result<Picture> {
+    let (width, height) = (frame.width(), frame.height());
+    let shape = Shape::new(height, width, 3);
+    let mut levels = vec![0i8; shape.len()];
+    // The whole frame at its own size is only converted.
+    preprocess(frame, Crop::Stretch, shape, &mut levels)?;
+    let pixels = levels.into_iter().map(|level| level as u8 ^ 0x80).collect(); // int8 = pixel - 128
+    Ok(Picture { width, height, pixels })
+}
+
 /// The RGB pixels of `view` in the middle of a black picture of the sensor's size.
 fn framed(pixels: &[u8], view: Shape, sensor: Sensor) -> Vec<u8> {
     let (row, full_row) = (3 * usize::from(view.w), 3 * usize::from(sensor.width));
@@ -79,8 +95,8 @@ fn framed(pixels: &[u8], view: Shape, sensor: Sensor) -> Vec<u8> {
     frame
 }
 
-/// RGB pixels in another format.
-fn encode(format: PixelFormat, rgb: &[u8]) -> Vec<u8> {
+/// RGB pixels, row by row, in another format.
+pub fn encode(format: PixelFormat, rgb: &[u8]) -> Vec<u8> {
     let pixels = rgb.as_chunks::<3>().0;
     match format {
         PixelFormat::Rgb888 => rgb.to_vec(),
@@ -163,6 +179,15 @@ mod tests {
     fn a_wide_picture_fills_a_wide_frame() {
         let data = shoot(Sensor { format: PixelFormat::Grey8, width: 8, height: 4 }, 9, 3, &[200; 81]).unwrap();
         assert_eq!(data, [200; 32]);
+    }
+
+    #[test]
+    fn a_frame_is_shown_whole_pixel_by_pixel() {
+        let rgb: Vec<u8> = (0..7 * 5 * 3).map(|i| (i * 37 % 256) as u8).collect();
+        let frame = Frame::new(PixelFormat::Rgb888, 7, 5, &rgb).unwrap();
+        assert_eq!(super::rgb(&frame).unwrap(), Picture { width: 7, height: 5, pixels: rgb });
+        let frame = Frame::new(PixelFormat::Rgb565Be, 2, 1, &[0xf8, 0x00, 0x00, 0x1f]).unwrap();
+        assert_eq!(super::rgb(&frame).unwrap().pixels, [255, 0, 0, 0, 0, 255]);
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! The command line: with `cli/` the only place that knows clap.
 
 mod boards;
+mod devices;
 mod values;
 
-pub use boards::{BenchArgs, BenchCommand, BoardsArgs, FlashArgs, MonitorArgs, ProbeArgs, ProbesArgs};
-pub use values::{Backend, Calibration, FrameFormat, ImageCount, Place, SplitName, Stage};
+pub use boards::{BenchArgs, BenchCommand, BoardsArgs, CaptureArgs, FlashArgs, MonitorArgs, ProbeArgs, ProbesArgs};
+pub use devices::{ProfileArgs, RunArgs, ValidateArgs};
+pub use values::{Backend, Calibration, FrameFormat, ImageCount, Place, SplitName, Stage, Target};
 
 use crate::board;
-use crate::camera::FrameSize;
 use crate::recipe::{DeviceKind, Freeze, LossKind, Model, OptimizerKind, Precision, Recipe, ScheduleKind};
 use clap::{Args, Parser, Subcommand};
 use serde::de::{DeserializeOwned, IntoDeserializer};
@@ -58,13 +59,13 @@ pub enum Command {
     Compare(CompareArgs),
     /// Classify pictures
     Run(RunArgs),
-    /// Compare every score of tract, the engine and an emulated board
+    /// Compare every score of tract, the engine and a board, emulated or real
     Validate(ValidateArgs),
     /// Measure a model on this machine and on every emulated board, and write its card
     Card(CardArgs),
     /// Say whether a plan fits a board, what it needs and what it is expected to cost
     Analyze(AnalyzeArgs),
-    /// Count what each layer costs on an emulated board
+    /// Count what each layer costs: instructions on an emulated board, cycles on a real one
     Profile(ProfileArgs),
     /// Measure beside others
     #[command(subcommand)]
@@ -79,6 +80,8 @@ pub enum Command {
     Flash(FlashArgs),
     /// Show live what a real board sees, or an emulated one that looks at pictures
     Monitor(MonitorArgs),
+    /// Take what a board's camera sees into a class folder of photos to train on
+    Capture(CaptureArgs),
     /// Say what this machine lacks for building firmware and emulating boards, and install it
     Doctor(DoctorArgs),
 }
@@ -214,6 +217,10 @@ pub struct DataCheckArgs {
     /// Folder of the dataset; nothing for the built-in one
     #[arg(env = "OCELLUS_DATA", value_name = "DIR")]
     pub path: Option<PathBuf>,
+    /// Run, model folder or dataset whose images these should look like: warns where brightness, contrast or colours
+    /// differ
+    #[arg(long, value_name = "PATH", requires = "path")]
+    pub against: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
@@ -438,56 +445,6 @@ pub struct CompareArgs {
     pub json: bool,
 }
 
-/// Arguments of `ocellus validate`.
-#[derive(Args, Debug)]
-pub struct ValidateArgs {
-    /// Plan, or the folder that holds it and its ONNX file
-    pub plan: PathBuf,
-    /// What to compare with tract: the engine on this machine, or also an emulated board
-    #[arg(long, value_enum, default_value = "engine")]
-    pub on: Place,
-    /// Board of `--on sim`
-    #[arg(long, env = "OCELLUS_BOARD", default_value = board::DEFAULT)]
-    pub board: String,
-    /// int8 ONNX file, where it does not lie beside the plan
-    #[arg(long, value_name = "FILE")]
-    pub onnx: Option<PathBuf>,
-    /// Folder of the dataset; else the one of the model's recipe, a fetched one, or the built-in one
-    #[arg(long, env = "OCELLUS_DATA", value_name = "DIR")]
-    pub data: Option<PathBuf>,
-    /// Number of test images, from the first, or `all`
-    #[arg(long, default_value = "100", value_name = "N")]
-    pub images: ImageCount,
-    /// Print one JSON object
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// Arguments of `ocellus run`.
-#[derive(Args, Debug)]
-pub struct RunArgs {
-    /// Plan, or the folder that holds it
-    pub model: PathBuf,
-    /// JPEG or PNG files
-    #[arg(required = true, value_name = "PICTURE")]
-    pub pictures: Vec<PathBuf>,
-    /// Where the engine runs
-    #[arg(long, value_enum, default_value = "engine")]
-    pub on: Place,
-    /// Board of `--on sim`
-    #[arg(long, env = "OCELLUS_BOARD", default_value = board::DEFAULT)]
-    pub board: String,
-    /// Show the picture as a camera frame of this format (with `--on sim` always; rgb565 by default)
-    #[arg(long, value_enum)]
-    pub frame_format: Option<FrameFormat>,
-    /// Columns and rows of the camera frame (160x120 by default)
-    #[arg(long, value_name = "WxH")]
-    pub frame_size: Option<FrameSize>,
-    /// Print one JSON object
-    #[arg(long)]
-    pub json: bool,
-}
-
 /// Arguments of `ocellus demo`.
 #[derive(Args, Debug)]
 pub struct DemoArgs {
@@ -527,19 +484,6 @@ pub struct AnalyzeArgs {
     /// Plan, or the folder that holds it
     pub model: PathBuf,
     /// Board
-    #[arg(long, env = "OCELLUS_BOARD", default_value = board::DEFAULT)]
-    pub board: String,
-    /// Print one JSON object
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// Arguments of `ocellus profile`.
-#[derive(Args, Debug)]
-pub struct ProfileArgs {
-    /// Plan, or the folder that holds it
-    pub model: PathBuf,
-    /// Emulated board
     #[arg(long, env = "OCELLUS_BOARD", default_value = board::DEFAULT)]
     pub board: String,
     /// Print one JSON object

@@ -3,6 +3,7 @@
 pub mod analyze;
 pub mod bench;
 pub mod boards;
+pub mod capture;
 pub mod card;
 pub mod compare;
 pub mod data;
@@ -15,6 +16,7 @@ pub mod flash;
 mod inputs;
 pub mod model;
 pub mod monitor;
+mod numbered;
 pub mod probes;
 pub mod profile;
 pub mod quantize;
@@ -75,6 +77,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Probes(args) => probes::run(args),
         Command::Flash(args) => flash::run(args),
         Command::Monitor(args) => monitor::run(args),
+        Command::Capture(args) => capture::run(args),
         Command::Doctor(args) => doctor::run(args),
     }
 }

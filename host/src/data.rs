@@ -18,6 +18,7 @@ pub mod cifar;
 pub mod fetch;
 
 pub mod folder;
+pub mod likeness;
 pub mod picture;
 pub mod shapes;
 mod split;

@@ -9,6 +9,8 @@ pub mod data;
 pub mod net;
 pub mod weights;
 
+pub mod camera;
+
 pub mod augment;
 pub mod checkpoint;
 pub mod features;
@@ -28,7 +30,6 @@ pub mod arena;
 pub mod pack;
 
 pub mod board;
-pub mod camera;
 pub mod cost;
 pub mod toolchain;
 

@@ -1,15 +1,17 @@
 //! Debug probes and the boards behind them: with `probe/` the only place that knows probe-rs.
 //!
 //! A probe is found ([`list()`], [`Selector`]), a chip attached to ([`Link::attach`]), its flash programmed
-//! ([`Link::flash`]). Whatever goes wrong is told as what, where and the remedy; see `trouble`. [`simulated`] is a probe
+//! ([`Link::flash`]), its program listened to ([`Link::listen`]) and talked to ([`Link::converse`]). Whatever goes wrong is told as what, where and the remedy; see `trouble`. [`simulated`] is a probe
 //! and a board in software, which the whole way can be tried and tested on.
 
+mod conversation;
 mod flash;
 mod link;
 mod log;
 pub mod simulated;
 mod trouble;
 
+pub use conversation::{Conversation, Cycles, Shot};
 pub use flash::{Image, Phase, Written};
 pub use link::{Link, Settings};
 pub use log::Heard;
@@ -21,6 +23,8 @@ use probe_rs::probe::DebugProbeSelector;
 use probe_rs::probe::list::{Accessibility, Lister, ProbeListItem};
 use serde::Serialize;
 use simulated::Fault;
+
+use crate::board::Board;
 
 /// What to say where there is no probe.
 pub const NONE_FOUND: &str = "no debug probe found: plug in an ST-Link, J-Link, CMSIS-DAP or another probe that \
@@ -88,6 +92,19 @@ pub fn access_fix(found: &[Found]) -> Option<String> {
             rules.join("\n")
         )
     })
+}
+
+/// Attaches to `board`, which runs `elf` with `plan`. A simulated one is given both first.
+///
+/// # Errors
+/// As for [`Link::attach`]; and on a simulated board as for [`Link::flash`].
+pub fn reach(board: &Board, settings: &Settings, elf: &[u8], plan: &[u8]) -> Result<Link> {
+    let Selector::Simulated(fault) = settings.probe else { return Link::attach(board, settings) };
+    let bench = simulated::Bench::of(board, fault)?;
+    let mut link = Link::attach_to(&bench, board, settings)?;
+    link.flash(&Image { elf: Some(elf), plan }, &mut |_, _, _| {})?;
+    bench.run_firmware(board, elf)?;
+    Ok(link)
 }
 
 /// Which probe to use.

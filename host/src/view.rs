@@ -53,20 +53,27 @@ impl Panel {
     /// Draws RGB pixels, `(h, width, 3)`, two rows per line of text, over the last picture.
     pub fn draw(&mut self, rgb: &[u8], width: usize, caption: &str) {
         self.drawn += 1;
-        let rows: Vec<&[u8]> = rgb.chunks_exact(3 * width).collect();
-        let mut text = if self.height > 0 { format!("\x1b[{}A", self.height) } else { String::new() };
-        for pair in rows.chunks(2) {
-            text += "  ";
-            for (upper, lower) in pair[0].chunks_exact(3).zip(pair[pair.len() - 1].chunks_exact(3)) {
-                // An upper half block: its colour above, the ground's below.
-                text += &format!("\x1b[38;2;{};{};{}m", upper[0], upper[1], upper[2]);
-                text += &format!("\x1b[48;2;{};{};{}m\u{2580}", lower[0], lower[1], lower[2]);
-            }
-            text += "\x1b[0m\n";
-        }
-        eprintln!("{text}  \x1b[2K{}/{}  {caption}", self.drawn, self.frames);
-        self.height = rows.len().div_ceil(2) + 1;
+        let up = if self.height > 0 { format!("\x1b[{}A", self.height) } else { String::new() };
+        let lines = half_blocks(rgb, width);
+        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        eprintln!("{up}{text}  \x1b[2K{}/{}  {caption}", self.drawn, self.frames);
+        self.height = lines.len() + 1;
     }
+}
+
+/// RGB pixels, `(h, width, 3)`, as coloured lines of text, each of which shows two rows.
+pub fn half_blocks(rgb: &[u8], width: usize) -> Vec<String> {
+    let rows: Vec<&[u8]> = rgb.chunks_exact(3 * width).collect();
+    let line = |pair: &[&[u8]]| {
+        let mut text = "  ".to_owned();
+        for (upper, lower) in pair[0].chunks_exact(3).zip(pair[pair.len() - 1].chunks_exact(3)) {
+            // An upper half block: its colour above, the ground's below.
+            text += &format!("\x1b[38;2;{};{};{}m", upper[0], upper[1], upper[2]);
+            text += &format!("\x1b[48;2;{};{};{}m\u{2580}", lower[0], lower[1], lower[2]);
+        }
+        text + "\x1b[0m"
+    };
+    rows.chunks(2).map(line).collect()
 }
 
 /// Lines of text that are drawn over each other again and again, on a terminal's standard error.

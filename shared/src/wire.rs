@@ -18,10 +18,14 @@
 //! The first message is a plan, the last one [`Kind::End`]. A message whose content is wrong is answered with an error
 //! and the next one is read; a header that is wrong ends the conversation, since the stream is lost.
 //!
+//! A real board that has its plan in flash takes no [`Kind::Plan`]: its first message may be any other, usually
+//! [`Kind::Hello`], and after a header that is wrong, or a payload that breaks off, it waits for silence and goes on.
+//!
 //! # Board to host
 //!
 //! One defmt log line per reply; decoded, it is a word and then `key=value` pairs in this order. [`Reply::parse`] reads
-//! them back; the firmware's `report` writes them.
+//! them back; the firmware's `report` writes them. A real board answers in the binary form that [`packet`] describes, on
+//! an RTT channel of its own beside the log.
 //!
 //! | line | when |
 //! |---|---|
@@ -30,16 +34,19 @@
 //! | `scores seq=N crc=HEX8 values=[N, N, ...]` | the int8 scores of a tensor or frame, and the CRC-32 of them |
 //! | `label seq=N class=N margin=F steady=BOOL name=TEXT` | after a frame's scores: the best class, its lead in logits, whether recent frames agree |
 //! | `step seq=N index=N crc=HEX8` | after each step of a traced tensor: the CRC-32 of its output |
-//! | `cost seq=N index=N instructions=N` | what each step of a profiled tensor took |
-//! | `profile seq=N instructions=N stack_bytes=N` | what the whole run took |
+//! | `cost seq=N index=N instructions=N` | what each step of a profiled tensor took; on a real board core cycles |
+//! | `profile seq=N instructions=N stack_bytes=N` | what the whole run took; no bytes of stack where that is not measured |
 //! | `seen seq=N class=N settled=BOOL margin=F latency_us=N interval_us=N name=TEXT` | after the scores of each live frame: the label that stands once settled, its lead, the time from frame to label and from frame to frame |
 //! | `fault seq=N what=WORD turns=N frames=N missing=N overruns=N losses=N restarts=N` | a live frame did not come: why, and how often what happened so far |
 //! | `watched seq=N turns=N frames=N missing=N overruns=N losses=N restarts=N` | a watch is over |
 //! | `error seq=N code=NAME needed=N available=N detail=TEXT` | instead of the reply that cannot be given |
 //! | `end messages=N` | the last line |
+//! | `picture seq=N format=N width=N height=N` | the newest camera frame follows; never in the log |
+//! | `rows seq=N first=N` and bytes | some of its rows, from row `first` on; never in the log |
 
 use crate::frame::PixelFormat;
 
+pub mod packet;
 mod reply;
 mod watch;
 
@@ -70,10 +77,24 @@ pub enum Kind {
     /// Run the camera loop on a simulated sensor, through the events in the payload ([`Event`]). Answered by `seen` and
     /// `fault` lines and at last by `watched`.
     Watch = 7,
+    /// Say who you are and what you run. Answered by `ready`, and then by `plan` or `error`.
+    Hello = 8,
+    /// Send the newest camera frame as the sensor delivered it. Answered by `picture` and `rows`.
+    Show = 9,
 }
 
 impl Kind {
-    const ALL: [Self; 7] = [Self::Plan, Self::Tensor, Self::Frame, Self::Trace, Self::Profile, Self::End, Self::Watch];
+    const ALL: [Self; 9] = [
+        Self::Plan,
+        Self::Tensor,
+        Self::Frame,
+        Self::Trace,
+        Self::Profile,
+        Self::End,
+        Self::Watch,
+        Self::Hello,
+        Self::Show,
+    ];
 }
 
 /// The fixed part of a message.
@@ -180,6 +201,8 @@ mod tests {
             Header::new(Kind::Profile, 10, 2),
             Header::new(Kind::End, 11, 0),
             Header::new(Kind::Watch, 12, 20),
+            Header::new(Kind::Hello, 13, 0),
+            Header::new(Kind::Show, 14, 0),
         ] {
             assert_eq!(Header::parse(&header.emit()), Ok(header));
         }

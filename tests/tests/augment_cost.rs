@@ -43,6 +43,7 @@ fn everything() -> AugmentRecipe {
         gamma: 0.5,
         gamma_probability: 1.0,
         channel_shuffle: 1.0,
+        camera: 1.0,
         mixup: 0.4,
         cutmix: 1.0,
         ..AugmentRecipe::none()

@@ -7,6 +7,7 @@ use ocellus_firmware::camera::ov2640::Ov2640;
 use ocellus_firmware::camera::sensor::Settings;
 use ocellus_firmware::camera::simulated::Simulated;
 use ocellus_firmware::link::Report;
+use ocellus_firmware::session::door::{Scene, Visitor};
 use ocellus_firmware::time::{Clock, Pause, Watchdog};
 use ocellus_shared::PixelFormat;
 use ocellus_shared::plan::encode;
@@ -174,7 +175,7 @@ fn boots_for(
     let board = Board { name: "desk", hertz: 1_000_000, look_for, region, arena: &mut arena, frames };
     let settings = Settings::new(PixelFormat::Rgb565Be, 64, 48);
     let eyes = Eyes { sensor: Ov2640::new(&simulated, Pause(&desk)), grabber: &simulated, settings };
-    let outcome = boot::watch(&mut words, board, eyes, &desk, &desk, turns);
+    let outcome = boot::watch(&mut words, board, eyes, &desk, &desk, &mut (), turns);
     (outcome, words.0, desk.1.get())
 }
 
@@ -192,6 +193,49 @@ fn a_board_without_a_model_or_room_says_so_after_its_greeting() {
     let (outcome, words) = boots(&flash(&plan()), 64 * 48 * 2 - 1, 3);
     assert_eq!(outcome, Err(ModelError::Watch(WatchError::NoRoom)));
     assert_eq!(words, ["Ready", "Plan"]);
+}
+
+#[test]
+fn a_board_without_a_model_complains_once_a_second_and_stays_within_reach() {
+    /// Somebody who calls all the time, and sees no engine and no frame.
+    struct Caller(u32);
+    impl Visitor for Caller {
+        fn answer(&mut self, scene: Scene) -> bool {
+            assert!(matches!(scene.engine, Err(ModelError::Empty)) && scene.frame.is_none());
+            self.0 += 1;
+            true
+        }
+    }
+    /// A clock whose watchdog remembers when it was fed.
+    #[derive(Default)]
+    struct Fed(Desk, Cell<u64>, Cell<u64>);
+    impl Clock for Fed {
+        fn now_us(&self) -> u64 {
+            self.0.now_us()
+        }
+
+        fn wait_until_us(&self, time_us: u64) {
+            self.0.wait_until_us(time_us);
+        }
+    }
+    impl Watchdog for Fed {
+        fn start(&self, deadline_us: u32) {
+            self.1.set(deadline_us.into());
+        }
+
+        fn feed(&self) {
+            let now = self.now_us();
+            assert!(now - self.2.get() < self.1.get(), "the watchdog bites at {now}");
+            self.2.set(now);
+        }
+    }
+    let (timer, mut words, mut caller) = (Fed::default(), Words::default(), Caller(0));
+    for _ in 0..20 {
+        boot::complain(&ModelError::Empty, &mut words, &mut caller, &timer);
+    }
+    assert_eq!(words.0, vec!["Error"; 20]);
+    assert_eq!(timer.now_us(), 20_000_000);
+    assert!(caller.0 >= 20 * 500, "{}", caller.0);
 }
 
 #[test]

@@ -114,6 +114,7 @@ fn help_texts_are_as_recorded() {
         "probes",
         "flash",
         "monitor",
+        "capture",
         "doctor",
     ];
     for name in names {

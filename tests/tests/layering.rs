@@ -14,6 +14,7 @@ const PIPELINE: &[&str] = &[
     "data",
     "net",
     "weights",
+    "camera",
     "augment",
     "checkpoint",
     "features",
@@ -26,7 +27,6 @@ const PIPELINE: &[&str] = &[
     "arena",
     "pack",
     "board",
-    "camera",
     "cost",
     "toolchain",
     "probe",
@@ -48,7 +48,7 @@ const CORNERS: &[(&[&str], &[&str])] = &[
     (&["burn", "burn_ndarray", "burn_flex"], &["net", "train", "augment", "checkpoint"]),
     (&["tract_onnx", "tract_core"], &["onnx", "eval/tract.rs", "eval/backbone.rs"]),
     (&["clap"], &["cli"]),
-    (&["ocellus_firmware"], &["eval/engine.rs"]),
+    (&["ocellus_firmware"], &["eval/engine.rs", "probe/simulated/firmware.rs"]),
     (&["probe_rs"], &["probe"]),
 ];
 
@@ -236,6 +236,7 @@ fn planted_violations_are_found() {
         ("shared/src/plan.rs", "use ocellus_firmware::engine;"),
         ("firmware/src/app.rs", "fn f() { ocellus::recipe::load() }"),
         ("host/src/quantize.rs", "use ocellus_firmware::Engine;"),
+        ("host/src/probe/simulated.rs", "use ocellus_firmware::boot;"),
         ("host/src/eval.rs", "use burn::tensor::Tensor;"),
         ("host/src/eval/engine.rs", "use tract_onnx::prelude::*;"),
         ("host/src/commands/run.rs", "#[derive(clap::Args)] struct A;"),

@@ -222,6 +222,24 @@ fn what_cannot_be_done_is_refused_and_the_next_message_is_read() {
 }
 
 #[test]
+fn a_board_introduces_itself_and_has_no_picture_to_show() {
+    let plan = encode::encode(&cnn()).unwrap();
+    let messages = [
+        message(Kind::Hello, 1, &[]),
+        message(Kind::Plan, 2, &plan),
+        message(Kind::Hello, 3, &[]),
+        message(Kind::Show, 4, &[]),
+        end(),
+    ];
+    let (ended, diary) = play(&messages.concat());
+    assert_eq!(ended, Ok(()));
+    assert_eq!(diary[1], refusal(1, Refusal::NoPlan, 0, 0, ""));
+    assert_eq!(diary[3], diary[0], "the greeting");
+    assert_eq!(diary[4], diary[2].replace("sequence: 2", "sequence: 3"), "the plan");
+    assert_eq!(diary[5], refusal(4, Refusal::NoFrame, 0, 0, ""));
+}
+
+#[test]
 fn a_watch_runs_the_camera_loop_and_the_next_message_is_read() {
     let plan = encode::encode(&cnn()).unwrap();
     let event = Event { turn: 2, mishap: Mishap::Overrun, turns: 1 };

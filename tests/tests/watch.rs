@@ -135,7 +135,7 @@ fn watch_as(config: Config, turns: u32, run_us: u64, events: &[Event]) -> Outcom
     let camera = Live::new(sensor, &simulated, SMALL, front.len()).unwrap();
     let mut watch = Watch::new(&mut engine, Parts { camera, output: &lamp, timer: &timer }, config).unwrap();
     let mut diary = Diary::default();
-    watch.run(&mut diary, [&mut front, &mut back], turns);
+    watch.run(&mut diary, &mut (), [&mut front, &mut back], turns);
     let tally = watch.tally();
     let states = lamp.states.take();
     Outcome { tally, diary, lamp: states, end_us: timer.now_us() }

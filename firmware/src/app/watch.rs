@@ -3,13 +3,14 @@
 //! A turn feeds the watchdog, starts the capture, works on the frame of the turn before (preprocess, run, smooth, act, report)
 //! and waits for the capture, which always ends. A frame that does not come is counted, reported and passed over; after
 //! some in a row, or when the sensor does not answer, the sensor is brought up again. Nothing here can hang: what does is
-//! the watchdog's.
+//! the watchdog's. Between two turns a host may call; the loop rests while it is served.
 
 use super::smooth::{Smoother, Smoothing, TooManyClasses};
 use crate::camera::live::{Fault, Grabber, Live, NoRoom};
 use crate::camera::sensor::Sensor;
 use crate::engine::Engine;
 use crate::link::Report;
+use crate::session::door::{Scene, Visitor};
 use crate::time::{Clock, Watchdog, deadline_us};
 use embedded_hal::digital::OutputPin;
 use ocellus_shared::preprocess::{PreprocessError, preprocess};
@@ -127,13 +128,14 @@ where
     /// Brings the sensor up and takes `turns` turns; a frame is in one of the `buffers` while the other is filled.
     ///
     /// A board calls it again and again; the watchdog is left running.
-    pub fn run(&mut self, report: &mut impl Report, buffers: [&mut [u8]; 2], turns: u32) {
+    pub fn run(&mut self, report: &mut impl Report, visitor: &mut impl Visitor, buffers: [&mut [u8]; 2], turns: u32) {
         let [mut front, mut back] = buffers;
         let mut taken = None;
         self.restart(report);
         for _ in 0..turns {
             taken = self.turn(report, taken, front, back);
             core::mem::swap(&mut front, &mut back);
+            taken = self.open(visitor, taken, front, back);
         }
         self.timer.feed();
         if let (Some(taken), Ok(frame)) = (taken, self.camera.frame(front)) {
@@ -160,6 +162,23 @@ where
                 None
             }
         }
+    }
+
+    /// Lets `visitor` call. The frame in `front` is as it was, but the time that the visit took counts for nothing.
+    fn open(
+        &mut self,
+        visitor: &mut impl Visitor,
+        taken: Option<Taken>,
+        front: &[u8],
+        back: &mut [u8],
+    ) -> Option<Taken> {
+        let frame = taken.and_then(|_| self.camera.frame(front).ok());
+        if !visitor.answer(Scene { engine: Ok(&mut *self.eye.engine), frame, room: back }) {
+            return taken;
+        }
+        self.before_us = None;
+        let at_us = self.timer.now_us();
+        taken.map(|taken| Taken { at_us, ..taken })
     }
 
     /// Counts a frame that came.

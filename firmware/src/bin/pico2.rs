@@ -6,6 +6,8 @@
 mod report;
 #[path = "common/rp2350.rs"]
 mod rp2350;
+#[path = "common/rtt.rs"]
+mod rtt;
 
 use embassy_rp::dma::{self, Channel};
 use embassy_rp::gpio::{Level, Output};
@@ -17,10 +19,11 @@ use embassy_time::{Delay, Duration, block_for};
 use ocellus_firmware::boot::{self, Board, Eyes};
 use ocellus_firmware::camera::ov7670::Ov7670;
 use ocellus_firmware::camera::sensor::Settings;
+use ocellus_firmware::session::door::Door;
 use ocellus_shared::PixelFormat;
+use panic_probe as _;
 use report::Defmt;
 use rp2350::{ControlBus, Timer, pio};
-use {defmt_rtt as _, panic_probe as _};
 
 include!(concat!(env!("OUT_DIR"), "/board.rs"));
 
@@ -51,6 +54,7 @@ struct Memory {
 fn main() -> ! {
     static mut MEMORY: Memory = Memory { frames: [[0; FRAME_BYTES]; 2], arena: [0; ARENA_BYTES] };
     let p = embassy_rp::init(Default::default());
+    let (inlet, outlet) = rtt::open();
     let mut report = Defmt;
     let watchdog = watchdog::Watchdog::new(p.WATCHDOG);
     if watchdog.reset_reason() == Some(watchdog::ResetReason::TimedOut) {
@@ -84,13 +88,13 @@ fn main() -> ! {
     let board = Board { name: NAME, hertz: CORE_HERTZ, look_for: LOOK_FOR, region, arena, frames: [front, back] };
     let timer = Timer::new(watchdog);
     let led = Output::new(p.PIN_25, Level::Low);
-    match boot::watch(&mut report, board, Eyes { sensor, grabber, settings: SETTINGS }, led, timer, u32::MAX) {
+    let mut door = Door::new(inlet, outlet, &timer, rtt::Cycles::start(), board.plate());
+    let eyes = Eyes { sensor, grabber, settings: SETTINGS };
+    match boot::watch(&mut report, board, eyes, led, &timer, &mut door, u32::MAX) {
         // After years.
         Ok(_) => cortex_m::peripheral::SCB::sys_reset(),
-        // Said once a second, so that it is heard whenever somebody listens. A probe can write another model.
         Err(error) => loop {
-            error.tell(&mut report);
-            block_for(Duration::from_secs(1));
+            boot::complain(&error, &mut report, &mut door, &timer);
         },
     }
 }

@@ -1,6 +1,7 @@
 //! The arguments of the commands for boards and probes.
 
-use super::Stage;
+use super::{FrameFormat, Stage};
+use crate::camera::FrameSize;
 use crate::probe;
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
@@ -84,9 +85,59 @@ pub struct MonitorArgs {
     /// How to reach a real board.
     #[command(flatten)]
     pub probe: ProbeArgs,
+    /// Draw each frame in the terminal; a real board is then asked for its frames, and their labels are computed here
+    #[arg(long)]
+    pub picture: bool,
+    /// Save each frame as a PNG file in this folder; asks for frames as --picture does
+    #[arg(long, value_name = "DIR")]
+    pub save: Option<PathBuf>,
     /// Frames after which to stop; else Ctrl-C does
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub frames: Option<u32>,
+    /// Print one JSON object at the end
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `ocellus capture`.
+#[derive(Args, Debug)]
+pub struct CaptureArgs {
+    /// Class that the pictures show: the name of their folder
+    #[arg(long, value_name = "CLASS")]
+    pub label: String,
+    /// Pictures to take; Ctrl-C keeps those that are there
+    #[arg(long, default_value = "50", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub count: u32,
+    /// Folder of the photos, with one folder per class
+    #[arg(long, env = "OCELLUS_DATA", default_value = "photos", value_name = "DIR")]
+    pub out: PathBuf,
+    /// Least time between two pictures
+    #[arg(long, default_value = "200", value_name = "ms")]
+    pub every: u64,
+    /// Mean difference in levels of grey, of 255, below which a frame is the same picture as another and is left out
+    #[arg(long, default_value = "4", value_name = "LEVELS")]
+    pub difference: f32,
+    /// Whose camera to take pictures with; a real board is restarted
+    #[arg(long, value_enum, default_value = "board")]
+    pub on: Stage,
+    /// Real board
+    #[arg(long, env = "OCELLUS_BOARD")]
+    pub board: Option<String>,
+    /// Picture, or folder of pictures, that the camera of `--on sim` looks at, once
+    #[arg(long, value_name = "PATH")]
+    pub source: Option<PathBuf>,
+    /// Pixel format of the camera of `--on sim` (rgb565 by default)
+    #[arg(long, value_enum)]
+    pub frame_format: Option<FrameFormat>,
+    /// Columns and rows of the camera of `--on sim` (160x120 by default)
+    #[arg(long, value_name = "WxH")]
+    pub frame_size: Option<FrameSize>,
+    /// Program on the real board, where it was built before
+    #[arg(long, value_name = "FILE")]
+    pub elf: Option<PathBuf>,
+    /// How to reach a real board.
+    #[command(flatten)]
+    pub probe: ProbeArgs,
     /// Print one JSON object at the end
     #[arg(long)]
     pub json: bool,

@@ -47,6 +47,17 @@ pub enum Place {
     Sim,
 }
 
+/// Where the engine runs, or what is compared with tract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Target {
+    /// On this machine
+    Engine,
+    /// On an emulated board
+    Sim,
+    /// On a real board, behind a debug probe
+    Board,
+}
+
 /// Which kind of board is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Stage {

@@ -1,16 +1,28 @@
 //! `ocellus data`: fetches, checks and shows datasets.
 
+mod against;
 mod preview;
 
 use crate::cli::{DataCheckArgs, DataCommand, DataFetchArgs};
 use crate::data::check::{Report, check};
 use crate::data::fetch::{Options, Source};
+use crate::data::likeness::Shift;
 use crate::recipe::DataRecipe;
 use crate::view;
 use anyhow::{Result, ensure};
+use serde::Serialize;
 
 /// Groups of duplicates that the text lists.
 const LISTED: usize = 20;
+
+/// What a check found, and how the pictures differ from others where they were compared.
+#[derive(Serialize)]
+struct Findings<'r> {
+    #[serde(flatten)]
+    report: &'r Report,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shifts: Option<Vec<Shift>>,
+}
 
 /// Does one of the subcommands.
 ///
@@ -45,10 +57,15 @@ fn run_check(args: &DataCheckArgs) -> Result<()> {
         bar.set_position(done as u64);
     });
     bar.finish_and_clear();
+    let shifts = match (&args.path, &args.against) {
+        (Some(path), Some(other)) => Some(against::shifts(path, other)?),
+        _ => None,
+    };
     if args.json {
-        println!("{}", serde_json::to_string(&report)?);
+        println!("{}", serde_json::to_string(&Findings { report: &report, shifts })?);
     } else {
         print(&report);
+        shifts.iter().flatten().for_each(print_shift);
     }
     ensure!(
         report.is_usable(),
@@ -57,6 +74,11 @@ fn run_check(args: &DataCheckArgs) -> Result<()> {
         report.unreadable.len()
     );
     Ok(())
+}
+
+fn print_shift(shift: &Shift) {
+    let kind = if shift.is_notable() { "WARNING" } else { "note" };
+    println!("{kind}: {shift} of the images compared with");
 }
 
 fn print(report: &Report) {

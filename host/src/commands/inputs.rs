@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use ocellus_shared::Shape;
+use ocellus_shared::plan::Plan;
 
-use super::Failure;
-use crate::board::Board;
-use crate::cli::ImageCount;
+use super::{Failure, flash};
+use crate::board::{self, Board};
+use crate::cli::{ImageCount, ProbeArgs};
 use crate::data::{self, Dataset, Split};
 use crate::eval;
+use crate::probe::{self, Conversation, Selector};
 use crate::recipe::DataRecipe;
 use crate::toolchain;
 use crate::view;
@@ -24,6 +26,34 @@ pub fn emulated_board(name: &str) -> Result<Board> {
     let board = Board::load(name)?;
     ensure!(board.machine.is_some(), "{name} is not an emulated board");
     Ok(board)
+}
+
+/// The emulated board that a command means: the one called `name`, or the usual one.
+pub fn emulated_or_usual(name: Option<&str>) -> Result<Board> {
+    emulated_board(name.unwrap_or(board::DEFAULT))
+}
+
+/// The real board that a command means, which has no usual one.
+pub fn real_board(name: Option<&str>) -> Result<Board> {
+    let name = name.ok_or_else(|| Failure::Usage("which board? give its name with --board".to_owned()))?;
+    flash::real_board(name)
+}
+
+/// The program on `board`: the given file, or a fresh one.
+pub fn program(board: &Board, elf: Option<&Path>) -> Result<Vec<u8>> {
+    let path = elf.map_or_else(|| firmware(board), |elf| Ok(elf.to_owned()))?;
+    std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// A line to a real board that runs `plan`; a simulated one gets it first, with the program.
+pub fn converse(board: &Board, reach: &ProbeArgs, elf: Option<&Path>, plan: &[u8]) -> Result<Conversation> {
+    let (elf, settings) = (program(board, elf)?, flash::settings(reach));
+    if matches!(settings.probe, Selector::Simulated(_)) {
+        view::note("a rehearsal on a simulated board: its firmware runs on this machine, in this machine's time");
+    }
+    let mut line = probe::reach(board, &settings, &elf, plan)?.converse(&elf)?;
+    line.check(&Plan::parse(plan)?)?;
+    Ok(line)
 }
 
 /// Builds the firmware of `board`, with a spinner that shows what cargo does.

@@ -1,16 +1,19 @@
 //! `ocellus monitor`.
 
+mod gallery;
 mod live;
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use ocellus_shared::frame::Frame;
 use ocellus_shared::plan::Plan;
+use ocellus_shared::preprocess::preprocess;
 use ocellus_shared::wire::Reply;
 
 use super::{Failure, flash, inputs};
@@ -18,11 +21,16 @@ use crate::board::Board;
 use crate::camera::{self, Sensor};
 use crate::cli::{MonitorArgs, Stage};
 use crate::data::picture::{self, Picture};
+use crate::eval::engine::EngineModel;
 use crate::model::ModelFiles;
-use crate::probe::{Heard, Link};
+use crate::probe::{Heard, Link, Selector};
 use crate::report;
 use crate::sim::{Clock, Sim};
+use gallery::Gallery;
 use live::{Live, Look};
+
+/// Time between two questions to a board whose camera gives no frames.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// Shows live what a board sees, until Ctrl-C or for as many frames as asked for.
 ///
@@ -32,10 +40,12 @@ pub fn run(args: &MonitorArgs) -> Result<()> {
     let plan = ModelFiles::find(&args.model)?.read_plan()?;
     let parsed = Plan::parse(&plan)?;
     let mut live = Live::new(&parsed, args.frames.map_or(u64::MAX, u64::from));
+    let mut gallery = Gallery::open(args)?;
     let stop = stop_on_ctrl_c()?;
     match args.on {
+        Stage::Board if gallery.wants_frames() => fetch_frames(args, &plan, &mut live, &mut gallery, &stop)?,
         Stage::Board => watch_board(args, &parsed, &mut live, &stop)?,
-        Stage::Sim => watch_sim(args, &plan, &mut live, &stop)?,
+        Stage::Sim => watch_sim(args, &plan, &mut live, &mut gallery, &stop)?,
     }
     live.finish();
     match args.json {
@@ -45,7 +55,7 @@ pub fn run(args: &MonitorArgs) -> Result<()> {
 }
 
 /// A flag that Ctrl-C sets: the board must be left in good order.
-fn stop_on_ctrl_c() -> Result<Arc<AtomicBool>> {
+pub(super) fn stop_on_ctrl_c() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&stop);
     ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed)).context("cannot catch Ctrl-C")?;
@@ -54,14 +64,16 @@ fn stop_on_ctrl_c() -> Result<Arc<AtomicBool>> {
 
 /// Listens to a real board.
 fn watch_board(args: &MonitorArgs, plan: &Plan, live: &mut Live, stop: &AtomicBool) -> Result<()> {
-    let name =
-        args.board.as_deref().ok_or_else(|| Failure::Usage("which board? give its name with --board".to_owned()))?;
-    let board = flash::real_board(name)?;
+    let board = inputs::real_board(args.board.as_deref())?;
     board.check_fit(plan)?;
-    let elf = args.elf.clone().map_or_else(|| inputs::firmware(&board), Ok)?;
-    let elf = std::fs::read(&elf).with_context(|| format!("cannot read {}", elf.display()))?;
+    let settings = flash::settings(&args.probe);
+    if matches!(settings.probe, Selector::Simulated(_)) {
+        let what = "a simulated board keeps no log to be watched: ask it for its frames with --picture or --save";
+        return Err(Failure::Usage(what.to_owned()).into());
+    }
+    let elf = inputs::program(&board, args.elf.as_deref())?;
     let mut scores = Vec::new();
-    Link::attach(&board, &flash::settings(&args.probe))?.listen(&elf, &mut |heard| {
+    Link::attach(&board, &settings)?.listen(&elf, &mut |heard| {
         match heard {
             Heard::Line(line) => hear(line, &mut scores, live),
             Heard::Restart => live.note("the board started anew"),
@@ -72,6 +84,56 @@ fn watch_board(args: &MonitorArgs, plan: &Plan, live: &mut Live, stop: &AtomicBo
             false => ControlFlow::Continue(()),
         }
     })
+}
+
+/// Asks a real board for frame after frame. Their scores are computed here: the very ones that the board computes.
+fn fetch_frames(
+    args: &MonitorArgs,
+    plan: &[u8],
+    live: &mut Live,
+    gallery: &mut Gallery,
+    stop: &AtomicBool,
+) -> Result<()> {
+    let board = inputs::real_board(args.board.as_deref())?;
+    let engine = EngineModel::new(plan)?;
+    board.check_fit(engine.plan())?;
+    let mut line = inputs::converse(&board, &args.probe, args.elf.as_deref(), plan)?;
+    let (mut before, mut missed) = (None, 0);
+    while !stop.load(Ordering::Relaxed) && !live.is_done() {
+        let start = Instant::now();
+        match line.shot()? {
+            None => {
+                missed += 1;
+                live.miss(
+                    "the camera gives none; the log says why, which `ocellus monitor` shows without --picture",
+                    missed,
+                );
+                thread::sleep(PAUSE);
+            }
+            Some(shot) => {
+                let frame = shot.frame()?;
+                let scores = see(&engine, &frame)?;
+                gallery.add(&frame, live)?;
+                let interval_us = before.map_or(0, micros);
+                live.show(&Look { scores: &scores, latency_us: micros(start), interval_us });
+                before = Some(start);
+            }
+        }
+        line.release()?;
+    }
+    line.end()
+}
+
+/// The engine's scores of a frame.
+fn see(engine: &EngineModel, frame: &Frame) -> Result<Vec<i8>> {
+    let plan = engine.plan();
+    let mut image = vec![0; plan.input().shape.len()];
+    preprocess(frame, plan.crop(), plan.input().shape, &mut image).context("the model takes no colour pictures")?;
+    engine.scores(&image)
+}
+
+fn micros(since: Instant) -> u32 {
+    since.elapsed().as_micros().try_into().unwrap_or(u32::MAX)
 }
 
 /// Takes one line of a real board's log.
@@ -89,8 +151,8 @@ fn hear(line: &str, scores: &mut Vec<i8>, live: &mut Live) {
 }
 
 /// Feeds an emulated board with pictures, again and again.
-fn watch_sim(args: &MonitorArgs, plan: &[u8], live: &mut Live, stop: &AtomicBool) -> Result<()> {
-    let board = inputs::emulated_board(args.board.as_deref().unwrap_or(crate::board::DEFAULT))?;
+fn watch_sim(args: &MonitorArgs, plan: &[u8], live: &mut Live, gallery: &mut Gallery, stop: &AtomicBool) -> Result<()> {
+    let board = inputs::emulated_or_usual(args.board.as_deref())?;
     board.check_fit(&Plan::parse(plan)?)?;
     let source = args.source.as_deref().ok_or_else(|| {
         Failure::Usage(
@@ -110,7 +172,7 @@ fn watch_sim(args: &MonitorArgs, plan: &[u8], live: &mut Live, stop: &AtomicBool
         let frame = Frame::new(sensor.format, sensor.width, sensor.height, &data).context("the frame")?;
         let start = Instant::now();
         let sighting = sim.frame(&frame)?;
-        let micros = |since: Instant| since.elapsed().as_micros().try_into().unwrap_or(u32::MAX);
+        gallery.add(&frame, live)?;
         live.show(&Look { scores: &sighting.scores, latency_us: micros(start), interval_us: micros(before) });
         before = start;
     }

@@ -1,10 +1,11 @@
-//! `ocellus profile`: what each layer of a plan costs on an emulated board.
+//! `ocellus profile`: what each layer of a plan costs on a board.
 
 use super::inputs;
-use crate::cli::ProfileArgs;
+use crate::board::Board;
+use crate::cli::{ProfileArgs, Stage};
 use crate::model::ModelFiles;
 use crate::report;
-use crate::sim::{Clock, Sim};
+use crate::sim::{Clock, Profile, Sim};
 use anyhow::Result;
 use ocellus_shared::Shape;
 use ocellus_shared::plan::{Plan, Step};
@@ -15,10 +16,19 @@ use serde::Serialize;
 pub struct Summary {
     /// Where it was counted.
     pub board: String,
-    /// Instructions of the whole run. They are not cycles: the emulator knows no pipeline and no cache.
-    pub instructions: u64,
-    /// Most bytes of stack that the run used.
-    pub stack_bytes: u32,
+    /// Instructions of the whole run, on an emulated board. They are not cycles: the emulator knows no pipeline and no
+    /// cache.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instructions: Option<u64>,
+    /// Cycles of the whole run, on a real board.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cycles: Option<u64>,
+    /// What the cycles take at the board's clock, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub milliseconds: Option<f64>,
+    /// Most bytes of stack that the run used, on an emulated board.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stack_bytes: Option<u32>,
     /// Multiply-accumulates of the whole run.
     pub macs: u64,
     /// Each step, in the order they run.
@@ -38,8 +48,12 @@ pub struct Layer {
     pub output: Shape,
     /// Multiply-accumulates.
     pub macs: u64,
-    /// Instructions.
-    pub instructions: u64,
+    /// Instructions, on an emulated board.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instructions: Option<u64>,
+    /// Cycles, on a real board.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cycles: Option<u64>,
     /// Bytes of parameters.
     pub parameter_bytes: usize,
 }
@@ -48,25 +62,40 @@ fn as_text<S: serde::Serializer>(shape: &Shape, serializer: S) -> Result<S::Ok, 
     serializer.collect_str(shape)
 }
 
-/// Counts the instructions of one inference, step by step. They do not depend on the image.
+/// What was counted, and whether a real core counted its cycles.
+struct Counted {
+    all: u64,
+    steps: Vec<u64>,
+    are_cycles: bool,
+    stack_bytes: Option<u32>,
+}
+
+/// Counts what one inference takes, step by step: instructions, which do not depend on the image, or cycles.
 ///
 /// # Errors
-/// There is no plan, it does not fit the board, or the board cannot be built or emulated.
+/// There is no plan, it does not fit the board or is not on it, or the board cannot be built, emulated or reached.
 pub fn run(args: &ProfileArgs) -> Result<()> {
     let bytes = ModelFiles::find(&args.model)?.read_plan()?;
-    let board = inputs::emulated_board(&args.board)?;
     let plan = Plan::parse(&bytes)?;
+    let board = match args.on {
+        Stage::Sim => inputs::emulated_or_usual(args.board.as_deref())?,
+        Stage::Board => inputs::real_board(args.board.as_deref())?,
+    };
     board.check_fit(&plan)?;
-    let elf = inputs::firmware(&board)?;
-    let mut sim = Sim::boot(&board, &elf, Clock::Instructions)?;
-    sim.load_plan(&bytes)?;
-    let counted = sim.profile(&vec![0; plan.input().shape.len()])?;
-    sim.shut_down()?;
-    let layers: Vec<Layer> = plan.steps().zip(&counted.steps).map(|(step, &count)| layer(&step, count)).collect();
+    let image = vec![0; plan.input().shape.len()];
+    let counted = match args.on {
+        Stage::Sim => on_sim(&board, &bytes, &image)?,
+        Stage::Board => on_board(args, &board, &bytes, &image)?,
+    };
+    let layers: Vec<Layer> = plan.steps().zip(&counted.steps).map(|(step, n)| layer(&step, *n, &counted)).collect();
     let macs = layers.iter().map(|layer| layer.macs).sum();
+    let (instructions, cycles) = either(counted.all, &counted);
+    let milliseconds = cycles.zip(board.clock_hz).map(|(cycles, hertz)| 1e3 * cycles as f64 / hertz as f64);
     let summary = Summary {
         board: board.name,
-        instructions: counted.instructions,
+        instructions,
+        cycles,
+        milliseconds,
         stack_bytes: counted.stack_bytes,
         macs,
         layers,
@@ -74,14 +103,40 @@ pub fn run(args: &ProfileArgs) -> Result<()> {
     if args.json { report::print_json(&summary) } else { report::print(&text(&summary)) }
 }
 
-fn layer(step: &Step, instructions: u64) -> Layer {
+fn on_sim(board: &Board, plan: &[u8], image: &[i8]) -> Result<Counted> {
+    let elf = inputs::firmware(board)?;
+    let mut sim = Sim::boot(board, &elf, Clock::Instructions)?;
+    sim.load_plan(plan)?;
+    let counted = sim.profile(image)?;
+    sim.shut_down()?;
+    let Profile { instructions, steps, stack_bytes, .. } = counted;
+    Ok(Counted { all: instructions, steps, are_cycles: false, stack_bytes: Some(stack_bytes) })
+}
+
+fn on_board(args: &ProfileArgs, board: &Board, plan: &[u8], image: &[i8]) -> Result<Counted> {
+    let mut line = inputs::converse(board, &args.probe, args.elf.as_deref(), plan)?;
+    // The second time code and parameters are in the caches, as in every frame but the first.
+    line.profile(image)?;
+    let counted = line.profile(image)?;
+    line.end()?;
+    Ok(Counted { all: counted.all, steps: counted.steps, are_cycles: true, stack_bytes: None })
+}
+
+/// A count as instructions or as cycles.
+fn either(count: u64, counted: &Counted) -> (Option<u64>, Option<u64>) {
+    if counted.are_cycles { (None, Some(count)) } else { (Some(count), None) }
+}
+
+fn layer(step: &Step, count: u64, counted: &Counted) -> Layer {
     let (input, output) = (step.input().shape, step.output.shape);
+    let (instructions, cycles) = either(count, counted);
     Layer {
         op: step.op.name(),
         input,
         output,
         macs: step.op.macs(input, output),
         instructions,
+        cycles,
         parameter_bytes: step.weights.len() + 4 * (step.biases.len() + step.multipliers.len()),
     }
 }
@@ -100,11 +155,16 @@ fn text(summary: &Summary) -> String {
     let mut rows: Vec<Vec<String>> = (summary.layers.iter().enumerate())
         .map(|(i, l)| {
             let first = [i.to_string(), l.op.to_owned(), format!("{} -> {}", l.input, l.output)];
-            row(first, l.macs, l.instructions, l.parameter_bytes)
+            row(first, l.macs, l.instructions.or(l.cycles).unwrap_or_default(), l.parameter_bytes)
         })
         .collect();
     let bytes = summary.layers.iter().map(|l| l.parameter_bytes).sum();
-    rows.push(row(["all".into(), String::new(), summary.board.clone()], summary.macs, summary.instructions, bytes));
-    let table = report::table(&["", "layer", "shape", "MACs", "instructions", "per MAC", "bytes"], &rows);
-    format!("{table}\n\nstack  {} bytes at most", report::thousands(summary.stack_bytes.into()))
+    let all = summary.instructions.or(summary.cycles).unwrap_or_default();
+    rows.push(row(["all".into(), String::new(), summary.board.clone()], summary.macs, all, bytes));
+    let unit = if summary.cycles.is_some() { "cycles" } else { "instructions" };
+    let table = report::table(&["", "layer", "shape", "MACs", unit, "per MAC", "bytes"], &rows);
+    let time = summary.milliseconds.map(|time| format!("\n{time:.1} ms at the board's clock"));
+    let stack =
+        summary.stack_bytes.map(|bytes| format!("\n\nstack  {} bytes at most", report::thousands(bytes.into())));
+    [Some(table), time, stack].into_iter().flatten().collect()
 }

@@ -11,10 +11,11 @@ use serde_json::{Value, json};
 
 use super::{Failure, inputs};
 use crate::camera::{self, Sensor};
-use crate::cli::{Place, RunArgs};
+use crate::cli::{RunArgs, Target};
 use crate::data::picture::Picture;
 use crate::eval::engine::EngineModel;
 use crate::model::ModelFiles;
+use crate::probe::Conversation;
 use crate::report;
 use crate::sim::{Clock, Sim};
 
@@ -34,21 +35,24 @@ pub fn run(args: &RunArgs) -> Result<()> {
         .iter()
         .map(|path| Picture::open(path).with_context(|| path.display().to_string()))
         .collect::<Result<Vec<_>>>()?;
-    let mut sim = match args.on {
-        Place::Engine => None,
-        Place::Sim => Some(boot(&args.board, &bytes)?),
+    let mut device = match args.on {
+        Target::Engine => Device::None,
+        Target::Sim => Device::Sim(Box::new(boot(args.board.as_deref(), &bytes)?)),
+        Target::Board => Device::Real(Box::new(call(args, engine.plan(), &bytes)?)),
     };
     let sensor = sensor(args);
     let mut results = Vec::new();
     for (path, picture) in args.pictures.iter().zip(&pictures) {
-        let scores = classify(&engine, sim.as_mut(), sensor, picture).with_context(|| path.display().to_string())?;
+        let scores = classify(&engine, &mut device, sensor, picture).with_context(|| path.display().to_string())?;
         if !args.json {
             report::print(&describe(path, engine.plan(), &scores))?;
         }
         results.push(result(path, engine.plan(), &scores));
     }
-    if let Some(sim) = sim {
-        sim.shut_down()?;
+    match device {
+        Device::None => {}
+        Device::Sim(sim) => sim.shut_down()?,
+        Device::Real(line) => line.end()?,
     }
     match (args.json, results.len()) {
         (false, _) => Ok(()),
@@ -57,9 +61,37 @@ pub fn run(args: &RunArgs) -> Result<()> {
     }
 }
 
+/// A board that sees the same frames.
+enum Device {
+    /// None.
+    None,
+    /// An emulated one.
+    Sim(Box<Sim>),
+    /// A real one.
+    Real(Box<Conversation>),
+}
+
+impl Device {
+    /// Its int8 scores of a frame, where there is one.
+    fn scores(&mut self, frame: &Frame) -> Result<Option<Vec<i8>>> {
+        Ok(match self {
+            Self::None => None,
+            Self::Sim(sim) => Some(sim.frame(frame)?.scores),
+            Self::Real(line) => Some(line.frame(frame)?),
+        })
+    }
+}
+
+/// A real board that runs the plan.
+fn call(args: &RunArgs, parsed: &Plan, plan: &[u8]) -> Result<Conversation> {
+    let board = inputs::real_board(args.board.as_deref())?;
+    board.check_fit(parsed)?;
+    inputs::converse(&board, &args.probe, args.elf.as_deref(), plan)
+}
+
 /// An emulated board with the plan in place.
-fn boot(board: &str, plan: &[u8]) -> Result<Sim> {
-    let board = inputs::emulated_board(board)?;
+fn boot(board: Option<&str>, plan: &[u8]) -> Result<Sim> {
+    let board = inputs::emulated_or_usual(board)?;
     board.check_fit(&Plan::parse(plan)?)?;
     let elf = inputs::firmware(&board)?;
     let mut sim = Sim::boot(&board, &elf, Clock::Free)?;
@@ -69,14 +101,14 @@ fn boot(board: &str, plan: &[u8]) -> Result<Sim> {
 
 /// The camera that shows the pictures; none where they go to the model as they are.
 fn sensor(args: &RunArgs) -> Option<Sensor> {
-    let wanted = args.on == Place::Sim || args.frame_format.is_some() || args.frame_size.is_some();
+    let wanted = args.on != Target::Engine || args.frame_format.is_some() || args.frame_size.is_some();
     let usual = Sensor::default();
     let (width, height) = args.frame_size.map_or((usual.width, usual.height), |size| (size.width, size.height));
     wanted.then(|| Sensor { format: args.frame_format.map_or(usual.format, PixelFormat::from), width, height })
 }
 
 /// int8 scores of a picture, from the engine here, and from the board where there is one: both see the same frame.
-fn classify(engine: &EngineModel, sim: Option<&mut Sim>, sensor: Option<Sensor>, picture: &Picture) -> Result<Vec<i8>> {
+fn classify(engine: &EngineModel, device: &mut Device, sensor: Option<Sensor>, picture: &Picture) -> Result<Vec<i8>> {
     let Picture { width, height, pixels } = picture;
     let shot = sensor.map(|sensor| camera::shoot(sensor, *width, *height, pixels)).transpose()?;
     let frame = match (&shot, sensor) {
@@ -88,12 +120,11 @@ fn classify(engine: &EngineModel, sim: Option<&mut Sim>, sensor: Option<Sensor>,
     let mut image = vec![0; plan.input().shape.len()];
     preprocess(&frame, plan.crop(), plan.input().shape, &mut image).context("the model takes no colour pictures")?;
     let here = engine.scores(&image)?;
-    if let Some(sim) = sim {
-        let there = sim.frame(&frame)?.scores;
-        if here != there {
-            let what = format!("host and board disagree: the engine here says {here:?}, the board {there:?}");
-            return Err(Failure::Disagree(what).into());
-        }
+    if let Some(there) = device.scores(&frame)?
+        && here != there
+    {
+        let what = format!("host and board disagree: the engine here says {here:?}, the board {there:?}");
+        return Err(Failure::Disagree(what).into());
     }
     Ok(here)
 }

@@ -1,5 +1,6 @@
 //! `ocellus validate`.
 
+use std::cell::RefCell;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -9,12 +10,13 @@ use serde_json::{Map, Value, json};
 
 use super::{Failure, inputs};
 use crate::board::Board;
-use crate::cli::{Place, ValidateArgs};
+use crate::cli::{Target, ValidateArgs};
 use crate::data::Split;
 use crate::eval::engine::EngineModel;
 use crate::eval::tract::TractModel;
 use crate::eval::{self, Evaluator, Scores};
 use crate::model::ModelFiles;
+use crate::probe::Conversation;
 use crate::sim::{Clock, Sim};
 use crate::{report, view};
 
@@ -22,8 +24,16 @@ use crate::{report, view};
 struct Subject {
     tract: TractModel,
     plan: Vec<u8>,
-    /// The emulated board and its firmware, where it takes part.
-    board: Option<(Board, PathBuf)>,
+    /// The board, where one takes part.
+    board: Option<Device>,
+}
+
+/// A board that takes part.
+enum Device {
+    /// An emulated one and its firmware.
+    Sim(Board, PathBuf),
+    /// A real one, on the line: its answers come one after the other.
+    Real(Box<RefCell<Conversation>>),
 }
 
 /// One side's int8 scores, `(n, classes)`.
@@ -39,7 +49,7 @@ struct Difference {
     layer: String,
 }
 
-/// Compares every score of tract, the engine, and the emulated board where asked to.
+/// Compares every score of tract, the engine, and the board where asked to.
 ///
 /// # Errors
 /// [`Failure::Disagree`] where any score differs; or a side cannot run.
@@ -73,6 +83,9 @@ pub fn run(args: &ValidateArgs) -> Result<()> {
         }
         report::print(&format!("{different} of {} scores differ", judge.scores.len()))?;
     }
+    if let Some(Device::Real(line)) = subject.board {
+        line.into_inner().end()?;
+    }
     let Some(Difference { side, image, layer }) = difference else { return Ok(()) };
     let what =
         format!("{side} and tract disagree on {different} scores, first on image {image}, from layer {layer} on");
@@ -92,12 +105,18 @@ fn subject(files: &ModelFiles, args: &ValidateArgs) -> Result<Subject> {
         );
     }
     let board = match args.on {
-        Place::Engine => None,
-        Place::Sim => {
-            let board = inputs::emulated_board(&args.board)?;
+        Target::Engine => None,
+        Target::Sim => {
+            let board = inputs::emulated_or_usual(args.board.as_deref())?;
             board.check_fit(&parsed)?;
             let elf = inputs::firmware(&board)?;
-            Some((board, elf))
+            Some(Device::Sim(board, elf))
+        }
+        Target::Board => {
+            let board = inputs::real_board(args.board.as_deref())?;
+            board.check_fit(&parsed)?;
+            let line = inputs::converse(&board, &args.probe, args.elf.as_deref(), &plan)?;
+            Some(Device::Real(Box::new(RefCell::new(line))))
         }
     };
     Ok(Subject { tract, plan, board })
@@ -105,6 +124,19 @@ fn subject(files: &ModelFiles, args: &ValidateArgs) -> Result<Subject> {
 
 fn shown(path: &Option<PathBuf>) -> String {
     path.as_ref().map(|p| p.display().to_string()).unwrap_or_default()
+}
+
+/// A real board's scores of every image.
+fn stream(line: &RefCell<Conversation>, images: &Split) -> Result<Vec<i8>> {
+    let bar = view::bar(images.len() as u64, "board");
+    let mut scores = Vec::new();
+    for i in 0..images.len() {
+        let pixels = eval::int8_pixels(images.image(i));
+        scores.extend(line.borrow_mut().scores(&pixels).with_context(|| format!("image {i} of {}", images.len()))?);
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    Ok(scores)
 }
 
 impl Subject {
@@ -119,9 +151,13 @@ impl Subject {
         };
         let judge = side("tract", &Evaluator::Tract(self.tract.clone()))?;
         let mut sides = vec![side("engine", &Evaluator::Engine(self.plan.clone()))?];
-        if let Some((board, elf)) = &self.board {
-            let (board, elf, plan) = (board.clone(), elf.clone(), self.plan.clone());
-            sides.push(side("sim", &Evaluator::Sim { board, elf, plan })?);
+        match &self.board {
+            None => {}
+            Some(Device::Sim(board, elf)) => {
+                let (board, elf, plan) = (board.clone(), elf.clone(), self.plan.clone());
+                sides.push(side("sim", &Evaluator::Sim { board, elf, plan })?);
+            }
+            Some(Device::Real(line)) => sides.push(Side { name: "board", scores: stream(line, images)? }),
         }
         for side in &sides {
             ensure!(side.scores.len() == judge.scores.len(), "{} gives another number of scores", side.name);
@@ -146,7 +182,8 @@ impl Subject {
         let pixels = eval::int8_pixels(images.image(image));
         let expected = self.tract.trace(&pixels)?;
         let found = match (&self.board, side) {
-            (Some((board, elf)), "sim") => {
+            (Some(Device::Real(line)), "board") => line.borrow_mut().trace(&pixels)?,
+            (Some(Device::Sim(board, elf)), "sim") => {
                 let mut sim = Sim::boot(board, elf, Clock::Free)?;
                 sim.load_plan(&self.plan)?;
                 sim.trace(&pixels)?.steps

@@ -62,7 +62,7 @@ impl Link {
     }
 
     /// Halts the chip and clears the log's head in RAM, then resets.
-    fn clear(&mut self, address: u64) -> Result<()> {
+    pub(super) fn clear(&mut self, address: u64) -> Result<()> {
         let what = trouble::lost(&self.board.name);
         let mut core = self.core()?;
         core.reset_and_halt(PATIENCE).context(what.clone())?;
@@ -70,19 +70,24 @@ impl Link {
         core.run().context(what)
     }
 
-    /// Waits until the program has set its log up.
-    fn connect(&mut self, address: u64) -> Result<Channel> {
+    /// Waits until the program has set its channels up.
+    pub(super) fn find_block(&mut self, address: u64) -> Result<Rtt> {
         let deadline = Instant::now() + PATIENCE;
-        let mut rtt = loop {
+        loop {
             let attached = Rtt::attach_at(&mut self.core()?, address);
             match attached {
-                Ok(rtt) => break rtt,
+                Ok(rtt) => return Ok(rtt),
                 Err(Error::ControlBlockNotFound | Error::ControlBlockCorrupted(_)) if Instant::now() < deadline => {
                     thread::sleep(PAUSE);
                 }
                 Err(error) => return Err(self.no_log(address, error)),
             }
-        };
+        }
+    }
+
+    /// Connects to the log, once it is there.
+    fn connect(&mut self, address: u64) -> Result<Channel> {
+        let mut rtt = self.find_block(address)?;
         let what = trouble::lost(&self.board.name);
         let up = rtt.up_channel(0).with_context(|| format!("the log at {address:#x} has no channel to read from"))?;
         let alone = up.mode(&mut self.core()?).context(what)?;
@@ -101,7 +106,7 @@ impl Link {
                 PATIENCE.as_secs()
             ),
         };
-        anyhow!(error).context(what)
+        trouble::without_channel(error, what)
     }
 
     fn set_mode(&mut self, channel: &mut Channel, mode: impl Fn(&Channel) -> ChannelMode) -> Result<()> {

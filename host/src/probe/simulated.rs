@@ -3,18 +3,22 @@
 //!
 //! probe-rs itself is the real one. It talks to a debug port register by register, as it does through
 //! a CMSIS-DAP probe, and behind that port are the core's debug registers, the chip's memories as probe-rs knows them, and
-//! its flash. The simulation is stricter than hardware: whatever works there by luck (an access that is not aligned or
+//! its flash. What runs on it is a [`Program`]: one of a test, or the very firmware, on this machine's processor, with
+//! a sensor in software. The simulation is stricter than hardware: whatever works there by luck (an access that is not aligned or
 //! comes before power, flash that was not erased, a call into code that is not there) is refused and remembered. It
 //! proves how probe-rs is used; of USB and of silicon it proves nothing.
 
 mod chip;
 mod cpu;
+mod firmware;
 mod flash;
 mod memory;
+mod onlooker;
 mod port;
 
 pub use chip::{Chip, Program};
 pub use memory::Memory;
+pub use onlooker::onlooker;
 
 use std::fmt;
 use std::io;
@@ -35,6 +39,7 @@ use probe_rs::probe::{
     DebugProbe, DebugProbeError, DebugProbeInfo, DebugProbeSelector, Probe, ProbeCreationError, ProbeFactory,
     WireProtocol,
 };
+use probe_rs::rtt::find_rtt_control_block_in_raw_file;
 use probe_rs::{CoreStatus, Target};
 
 use super::link;
@@ -68,10 +73,20 @@ pub enum Fault {
     Worn,
     /// The probe is pulled out in the middle of programming.
     Unplugged,
+    /// The probe is pulled out while messages are streamed to the program.
+    UnpluggedLater,
+    /// The chip is reset while messages are streamed to the program.
+    Resets,
+    /// The program stands still before it has set its channels up, which an earlier one left in RAM.
+    Stale,
+    /// The model in flash is not the one that was written.
+    OtherModel,
+    /// The board computes something else: a parameter of its last layer is another one, and no checksum says so.
+    Miscomputes,
 }
 
 impl Fault {
-    const ALL: [(&'static str, Self); 9] = [
+    const ALL: [(&'static str, Self); 14] = [
         ("absent", Self::Absent),
         ("denied", Self::Denied),
         ("wrong-chip", Self::WrongChip),
@@ -81,6 +96,11 @@ impl Fault {
         ("locked", Self::Locked),
         ("worn", Self::Worn),
         ("unplugged", Self::Unplugged),
+        ("unplugged-later", Self::UnpluggedLater),
+        ("resets", Self::Resets),
+        ("stale", Self::Stale),
+        ("other-model", Self::OtherModel),
+        ("miscomputes", Self::Miscomputes),
     ];
 }
 
@@ -120,6 +140,22 @@ impl Bench {
         let memory = Memory::new(ram, Flash::new(algorithm(&target, board)?, fault));
         let port = DebugPort::new(Chip::new(memory, id, fault), fault);
         Ok(Self { fault, port: Some(Arc::new(Mutex::new(port))) })
+    }
+
+    /// Lets the chip run the firmware from the next reset on, as long as its flash holds a program. Its channels are where
+    /// `elf` has them.
+    ///
+    /// # Errors
+    /// `elf` has none.
+    pub fn run_firmware(&self, board: &Board, elf: &[u8]) -> Result<()> {
+        let address = find_rtt_control_block_in_raw_file(elf).ok().flatten().and_then(|at| u32::try_from(at).ok());
+        let address = address.ok_or_else(|| anyhow!("the program lacks the symbol _SEGGER_RTT, which firmware has"))?;
+        let firmware = firmware::Firmware::new(board, address, self.fault);
+        self.with_chip(|chip| {
+            firmware.leave_traces(&mut chip.memory);
+            chip.load(Box::new(firmware));
+        });
+        Ok(())
     }
 
     /// A lister that knows this probe alone.
@@ -212,7 +248,7 @@ impl SimulatedProbe {
 
     fn port(&self) -> Result<MutexGuard<'_, DebugPort>, DebugProbeError> {
         let port = lock(&self.port);
-        if port.chip.memory.flash.pulls_the_plug() {
+        if port.chip.memory.flash.pulls_the_plug() || port.chip.memory.is_out_of_reach {
             return Err(DebugProbeError::Usb(io::Error::new(io::ErrorKind::NotConnected, "the device is gone")));
         }
         if self.attached { Ok(port) } else { Err(DebugProbeError::NotAttached) }

@@ -5,6 +5,7 @@ use std::error::Error;
 use probe_rs::architecture::arm::{ArmError, DapError};
 use probe_rs::flashing::FlashError;
 use probe_rs::probe::DebugProbeError;
+use probe_rs::rtt;
 
 /// Why a chip could not be attached to, in a remedy.
 pub fn attach_remedy(error: &(dyn Error + 'static), under_reset: bool) -> String {
@@ -34,6 +35,15 @@ pub fn lost(board: &str) -> String {
     format!(
         "the connection to {board} was lost: see that the probe is plugged in and the board has power, then try again"
     )
+}
+
+/// `what` it means that a channel of a running program cannot be used, with its cause, unless that only says so again at
+/// length, with advice for other programs.
+pub fn without_channel(error: rtt::Error, what: String) -> anyhow::Error {
+    match error {
+        rtt::Error::ControlBlockNotFound | rtt::Error::ReadPointerChanged => anyhow::anyhow!(what),
+        error => anyhow::Error::new(error).context(what),
+    }
 }
 
 /// Why flash could not be programmed, in a remedy.

@@ -64,6 +64,10 @@ pub struct AugmentRecipe {
     pub gamma_probability: f64,
     /// Probability of red, green and blue changing places.
     pub channel_shuffle: f64,
+    /// Probability of the way through a small camera: blur with a standard deviation `U(0, 0.8)` pixels, exposure off by
+    /// `U(-0.5, 0.5)` stops, red and blue each by `U(-0.2, 0.2)` more, noise with a standard deviation of `U(0, 5)` levels
+    /// of 255, and RGB565 or YUV 4:2:2 pixels with even chances, by the conversions that a board uses.
+    pub camera: f64,
     /// Mixup (Zhang et al. 2018): an image keeps the part `Beta(mixup, mixup)` and another one of its batch shows
     /// through with the rest; up to 10.
     pub mixup: f64,
@@ -112,6 +116,7 @@ impl AugmentRecipe {
             gamma: 0.0,
             gamma_probability: 0.5,
             channel_shuffle: 0.0,
+            camera: 0.0,
             mixup: 0.0,
             mixup_probability: 1.0,
             cutmix: 0.0,
@@ -122,7 +127,16 @@ impl AugmentRecipe {
     /// Whether images stay as they are, so that one looks the same in every epoch.
     pub fn leaves_images(&self) -> bool {
         let strengths = [self.rotate, self.zoom, self.grid, self.elastic, self.brightness, self.contrast];
-        let more = [self.saturation, self.hue, self.gamma, self.channel_shuffle, self.mixup, self.cutmix, self.flip];
+        let more = [
+            self.saturation,
+            self.hue,
+            self.gamma,
+            self.channel_shuffle,
+            self.mixup,
+            self.cutmix,
+            self.flip,
+            self.camera,
+        ];
         let pixels = [self.shift, self.cutout];
         strengths.iter().chain(&more).all(|&s| s == 0.0) && pixels.iter().all(|&p| p == 0) && self.crop == 1.0
     }
@@ -137,7 +151,7 @@ impl AugmentRecipe {
         Ok(())
     }
 
-    fn probabilities(&self) -> [(&'static str, f64); 15] {
+    fn probabilities(&self) -> [(&'static str, f64); 16] {
         [
             ("flip", self.flip),
             ("cutout-probability", self.cutout_probability),
@@ -152,6 +166,7 @@ impl AugmentRecipe {
             ("hue-probability", self.hue_probability),
             ("gamma-probability", self.gamma_probability),
             ("channel-shuffle", self.channel_shuffle),
+            ("camera", self.camera),
             ("mixup-probability", self.mixup_probability),
             ("cutmix-probability", self.cutmix_probability),
         ]

@@ -1,5 +1,7 @@
 //! What a board says, and reading it back from its log.
 
+use crate::frame::PixelFormat;
+
 /// Why a board could not do what a message asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
@@ -23,10 +25,13 @@ pub enum Refusal {
     FrameTooLarge,
     /// The watch's payload does not parse, or the network cannot watch.
     BadWatch,
+    /// No camera frame is there to be sent.
+    NoFrame,
 }
 
 impl Refusal {
-    const ALL: [Self; 10] = [
+    /// Every one, in the order of their codes.
+    pub(super) const ALL: [Self; 11] = [
         Self::BadHeader,
         Self::Truncated,
         Self::PlanTooLarge,
@@ -37,6 +42,7 @@ impl Refusal {
         Self::BadFrame,
         Self::FrameTooLarge,
         Self::BadWatch,
+        Self::NoFrame,
     ];
 
     /// Its name in a reply.
@@ -52,13 +58,14 @@ impl Refusal {
             Self::BadFrame => "bad-frame",
             Self::FrameTooLarge => "frame-too-large",
             Self::BadWatch => "bad-watch",
+            Self::NoFrame => "no-frame",
         }
     }
 }
 
 /// A board's reply: what the board logs, and what the host reads from the decoded line.
 ///
-/// The two hold scores differently: the board as `&[i8]`, the host as text that is known to parse.
+/// The two hold scores differently: the board, and a packet, as `&[i8]`, the log's reader as text that is known to parse.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Reply<'a, V = Values<'a>> {
     /// The board runs.
@@ -180,6 +187,26 @@ pub enum Reply<'a, V = Values<'a>> {
     End {
         /// Messages that were read.
         messages: u32,
+    },
+    /// The newest camera frame follows.
+    Picture {
+        /// The message's number.
+        sequence: u32,
+        /// How its pixels are stored.
+        format: PixelFormat,
+        /// Columns.
+        width: u16,
+        /// Rows.
+        height: u16,
+    },
+    /// Some rows of that frame.
+    Rows {
+        /// The message's number.
+        sequence: u32,
+        /// The first of them.
+        first: u32,
+        /// Their pixels, without gaps.
+        bytes: &'a [u8],
     },
 }
 

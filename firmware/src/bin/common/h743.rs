@@ -3,6 +3,7 @@
 pub mod bus;
 pub mod dcmi;
 mod report;
+mod rtt;
 
 use core::cell::RefCell;
 use core::mem::MaybeUninit;
@@ -14,13 +15,14 @@ use embassy_stm32::rcc::{AHBPrescaler, APBPrescaler, Hse, HseMode, Pll, PllDiv, 
 use embassy_stm32::time::Hertz;
 use embassy_stm32::wdg::IndependentWatchdog;
 use embassy_stm32::{Config, Peri};
-use embassy_time::{Duration, Instant, block_for};
+use embassy_time::Instant;
 use embedded_hal::digital::OutputPin;
 use ocellus_firmware::boot::{self, Board, Eyes};
 use ocellus_firmware::camera::sensor::Sensor;
+use ocellus_firmware::session::door::Door;
 use ocellus_firmware::time::{Clock, Watchdog};
+use panic_probe as _;
 use report::Defmt;
-use {defmt_rtt as _, panic_probe as _};
 
 include!(concat!(env!("OUT_DIR"), "/board.rs"));
 
@@ -93,8 +95,10 @@ impl Watchdog for Timer {
     }
 }
 
-/// Watches with the model in flash, for ever; says what is wrong once a second where that cannot be.
+/// Watches with the model in flash, for ever; says what is wrong once a second where that cannot be. A host may call at
+/// any time.
 pub fn run(eyes: Eyes<impl Sensor, Dcmi>, led: impl OutputPin, port: Peri<'static, IWDG1>) -> ! {
+    let (inlet, outlet) = rtt::open();
     let mut report = Defmt;
     if RCC.rsr().read().iwdg1rstf() {
         defmt::println!("restarted by the watchdog");
@@ -111,17 +115,12 @@ pub fn run(eyes: Eyes<impl Sensor, Dcmi>, led: impl OutputPin, port: Peri<'stati
     let region = unsafe { core::slice::from_raw_parts(MODEL_START as *const u8, PLAN_BYTES) };
     let board = Board { name: NAME, hertz: CORE_HERTZ, look_for: LOOK_FOR, region, arena, frames: [front, back] };
     let timer = Timer { port: RefCell::new(Some(port)), watchdog: RefCell::new(None) };
-    match boot::watch(&mut report, board, eyes, led, timer, u32::MAX) {
+    let mut door = Door::new(inlet, outlet, &timer, rtt::Cycles::start(), board.plate());
+    match boot::watch(&mut report, board, eyes, led, &timer, &mut door, u32::MAX) {
         // After years.
         Ok(_) => SCB::sys_reset(),
-        Err(error) => complain(|| error.tell(&mut report)),
-    }
-}
-
-/// Says what is wrong once a second, so that it is heard whenever somebody listens. A probe can write another model.
-fn complain(mut tell: impl FnMut()) -> ! {
-    loop {
-        tell();
-        block_for(Duration::from_secs(1));
+        Err(error) => loop {
+            boot::complain(&error, &mut report, &mut door, &timer);
+        },
     }
 }

@@ -78,6 +78,9 @@ impl Watchdog for Timer {
 
     fn feed(&self) {
         let (watchdog, patience) = &mut *self.0.borrow_mut();
-        watchdog.feed(*patience);
+        // One that does not run yet has no time to be given.
+        if patience.as_ticks() > 0 {
+            watchdog.feed(*patience);
+        }
     }
 }

@@ -42,6 +42,8 @@ pub struct Live<'p> {
     /// The last frame's best classes with their probabilities.
     best: Vec<(String, f64)>,
     lines: Option<Lines>,
+    /// The last frame, as lines of text.
+    picture: Vec<String>,
 }
 
 impl<'p> Live<'p> {
@@ -49,7 +51,18 @@ impl<'p> Live<'p> {
     pub fn new(plan: &'p Plan<'p>, wanted: u64) -> Self {
         let lines = stderr().is_terminal().then(Lines::default);
         let (labels, best) = (BTreeMap::new(), Vec::new());
-        Self { plan, wanted, frames: 0, missed: 0, latency_us: None, interval_us: None, labels, best, lines }
+        Self {
+            plan,
+            wanted,
+            frames: 0,
+            missed: 0,
+            latency_us: None,
+            interval_us: None,
+            labels,
+            best,
+            lines,
+            picture: Vec::new(),
+        }
     }
 
     /// Whether there were as many frames as wanted.
@@ -78,6 +91,11 @@ impl<'p> Live<'p> {
             *self.labels.entry(label.clone()).or_default() += 1;
         }
         self.draw();
+    }
+
+    /// The picture that belongs to what is shown next, as lines of text; drawn on a terminal only.
+    pub fn hang(&mut self, picture: Vec<String>) {
+        self.picture = picture;
     }
 
     /// A frame did not come, `missed` altogether.
@@ -140,7 +158,7 @@ impl<'p> Live<'p> {
     fn draw_over(&mut self) {
         let (text, bars) = (format!("  frame {}: {}", self.frames, self.pace()), self.bars());
         if let Some(lines) = &mut self.lines {
-            lines.draw(&bars.into_iter().chain([text]).collect::<Vec<_>>());
+            lines.draw(&self.picture.iter().cloned().chain(bars).chain([text]).collect::<Vec<_>>());
         }
     }
 

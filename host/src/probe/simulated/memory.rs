@@ -13,6 +13,8 @@ pub struct Memory {
     ram: Vec<(Range<u64>, Vec<u8>)>,
     /// The flash.
     pub flash: Flash,
+    /// The probe was pulled out.
+    pub is_out_of_reach: bool,
 }
 
 impl Memory {
@@ -22,7 +24,7 @@ impl Memory {
             let len = (range.end - range.start) as usize;
             (range, vec![0xA5; len])
         };
-        Self { ram: regions.into_iter().map(fill).collect(), flash }
+        Self { ram: regions.into_iter().map(fill).collect(), flash, is_out_of_reach: false }
     }
 
     /// `len` bytes from `address` on.

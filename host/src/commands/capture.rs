@@ -1,0 +1,131 @@
+//! `ocellus capture`.
+
+mod album;
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use ocellus_shared::frame::{Frame, PixelFormat};
+use serde_json::json;
+
+use super::{Failure, flash, inputs, monitor};
+use crate::camera::{self, Sensor};
+use crate::cli::{CaptureArgs, Stage};
+use crate::data::picture::Picture;
+use crate::probe::{self, Conversation, Selector};
+use crate::{report, view};
+use album::{Album, Verdict};
+
+/// Frames that are looked at for each picture that is wanted, before a still scene is given up.
+const LOOKS: u32 = 20;
+
+/// Takes what a board's camera sees into a class folder, until there are enough pictures, or Ctrl-C.
+///
+/// # Errors
+/// A label that is no folder's name, no board, probe or source, a board that fails, or files that cannot be written. The
+/// pictures that were taken before stay.
+pub fn run(args: &CaptureArgs) -> Result<()> {
+    let mut album = Album::open(&args.out, &args.label, args.difference)?;
+    let stop = monitor::stop_on_ctrl_c()?;
+    let bar = view::bar(args.count.into(), &args.label);
+    let mut take = |frame: &Frame| -> Result<bool> {
+        let verdict = album.offer(&camera::rgb(frame)?)?;
+        bar.set_position(album.taken().into());
+        if let Verdict::Kept(path) = verdict {
+            view::above(&bar, &path.display().to_string());
+        }
+        Ok(album.taken() < args.count && !stop.load(Ordering::Relaxed))
+    };
+    let outcome = match args.on {
+        Stage::Board => from_board(args, &mut take, &stop),
+        Stage::Sim => from_pictures(args, &mut take),
+    };
+    bar.finish_and_clear();
+    tell(args, &album)?;
+    outcome
+}
+
+/// Asks a real board for frame after frame; `take` says whether to go on.
+fn from_board(args: &CaptureArgs, take: &mut dyn FnMut(&Frame) -> Result<bool>, stop: &AtomicBool) -> Result<()> {
+    let mut line = call(args)?;
+    let mut due = Instant::now();
+    for _ in 0..args.count.saturating_mul(LOOKS) {
+        while Instant::now() < due && !stop.load(Ordering::Relaxed) {
+            thread::sleep(Duration::from_millis(5));
+        }
+        due = Instant::now() + Duration::from_millis(args.every);
+        let go_on = match line.shot()? {
+            Some(shot) => take(&shot.frame()?)?,
+            None => !stop.load(Ordering::Relaxed),
+        };
+        if !go_on {
+            return line.end();
+        }
+        line.release()?;
+    }
+    line.end()?;
+    bail!(
+        "the camera gave {LOOKS} frames for each picture that is wanted, and too few were new: move what it looks at, \
+           see with `ocellus monitor` that frames come, or lower --difference"
+    )
+}
+
+/// A line to a real board, whatever model it has.
+fn call(args: &CaptureArgs) -> Result<Conversation> {
+    let board = inputs::real_board(args.board.as_deref())?;
+    let (elf, settings) = (inputs::program(&board, args.elf.as_deref())?, flash::settings(&args.probe));
+    if matches!(settings.probe, Selector::Simulated(_)) {
+        view::note("a rehearsal on a simulated board: its camera shows a test pattern");
+    }
+    // Which model a real board runs is all the same, as long as it runs one; a simulated one is given this.
+    let plan = match settings.probe {
+        Selector::Simulated(_) => probe::simulated::onlooker()?,
+        _ => Vec::new(),
+    };
+    probe::reach(&board, &settings, &elf, &plan)?.converse(&elf)
+}
+
+/// Shows pictures to the camera of an emulated board, once each.
+fn from_pictures(args: &CaptureArgs, take: &mut dyn FnMut(&Frame) -> Result<bool>) -> Result<()> {
+    let source = args.source.as_deref().ok_or_else(|| {
+        Failure::Usage(
+            "what does the emulated board's camera look at? give a picture or a folder with --source".to_owned(),
+        )
+    })?;
+    let usual = Sensor::default();
+    let (width, height) = args.frame_size.map_or((usual.width, usual.height), |size| (size.width, size.height));
+    let sensor = Sensor { format: args.frame_format.map_or(usual.format, PixelFormat::from), width, height };
+    for path in monitor::pictures(source)? {
+        if !take_one(&path, sensor, take).with_context(|| path.display().to_string())? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn take_one(path: &Path, sensor: Sensor, take: &mut dyn FnMut(&Frame) -> Result<bool>) -> Result<bool> {
+    let picture = Picture::open(path)?;
+    let data = camera::shoot(sensor, picture.width, picture.height, &picture.pixels)?;
+    take(&Frame::new(sensor.format, sensor.width, sensor.height, &data).context("the frame")?)
+}
+
+fn tell(args: &CaptureArgs, album: &Album) -> Result<()> {
+    let (taken, skipped, folder) = (album.taken(), album.skipped(), album.folder());
+    if args.json {
+        return report::print_json(&json!({
+            "label": args.label,
+            "folder": folder,
+            "taken": taken,
+            "near_duplicates": skipped,
+        }));
+    }
+    report::print(&format!(
+        "{taken} pictures of {} in {}, {skipped} near-duplicates left out; look at the set with `ocellus data check {}`",
+        args.label,
+        folder.display(),
+        args.out.display()
+    ))
+}

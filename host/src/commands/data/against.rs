@@ -1,0 +1,64 @@
+//! Compares pictures with the images that a network was trained on.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use ocellus_shared::Shape;
+use ocellus_shared::plan::Plan;
+use rayon::prelude::*;
+
+use crate::commands::{inputs, monitor};
+use crate::data::likeness::{self, Shift};
+use crate::data::picture::Picture;
+use crate::data::{Dataset, Split};
+use crate::model::ModelFiles;
+use crate::recipe::DataRecipe;
+
+/// Height and width at which both are measured.
+const SIDE: u16 = 32;
+/// Most images that are measured of either.
+const MOST: usize = 5_000;
+
+/// How the pictures below `photos` differ from the training images of `other`: a run, a model folder, or a dataset. Both are
+/// seen as a network sees them, by their centred square.
+///
+/// # Errors
+/// Nothing is there, or pictures that cannot be read.
+pub fn shifts(photos: &Path, other: &Path) -> Result<Vec<Shift>> {
+    let expected = measures(&training_images(other).with_context(|| format!("--against {}", other.display()))?);
+    let pictures = monitor::pictures(photos)?;
+    let found = pictures.par_iter().take(MOST).map(|path| {
+        let picture = Picture::open(path).with_context(|| path.display().to_string())?;
+        let mut image = vec![0; 3 * usize::from(SIDE) * usize::from(SIDE)];
+        picture.square(SIDE, &mut image);
+        Ok(likeness::measure(&image))
+    });
+    Ok(likeness::compare(&expected, &found.collect::<Result<Vec<_>>>()?))
+}
+
+fn training_images(other: &Path) -> Result<Split> {
+    ensure!(other.exists(), "there is nothing");
+    let recipe = match ModelFiles::find(other) {
+        Ok(files) if files.plan.is_some() => return model_images(&files),
+        Ok(files) => files.read_recipe()?.data,
+        Err(_) => DataRecipe { path: Some(other.to_owned()), ..DataRecipe::default() },
+    };
+    let Dataset { train, .. } = inputs::load(&DataRecipe { img_size: Some(SIDE), ..recipe })?;
+    Ok(train)
+}
+
+/// The images of the dataset that has a model's classes.
+fn model_images(files: &ModelFiles) -> Result<Split> {
+    let bytes = files.read_plan()?;
+    let plan = Plan::parse(&bytes)?;
+    let classes = (0..plan.output().shape.len()).map_while(|class| plan.label(class).map(str::to_owned));
+    let recipe = files.read_recipe()?.data;
+    let input = Shape::new(SIDE, SIDE, 3);
+    Ok(inputs::labelled_dataset(&recipe, None, input, &classes.collect::<Vec<_>>())?.train)
+}
+
+fn measures(split: &Split) -> Vec<[f64; 5]> {
+    // Spread over all of them: a dataset may be sorted.
+    let step = split.len().div_ceil(MOST).max(1);
+    (0..split.len()).into_par_iter().step_by(step).map(|i| likeness::measure(split.image(i))).collect()
+}
