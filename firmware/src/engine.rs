@@ -55,7 +55,9 @@ impl<'p, 'm> Engine<'p, 'm> {
         self.run_observed(|_, _, _| {})
     }
 
-    /// The same, showing `observe` each step once it is done, with its position and its output `(h, w, c)`.
+    /// The same, showing `observe` each step once it is done, with its position and its output `(h, w, c)`. Never part of
+    /// its caller, so that what it takes of the stack can be measured.
+    #[inline(never)]
     pub fn run_observed(&mut self, mut observe: impl FnMut(usize, &Step<'p>, &[i8])) -> &[i8] {
         for (index, step) in self.plan.steps().enumerate() {
             kernels::run(&step, self.arena);

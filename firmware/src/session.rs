@@ -196,7 +196,8 @@ fn trace<S: Source, R: Report>(link: &mut Link<S, R>, header: &Header, engine: &
     scores(link, header, values);
 }
 
-/// Runs the image in place and tells what every step took. The telling itself is not counted.
+/// Runs the image in place and tells what every step took. The telling itself is not counted, but what it takes of the
+/// stack is.
 fn profile<S: Source, R: Report, C: Counter>(
     link: &mut Link<S, R>,
     header: &Header,
@@ -204,6 +205,7 @@ fn profile<S: Source, R: Report, C: Counter>(
     counter: &mut C,
 ) {
     let sequence = header.sequence;
+    counter.watch_stack();
     let (mut total, mut before) = (0, counter.instructions());
     let values = engine.run_observed(|index, _, _| {
         let instructions = counter.instructions().saturating_sub(before);
@@ -211,7 +213,7 @@ fn profile<S: Source, R: Report, C: Counter>(
         link.reply(Reply::Cost { sequence, index: index as u32, instructions });
         before = counter.instructions();
     });
-    link.reply(Reply::Profile { sequence, instructions: total });
+    link.reply(Reply::Profile { sequence, instructions: total, stack_bytes: counter.stack_bytes() });
     scores(link, header, values);
 }
 

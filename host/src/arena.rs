@@ -3,8 +3,8 @@
 //! A buffer lives from the step that writes it to the last step that reads it; buffers that live at the same time must
 //! not overlap, with one exception: a step that is computed in [strips](ocellus_shared::op::Op::strip) may write over the
 //! rows that it has read of an input that nobody needs any more. Low strips let buffers overlap most, high ones cost fewest
-//! instructions: the placement is searched with the lowest, and then each step gets the highest strips, or none, with
-//! which everything still has room.
+//! instructions: the placement with the lowest says how little memory is enough, and then each step gets the highest
+//! strips, or none, with which everything still has room in it.
 
 mod place;
 
@@ -48,7 +48,9 @@ pub fn plan(graph: &QuantGraph) -> Arena {
     let mut strip_rows: Vec<u16> = nodes.clone().map(|i| layout.choices(i)[0]).collect();
     nodes.clone().for_each(|i| layout.cut(i, strip_rows[i]));
     let lower_bound = nodes.map(|i| layout.least(i)).max().unwrap_or(0);
-    let found = layout.problem.place(lower_bound);
+    let lowest = layout.problem.place(lower_bound);
+    let found = layout.relaxed(&lowest, &mut strip_rows).unwrap_or(lowest);
+    strip_rows.iter().enumerate().for_each(|(i, &rows)| layout.cut(i, rows));
     let placement = layout.raise(found, &mut strip_rows);
     Arena {
         values: layout.values.iter().map(|&b| placement.offsets[b]).collect(),
@@ -134,6 +136,40 @@ impl<'a> Layout<'a> {
         match output.over.iter().map(|(_, lead)| *lead).min() {
             Some(lead) => alive - dying - output.bytes + output.bytes.max(lead + dying),
             None => alive,
+        }
+    }
+
+    /// A placement as small as `enough` in the highest strips of each node that could have room in it alone, or in lower
+    /// ones where several do not have it together; then `strip_rows` are those. Nothing where it is not found.
+    fn relaxed(&mut self, enough: &Placement, strip_rows: &mut [u16]) -> Option<Placement> {
+        let choices: Vec<Vec<u16>> = (0..strip_rows.len()).map(|i| self.choices(i)).collect();
+        let mut levels = vec![0; choices.len()];
+        for (i, choices) in choices.iter().enumerate() {
+            let has_room = |layout: &mut Self, level: usize| {
+                layout.cut(i, choices[level]);
+                layout.least(i) <= enough.bytes
+            };
+            levels[i] = (1..choices.len()).rev().find(|&level| has_room(self, level)).unwrap_or(0);
+            self.cut(i, choices[levels[i]]);
+        }
+        loop {
+            let found = self.problem.place(enough.bytes);
+            if found.bytes <= enough.bytes {
+                strip_rows.iter_mut().enumerate().for_each(|(i, rows)| *rows = choices[i][levels[i]]);
+                return Some(found);
+            }
+            let reaches_out = |i: usize| {
+                let ends = found.offsets.iter().zip(&self.problem.buffers).filter(|(_, b)| b.steps.contains(&i));
+                ends.map(|(at, b)| at + b.bytes).any(|end| end > enough.bytes)
+            };
+            let lower: Vec<usize> = (0..levels.len()).filter(|&i| levels[i] > 0 && reaches_out(i)).collect();
+            if lower.is_empty() {
+                return None;
+            }
+            for i in lower {
+                levels[i] -= 1;
+                self.cut(i, choices[i][levels[i]]);
+            }
         }
     }
 

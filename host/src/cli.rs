@@ -4,7 +4,7 @@ mod boards;
 mod devices;
 mod values;
 
-pub use boards::{BoardsArgs, CaptureArgs, FlashArgs, MonitorArgs, ProbeArgs, ProbesArgs};
+pub use boards::{BenchArgs, BenchCommand, BoardsArgs, CaptureArgs, FlashArgs, MonitorArgs, ProbeArgs, ProbesArgs};
 pub use devices::{ProfileArgs, RunArgs, ValidateArgs};
 pub use values::{Backend, Calibration, FrameFormat, ImageCount, Place, SplitName, Stage, Target};
 
@@ -67,6 +67,9 @@ pub enum Command {
     Analyze(AnalyzeArgs),
     /// Count what each layer costs: instructions on an emulated board, cycles on a real one
     Profile(ProfileArgs),
+    /// Measure beside others
+    #[command(subcommand)]
+    Bench(BenchCommand),
     /// Build a board's firmware
     Firmware(FirmwareArgs),
     /// List the boards: chip, core, memory, emulated or real

@@ -1,6 +1,7 @@
 //! The subcommands, one file each.
 
 pub mod analyze;
+pub mod bench;
 pub mod boards;
 pub mod capture;
 pub mod card;
@@ -70,6 +71,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Card(args) => card::run(args),
         Command::Analyze(args) => analyze::run(args),
         Command::Profile(args) => profile::run(args),
+        Command::Bench(command) => bench::run(command),
         Command::Firmware(args) => firmware::run(args),
         Command::Boards(args) => boards::run(args),
         Command::Probes(args) => probes::run(args),

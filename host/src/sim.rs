@@ -68,6 +68,8 @@ pub struct Sighting {
 pub struct Profile {
     /// Of the whole run.
     pub instructions: u64,
+    /// Most bytes of stack that the run used.
+    pub stack_bytes: u32,
     /// Of each step.
     pub steps: Vec<u64>,
     /// The int8 scores.
@@ -167,7 +169,7 @@ impl Sim {
     pub fn profile(&mut self, image: &[i8]) -> Result<Profile> {
         ensure!(self.clock == Clock::Instructions, "instructions are counted on a board booted for it");
         let sequence = self.send(Kind::Profile, bytemuck::cast_slice(image))?;
-        let mut profile = Profile { instructions: 0, steps: Vec::new(), scores: Vec::new() };
+        let mut profile = Profile { instructions: 0, stack_bytes: 0, steps: Vec::new(), scores: Vec::new() };
         loop {
             let line = self.wait(self.patience, |reply| {
                 matches!(reply, Reply::Cost { sequence: s, .. } | Reply::Profile { sequence: s, .. }
@@ -175,7 +177,9 @@ impl Sim {
             })?;
             match Reply::parse(&line) {
                 Some(Reply::Cost { instructions, .. }) => profile.steps.push(instructions),
-                Some(Reply::Profile { instructions, .. }) => profile.instructions = instructions,
+                Some(Reply::Profile { instructions, stack_bytes, .. }) => {
+                    (profile.instructions, profile.stack_bytes) = (instructions, stack_bytes);
+                }
                 _ => return Ok(Profile { scores: checked_scores(&line)?, ..profile }),
             }
         }

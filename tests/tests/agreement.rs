@@ -10,13 +10,19 @@ use ocellus::graph::{lower, run};
 use ocellus::quantize::{QuantGraph, quantize};
 use ocellus::recipe::{CalibrationMethod, QuantRecipe};
 use ocellus::{calibrate, onnx, pack};
+use ocellus_shared::plan::Plan;
+use ocellus_tests::overlaps;
 use random::{network, quant_graph};
 use rayon::prelude::*;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Values that have to be compared before the test is satisfied.
 const VALUES: usize = 1_000_000;
 const NETWORKS: u64 = 1000;
 const IMAGES: usize = 6;
+
+/// Steps whose output the planner put over an input, in all networks so far.
+static OVERLAPS: AtomicUsize = AtomicUsize::new(0);
 
 /// Compares every value of a network; how many there were.
 fn check(seed: u64, graph: &QuantGraph) -> Result<usize, String> {
@@ -26,6 +32,7 @@ fn check(seed: u64, graph: &QuantGraph) -> Result<usize, String> {
 
 fn compare_files(graph: &QuantGraph, seed: u64) -> anyhow::Result<usize> {
     let plan = pack::pack(graph)?;
+    OVERLAPS.fetch_add(Plan::parse(&plan)?.steps().filter(overlaps::meets).count(), Ordering::Relaxed);
     let tract = TractModel::load(&onnx::write(graph)?)?;
     let images = quant_graph::images(graph, seed, IMAGES);
     compare(&tract, &EngineModel::new(&plan)?, images.iter().map(Vec::as_slice))
@@ -44,7 +51,9 @@ fn random_integers() {
         (0..NETWORKS).into_par_iter().map(|seed| check(seed, &quant_graph::quant_graph(seed))).collect();
     let compared = total(&results);
     assert!(compared >= VALUES, "only {compared} values were compared");
-    eprintln!("{compared} values of {NETWORKS} graphs agree");
+    let overlaps = OVERLAPS.load(Ordering::Relaxed);
+    assert!(overlaps >= NETWORKS as usize / 10, "only {overlaps} outputs lie over an input");
+    eprintln!("{compared} values of {NETWORKS} graphs agree, {overlaps} outputs over an input");
 }
 
 /// The same for float networks that took the whole way, whose int8 logits must also be near the float ones.

@@ -108,6 +108,7 @@ fn help_texts_are_as_recorded() {
         "card",
         "analyze",
         "profile",
+        "bench engine",
         "firmware",
         "boards",
         "probes",

@@ -4,12 +4,12 @@
 
 use ocellus::board::Board;
 use ocellus::cost::{self, Core, Costs, Kernel};
-use ocellus::sim::{Clock, Sim};
+use ocellus::sim::{Clock, Profile, Sim};
 use ocellus::toolchain;
 use ocellus_shared::plan::{Plan, encode};
 use ocellus_shared::{Op, Shape, Window};
 use ocellus_tests::program::ocellus;
-use ocellus_tests::{plans, random::Random};
+use ocellus_tests::{overlaps, plans, random::Random};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -18,9 +18,9 @@ fn boot(board: &Board) -> Sim {
     Sim::boot(board, &built.elf, Clock::Instructions).unwrap_or_else(|error| panic!("{error:#}"))
 }
 
-fn measure(sim: &mut Sim, plan: &[u8]) -> Vec<u64> {
+fn measure(sim: &mut Sim, plan: &[u8]) -> Profile {
     sim.load_plan(plan).unwrap();
-    sim.profile(&vec![0; Plan::parse(plan).unwrap().input().shape.len()]).unwrap().steps
+    sim.profile(&vec![0; Plan::parse(plan).unwrap().input().shape.len()]).unwrap()
 }
 
 #[test]
@@ -34,11 +34,13 @@ fn predictions_are_within_their_error_of_what_is_counted() {
     assert!(!plans.is_empty());
     plans.push(("cifar_cnn".into(), encode::encode(&plans::cifar_cnn(1)).unwrap()));
     plans.push(("mobilenet".into(), encode::encode(&plans::mobilenet(1)).unwrap()));
+    let in_strips = overlaps::overlapped(&plans::mobilenet(1), 1);
+    plans.push(("mobilenet in strips".into(), encode::encode(&in_strips).unwrap()));
     for board in Board::all().unwrap().into_iter().filter(|board| board.machine.is_some()) {
         let costs = Costs::load(Core::of(&board.cpu).unwrap()).unwrap();
         let mut sim = boot(&board);
         for (name, plan) in &plans {
-            let counted: u64 = measure(&mut sim, plan).iter().sum();
+            let counted: u64 = measure(&mut sim, plan).steps.iter().sum();
             let predicted: u64 = Plan::parse(plan).unwrap().steps().map(|step| costs.predict(&step).1).sum();
             let error = predicted as f64 / counted as f64 - 1.0;
             println!("{} {name}: predicted {predicted}, counted {counted}, {:+.1} %", board.name, 100.0 * error);
@@ -46,6 +48,56 @@ fn predictions_are_within_their_error_of_what_is_counted() {
         }
         sim.shut_down().unwrap();
     }
+}
+
+/// The stack that a run takes stands in each board's table, and it is not much less.
+#[test]
+fn stacks_stay_within_what_boards_say() {
+    let mut wrong = Vec::new();
+    for board in Board::all().unwrap().into_iter().filter(|board| board.machine.is_some()) {
+        let mut sim = boot(&board);
+        let named = [plans::cifar_cnn(1), plans::mobilenet(1), overlaps::overlapped(&plans::mobilenet(1), 1)];
+        let random = (0..40).map(|seed| overlaps::overlapped(&plans::random(seed), seed));
+        let plans = named.into_iter().chain(random).chain((0..5).map(plans::depthwise));
+        let most = plans.map(|plan| measure(&mut sim, &encode::encode(&plan).unwrap()).stack_bytes).max().unwrap();
+        sim.shut_down().unwrap();
+        println!("{}: {most} bytes of stack, {} stated", board.name, board.stack_bytes);
+        let (most, stated) = (most as usize, board.stack_bytes);
+        if most > stated || stated - most > 1024 {
+            wrong.push((board.name, most, stated));
+        }
+    }
+    assert!(wrong.is_empty(), "board, measured, stated: {wrong:?}");
+}
+
+/// The networks that others were measured on, with random weights: fewer instructions than theirs, and in less RAM.
+#[test]
+fn the_benchmark_stays_below_its_references() {
+    let output = ocellus().args(["bench", "engine", "--json"]).output().unwrap();
+    let [stdout, stderr] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    let benches: Vec<serde_json::Value> = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(benches.len(), 8, "two networks on four boards");
+    for bench in &benches {
+        let ram = |bench: &serde_json::Value| bench["ram_bytes"].as_u64();
+        let room = if bench["network"] == "resnet8" { 40 << 10 } else { 56 << 10 };
+        assert!(ram(bench).is_some_and(|bytes| bytes <= room), "{bench}");
+        let references = bench["references"].as_array().unwrap();
+        assert!(!references.is_empty(), "{bench}");
+        for other in references {
+            assert!(other["ratio"].as_f64().unwrap() > 1.0 && ram(other).is_none_or(|bytes| Some(bytes) > ram(bench)));
+        }
+    }
+}
+
+#[test]
+fn a_plan_that_nobody_else_was_measured_on_has_no_references() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("model.plan"), encode::encode(&plans::watched(1)).unwrap()).unwrap();
+    let output = ocellus().args(["bench", "engine"]).arg(folder.path()).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let rows: Vec<_> = text.lines().filter(|line| line.contains(folder.path().to_str().unwrap())).collect();
+    assert!(rows.len() == 4 && rows.iter().all(|row| row.contains("Ocellus")), "{text}");
 }
 
 #[test]
@@ -99,7 +151,7 @@ fn fit() {
         let mut samples: BTreeMap<Kernel, Vec<(Vec<f64>, f64)>> = BTreeMap::new();
         for seed in 0..60 {
             let plan = encode::encode(&sample(seed)).unwrap();
-            let counted = measure(&mut sim, &plan);
+            let counted = measure(&mut sim, &plan).steps;
             for (step, counted) in Plan::parse(&plan).unwrap().steps().zip(counted) {
                 let (kernel, counts) = cost::counts(core, &step);
                 samples.entry(kernel).or_default().push((counts, counted as f64));

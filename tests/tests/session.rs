@@ -61,6 +61,12 @@ impl Counter for Ticks {
         self.0 += 1;
         self.0
     }
+
+    fn watch_stack(&mut self) {}
+
+    fn stack_bytes(&mut self) -> u32 {
+        7
+    }
 }
 
 impl Clock for Ticks {
@@ -175,7 +181,7 @@ fn a_trace_names_every_step_and_a_profile_counts_only_the_run() {
     assert!((0..10).all(|i| diary[2 + i].starts_with(&format!("Step {{ sequence: 1, index: {i},"))));
     assert!(diary[12].starts_with("Scores"));
     assert!((0..10).all(|i| diary[13 + i] == format!("Cost {{ sequence: 2, index: {i}, instructions: 1 }}")));
-    assert_eq!(diary[23], "Profile { sequence: 2, instructions: 10 }");
+    assert_eq!(diary[23], "Profile { sequence: 2, instructions: 10, stack_bytes: 7 }");
     assert!(diary[24].starts_with("Scores"));
 }
 

@@ -9,6 +9,8 @@ mod led;
 #[path = "common/report.rs"]
 mod report;
 mod source;
+#[path = "common/stack.rs"]
+mod stack;
 
 use cortex_m_rt::{ExceptionFrame, exception};
 use ocellus_firmware::session::{Board, Session};

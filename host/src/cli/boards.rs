@@ -3,8 +3,26 @@
 use super::{FrameFormat, Stage};
 use crate::camera::FrameSize;
 use crate::probe;
-use clap::Args;
+use clap::{Args, Subcommand};
 use std::path::PathBuf;
+
+/// What `ocellus bench` measures.
+#[derive(Debug, Subcommand)]
+pub enum BenchCommand {
+    /// Count an inference on every emulated core, beside what other engines take
+    Engine(BenchArgs),
+}
+
+/// Arguments of `ocellus bench engine`.
+#[derive(Args, Debug)]
+pub struct BenchArgs {
+    /// Plans, or folders that hold them; else ResNet-8 and MobileNetV1-0.25 with random weights, on which the count does
+    /// not depend
+    pub models: Vec<PathBuf>,
+    /// Print one JSON array
+    #[arg(long)]
+    pub json: bool,
+}
 
 /// Arguments of `ocellus boards`.
 #[derive(Args, Debug)]

@@ -8,8 +8,7 @@ use crate::model::ModelFiles;
 use crate::report;
 use crate::toolchain;
 use anyhow::Result;
-use ocellus_shared::Op;
-use ocellus_shared::plan::{Plan, Step};
+use ocellus_shared::plan::{Operand, Plan, Step};
 use serde::Serialize;
 
 /// What a plan needs of a board.
@@ -65,8 +64,10 @@ pub struct Layer {
     pub instructions: u64,
     /// Bytes of parameters.
     pub parameter_bytes: usize,
-    /// Bytes of working memory: inputs, result and scratch.
+    /// Bytes of working memory: inputs, result and scratch, less what they share.
     pub working_bytes: usize,
+    /// Rows of the result that are computed at a time, where it lies over an input; 0 for all.
+    pub strip_rows: u16,
 }
 
 /// Says what a plan needs of a board.
@@ -138,14 +139,21 @@ fn layer(costs: &Costs, step: &Step) -> Layer {
         instructions,
         parameter_bytes: step.weights.len() + 4 * (step.biases.len() + step.multipliers.len()),
         working_bytes: working_bytes(step),
+        strip_rows: step.strip_rows,
     }
 }
 
-/// Bytes that a step works on.
+/// Bytes that a step works on; what two of its maps share counts once.
 fn working_bytes(step: &Step) -> usize {
-    let inputs: usize = step.inputs().iter().map(|input| input.shape.len()).sum();
-    let output = if step.op == Op::Flatten { 0 } else { step.output.shape.len() };
-    inputs + output + step.scratch.1
+    let mut maps: Vec<_> = step.inputs().iter().chain([&step.output]).map(Operand::range).collect();
+    maps.sort_unstable_by_key(|map| map.start);
+    let mut reached = 0;
+    let bytes = maps.into_iter().map(|map| {
+        let new = map.end.saturating_sub(map.start.max(reached));
+        reached = reached.max(map.end);
+        new
+    });
+    bytes.sum::<usize>() + step.scratch.1
 }
 
 /// What does not fit, with the layer that decides, and the image size at which it would.

@@ -134,6 +134,8 @@ pub enum Reply<'a, V = Values<'a>> {
         sequence: u32,
         /// What it took.
         instructions: u64,
+        /// Most bytes of stack that the run used.
+        stack_bytes: u32,
     },
     /// What a live frame shows, with those before it.
     Seen {
@@ -275,9 +277,11 @@ impl<'a> Reply<'a> {
                 index: number(fields, "index")?,
                 instructions: number(fields, "instructions")?,
             },
-            "profile" => {
-                Self::Profile { sequence: number(fields, "seq")?, instructions: number(fields, "instructions")? }
-            }
+            "profile" => Self::Profile {
+                sequence: number(fields, "seq")?,
+                instructions: number(fields, "instructions")?,
+                stack_bytes: number(fields, "stack_bytes")?,
+            },
             "seen" => Self::Seen {
                 sequence: number(fields, "seq")?,
                 class: number(fields, "class")?,
@@ -395,7 +399,10 @@ mod tests {
                 "cost seq=5 index=2 instructions=5000000000",
                 Reply::Cost { sequence: 5, index: 2, instructions: 5_000_000_000 },
             ),
-            ("profile seq=5 instructions=1", Reply::Profile { sequence: 5, instructions: 1 }),
+            (
+                "profile seq=5 instructions=1 stack_bytes=2",
+                Reply::Profile { sequence: 5, instructions: 1, stack_bytes: 2 },
+            ),
             (
                 "error seq=6 code=arena-too-small needed=9 available=8 detail=",
                 Reply::Error { sequence: 6, refusal: Refusal::ArenaTooSmall, needed: 9, available: 8, detail: "" },

@@ -41,9 +41,12 @@ impl Report for Defmt {
             Reply::Cost { sequence, index, instructions } => {
                 defmt::println!("cost seq={=u32} index={=u32} instructions={=u64}", sequence, index, instructions);
             }
-            Reply::Profile { sequence, instructions } => {
-                defmt::println!("profile seq={=u32} instructions={=u64}", sequence, instructions);
-            }
+            Reply::Profile { sequence, instructions, stack_bytes } => defmt::println!(
+                "profile seq={=u32} instructions={=u64} stack_bytes={=u32}",
+                sequence,
+                instructions,
+                stack_bytes
+            ),
             Reply::Seen { sequence, class, settled, margin, latency_us, interval_us, name } => defmt::println!(
                 "seen seq={=u32} class={=u32} settled={=bool} margin={=f32} latency_us={=u32} interval_us={=u32} name={=str}",
                 sequence,

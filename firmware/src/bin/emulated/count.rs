@@ -15,7 +15,7 @@ use ocellus_firmware::profile::Counter;
 use ocellus_firmware::time::{Clock, Watchdog};
 use semihosting::process;
 
-use super::SYSTICK_HERTZ;
+use super::{SYSTICK_HERTZ, stack};
 
 /// Ticks between two overflows.
 const PERIOD: u32 = 1 << 24;
@@ -48,6 +48,8 @@ pub struct Instructions {
     loop_ticks: Option<u64>,
     /// The last reading.
     last: Cell<u64>,
+    /// Where the stack was when it began to be watched.
+    stack: usize,
 }
 
 impl Instructions {
@@ -59,7 +61,7 @@ impl Instructions {
         timer.clear_current();
         timer.enable_interrupt();
         timer.enable_counter();
-        Some(Self { loop_ticks: None, last: Cell::new(0) })
+        Some(Self { loop_ticks: None, last: Cell::new(0), stack: 0 })
     }
 
     /// Ticks since the start.
@@ -94,6 +96,14 @@ impl Counter for Instructions {
             None => *self.loop_ticks.insert(self.measure()),
         };
         self.ticks() * u64::from(2 * TURNS) / loop_ticks
+    }
+
+    fn watch_stack(&mut self) {
+        self.stack = stack::paint();
+    }
+
+    fn stack_bytes(&mut self) -> u32 {
+        stack::reached(self.stack)
     }
 }
 

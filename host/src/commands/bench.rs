@@ -1,0 +1,197 @@
+//! `ocellus bench engine`: what an inference takes on every emulated core, beside what others take.
+
+use super::{export, inputs};
+use crate::board::{self, Board};
+use crate::checkpoint::Checkpoint;
+use crate::cli::{BenchArgs, BenchCommand};
+use crate::model::ModelFiles;
+use crate::net::{self, module::Module};
+use crate::recipe::Recipe;
+use crate::report;
+use crate::sim::{Clock, Sim};
+use crate::{pack, view};
+use anyhow::{Context, Result};
+use ocellus_shared::Shape;
+use ocellus_shared::plan::Plan;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The table of what others take.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    network: Vec<Network>,
+    reference: Vec<Reference>,
+}
+
+/// A network that others were measured on.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Network {
+    name: String,
+    input: [u16; 3],
+    macs: u64,
+}
+
+/// Another engine.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Reference {
+    engine: String,
+    provenance: String,
+    /// By network.
+    #[serde(default)]
+    ram_bytes: BTreeMap<String, u64>,
+    /// By core, then network.
+    instructions: BTreeMap<String, BTreeMap<String, u64>>,
+}
+
+/// What a network takes on a board.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Bench {
+    /// The network, or the plan's path where others were not measured on it.
+    pub network: String,
+    /// Where it was counted.
+    pub board: String,
+    /// Its core.
+    pub cpu: String,
+    /// Multiply-accumulates.
+    pub macs: u64,
+    /// Executed instructions. They are not cycles.
+    pub instructions: u64,
+    /// Bytes of RAM: feature maps, scratch, and the stack that the run was measured to use.
+    pub ram_bytes: u64,
+    /// What others take for the same network on the same core.
+    pub references: Vec<Other>,
+}
+
+/// What another engine takes.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Other {
+    /// Its name.
+    pub engine: String,
+    /// Executed instructions.
+    pub instructions: u64,
+    /// Its instructions by ours.
+    pub ratio: f64,
+    /// Bytes of RAM, where they are known.
+    pub ram_bytes: Option<u64>,
+    /// Where the figures come from.
+    pub provenance: String,
+}
+
+/// A plan, and what it is called.
+struct Subject {
+    name: String,
+    plan: Vec<u8>,
+}
+
+/// Measures.
+///
+/// # Errors
+/// A plan cannot be read or does not fit a board, or a board cannot be built or emulated.
+pub fn run(command: &BenchCommand) -> Result<()> {
+    let BenchCommand::Engine(BenchArgs { models, json }) = command;
+    let path = board::source_tree()?.join("firmware/references.toml");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let table: Table = toml::from_str(&text).with_context(|| format!("in {}", path.display()))?;
+    let subjects: Vec<Subject> = match models.is_empty() {
+        true => table.network.iter().map(untrained).collect::<Result<_>>()?,
+        false => models.iter().map(|path| subject(&table, path)).collect::<Result<_>>()?,
+    };
+    let mut benches = Vec::new();
+    for board in Board::all()?.iter().filter(|board| board.machine.is_some()) {
+        let elf = inputs::firmware(board)?;
+        let mut sim = Sim::boot(board, &elf, Clock::Instructions)?;
+        for subject in &subjects {
+            benches.push(measure(&table, board, &mut sim, subject)?);
+        }
+        sim.shut_down()?;
+    }
+    if *json { report::print_json(&benches) } else { report::print(&shown(&benches)) }
+}
+
+/// The plan at `path`, by the name of the network in the table that takes as much work.
+fn subject(table: &Table, path: &std::path::Path) -> Result<Subject> {
+    let bytes = ModelFiles::find(path)?.read_plan()?;
+    let plan = Plan::parse(&bytes)?;
+    let (input, macs) = (plan.input().shape, macs(&plan));
+    let same = |network: &&Network| shape(network) == input && macs.abs_diff(network.macs) * 100 <= network.macs;
+    let name = table.network.iter().find(same).map_or_else(|| path.display().to_string(), |n| n.name.clone());
+    Ok(Subject { name, plan: bytes })
+}
+
+/// A plan of the network with random weights, on which instructions do not depend.
+fn untrained(network: &Network) -> Result<Subject> {
+    let spinner = view::spinner(&format!("quantizing {} with random weights", network.name));
+    let recipe = Recipe::default().with(&[format!("model={}", network.name)])?;
+    let input = shape(network);
+    let dataset = inputs::any_dataset(&recipe.data, None, input)?;
+    let module = Module::new(net::build(&recipe, input, dataset.classes.len())?)?;
+    let checkpoint = Checkpoint {
+        weights: module.initial(recipe.train.seed),
+        recipe,
+        classes: dataset.classes.clone(),
+        input,
+        dataset_hash: dataset.hash.clone(),
+        resume: None,
+    };
+    let plan = pack::pack(&export::quantized(&checkpoint, &dataset)?.quantized)?;
+    spinner.finish_and_clear();
+    Ok(Subject { name: network.name.clone(), plan })
+}
+
+fn shape(network: &Network) -> Shape {
+    let [h, w, c] = network.input;
+    Shape::new(h, w, c)
+}
+
+fn macs(plan: &Plan) -> u64 {
+    plan.steps().map(|step| step.op.macs(step.input().shape, step.output.shape)).sum()
+}
+
+fn measure(table: &Table, board: &Board, sim: &mut Sim, subject: &Subject) -> Result<Bench> {
+    let plan = Plan::parse(&subject.plan)?;
+    sim.load_plan(&subject.plan)?;
+    let profile = sim.profile(&vec![0; plan.input().shape.len()])?;
+    let other = |reference: &Reference| {
+        let instructions = *reference.instructions.get(&board.cpu)?.get(&subject.name)?;
+        Some(Other {
+            engine: reference.engine.clone(),
+            instructions,
+            ratio: instructions as f64 / profile.instructions as f64,
+            ram_bytes: reference.ram_bytes.get(&subject.name).copied(),
+            provenance: reference.provenance.clone(),
+        })
+    };
+    Ok(Bench {
+        network: subject.name.clone(),
+        board: board.name.clone(),
+        cpu: board.cpu.clone(),
+        macs: macs(&plan),
+        instructions: profile.instructions,
+        ram_bytes: plan.arena_bytes() as u64 + u64::from(profile.stack_bytes),
+        references: table.reference.iter().filter_map(other).collect(),
+    })
+}
+
+/// The table, as Markdown, and where the others' figures come from.
+fn shown(benches: &[Bench]) -> String {
+    let mut rows = Vec::new();
+    for bench in benches {
+        let figures = [bench.instructions, bench.ram_bytes].map(report::thousands);
+        let [instructions, ram] = figures;
+        let first = [bench.network.clone(), bench.cpu.clone(), "Ocellus".into(), instructions, String::new(), ram];
+        rows.push(first.to_vec());
+        for other in &bench.references {
+            let ram = other.ram_bytes.map_or_else(String::new, report::thousands);
+            let (instructions, ratio) = (report::thousands(other.instructions), format!("{:.2}x", other.ratio));
+            rows.push(vec![bench.network.clone(), bench.cpu.clone(), other.engine.clone(), instructions, ratio, ram]);
+        }
+    }
+    let sources: BTreeMap<&str, &str> =
+        benches.iter().flat_map(|b| &b.references).map(|o| (o.engine.as_str(), o.provenance.as_str())).collect();
+    let sources: Vec<String> = sources.into_iter().map(|(engine, source)| format!("{engine}: {source}")).collect();
+    let table = report::markdown(&["network", "core", "engine", "instructions", "of ours", "RAM"], &rows);
+    format!("{table}\n\n{}\nInstructions are executed ones, not cycles; RAM is in bytes.", sources.join("\n"))
+}
