@@ -35,7 +35,7 @@
 //! | `label seq=N class=N margin=F steady=BOOL name=TEXT` | after a frame's scores: the best class, its lead in logits, whether recent frames agree |
 //! | `step seq=N index=N crc=HEX8` | after each step of a traced tensor: the CRC-32 of its output |
 //! | `cost seq=N index=N instructions=N` | what each step of a profiled tensor took; on a real board core cycles |
-//! | `profile seq=N instructions=N stack_bytes=N` | what the whole run took; no bytes of stack where that is not measured |
+//! | `profile seq=N instructions=N stack_bytes=N` | what the whole run took |
 //! | `seen seq=N class=N settled=BOOL margin=F latency_us=N interval_us=N name=TEXT` | after the scores of each live frame: the label that stands once settled, its lead, the time from frame to label and from frame to frame |
 //! | `fault seq=N what=WORD turns=N frames=N missing=N overruns=N losses=N restarts=N` | a live frame did not come: why, and how often what happened so far |
 //! | `watched seq=N turns=N frames=N missing=N overruns=N losses=N restarts=N` | a watch is over |

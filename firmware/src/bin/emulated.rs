@@ -9,6 +9,7 @@ mod led;
 #[path = "common/report.rs"]
 mod report;
 mod source;
+#[path = "common/stack.rs"]
 mod stack;
 
 use cortex_m_rt::{ExceptionFrame, exception};

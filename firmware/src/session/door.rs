@@ -241,6 +241,12 @@ mod tests {
             self.0 += 1;
             self.0
         }
+
+        fn watch_stack(&mut self) {}
+
+        fn stack_bytes(&mut self) -> u32 {
+            40
+        }
     }
 
     /// A network that says how red, green and blue a picture of 4x4 is.

@@ -5,7 +5,7 @@ use crate::board::Board;
 use crate::cli::{ProfileArgs, Stage};
 use crate::model::ModelFiles;
 use crate::report;
-use crate::sim::{Clock, Profile, Sim};
+use crate::sim::{Clock, Sim};
 use anyhow::Result;
 use ocellus_shared::Shape;
 use ocellus_shared::plan::{Plan, Step};
@@ -26,9 +26,8 @@ pub struct Summary {
     /// What the cycles take at the board's clock, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub milliseconds: Option<f64>,
-    /// Most bytes of stack that the run used, on an emulated board.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub stack_bytes: Option<u32>,
+    /// Most bytes of stack that the run used.
+    pub stack_bytes: u32,
     /// Multiply-accumulates of the whole run.
     pub macs: u64,
     /// Each step, in the order they run.
@@ -66,8 +65,8 @@ fn as_text<S: serde::Serializer>(shape: &Shape, serializer: S) -> Result<S::Ok, 
 struct Counted {
     all: u64,
     steps: Vec<u64>,
+    stack_bytes: u32,
     are_cycles: bool,
-    stack_bytes: Option<u32>,
 }
 
 /// Counts what one inference takes, step by step: instructions, which do not depend on the image, or cycles.
@@ -91,15 +90,8 @@ pub fn run(args: &ProfileArgs) -> Result<()> {
     let macs = layers.iter().map(|layer| layer.macs).sum();
     let (instructions, cycles) = either(counted.all, &counted);
     let milliseconds = cycles.zip(board.clock_hz).map(|(cycles, hertz)| 1e3 * cycles as f64 / hertz as f64);
-    let summary = Summary {
-        board: board.name,
-        instructions,
-        cycles,
-        milliseconds,
-        stack_bytes: counted.stack_bytes,
-        macs,
-        layers,
-    };
+    let stack_bytes = counted.stack_bytes;
+    let summary = Summary { board: board.name, instructions, cycles, milliseconds, stack_bytes, macs, layers };
     if args.json { report::print_json(&summary) } else { report::print(&text(&summary)) }
 }
 
@@ -109,8 +101,7 @@ fn on_sim(board: &Board, plan: &[u8], image: &[i8]) -> Result<Counted> {
     sim.load_plan(plan)?;
     let counted = sim.profile(image)?;
     sim.shut_down()?;
-    let Profile { instructions, steps, stack_bytes, .. } = counted;
-    Ok(Counted { all: instructions, steps, are_cycles: false, stack_bytes: Some(stack_bytes) })
+    Ok(Counted { all: counted.instructions, steps: counted.steps, stack_bytes: counted.stack_bytes, are_cycles: false })
 }
 
 fn on_board(args: &ProfileArgs, board: &Board, plan: &[u8], image: &[i8]) -> Result<Counted> {
@@ -119,7 +110,7 @@ fn on_board(args: &ProfileArgs, board: &Board, plan: &[u8], image: &[i8]) -> Res
     line.profile(image)?;
     let counted = line.profile(image)?;
     line.end()?;
-    Ok(Counted { all: counted.all, steps: counted.steps, are_cycles: true, stack_bytes: None })
+    Ok(Counted { all: counted.all, steps: counted.steps, stack_bytes: counted.stack_bytes, are_cycles: true })
 }
 
 /// A count as instructions or as cycles.
@@ -163,8 +154,9 @@ fn text(summary: &Summary) -> String {
     rows.push(row(["all".into(), String::new(), summary.board.clone()], summary.macs, all, bytes));
     let unit = if summary.cycles.is_some() { "cycles" } else { "instructions" };
     let table = report::table(&["", "layer", "shape", "MACs", unit, "per MAC", "bytes"], &rows);
-    let time = summary.milliseconds.map(|time| format!("\n{time:.1} ms at the board's clock"));
-    let stack =
-        summary.stack_bytes.map(|bytes| format!("\n\nstack  {} bytes at most", report::thousands(bytes.into())));
-    [Some(table), time, stack].into_iter().flatten().collect()
+    let stack = format!("stack  {} bytes at most", report::thousands(summary.stack_bytes.into()));
+    match summary.milliseconds {
+        Some(time) => format!("{table}\n\n{stack}\ntime   {time:.1} ms at the board's clock"),
+        None => format!("{table}\n\n{stack}"),
+    }
 }

@@ -47,6 +47,8 @@ pub struct Cycles {
     pub all: u64,
     /// Each step.
     pub steps: Vec<u64>,
+    /// Most bytes of stack that the run used.
+    pub stack_bytes: u32,
     /// The int8 scores.
     pub scores: Vec<i8>,
 }
@@ -176,7 +178,7 @@ impl Conversation {
     /// As for [`Conversation::scores`].
     pub fn profile(&mut self, image: &[i8]) -> Result<Cycles> {
         let sequence = self.send(Kind::Profile, bytemuck::cast_slice(image))?;
-        let mut cycles = Cycles { all: 0, steps: Vec::new(), scores: Vec::new() };
+        let mut cycles = Cycles { all: 0, steps: Vec::new(), stack_bytes: 0, scores: Vec::new() };
         loop {
             let packet = self.wait(self.patience, |reply| {
                 matches!(reply, Reply::Cost { sequence: s, .. } | Reply::Profile { sequence: s, .. }
@@ -184,7 +186,9 @@ impl Conversation {
             })?;
             match reply_of(&packet)? {
                 Reply::Cost { instructions, .. } => cycles.steps.push(instructions),
-                Reply::Profile { instructions, .. } => cycles.all = instructions,
+                Reply::Profile { instructions, stack_bytes, .. } => {
+                    (cycles.all, cycles.stack_bytes) = (instructions, stack_bytes)
+                }
                 _ => return Ok(Cycles { scores: checked_scores(&packet)?, ..cycles }),
             }
         }

@@ -104,9 +104,8 @@ fn body(reply: &Reply<'_, &[i8]>, sink: &mut dyn FnMut(&[u8])) {
             sink(&instructions.to_le_bytes());
         }
         Reply::Profile { sequence, instructions, stack_bytes } => {
-            start(6, &[sequence]);
+            start(6, &[sequence, stack_bytes]);
             sink(&instructions.to_le_bytes());
-            sink(&stack_bytes.to_le_bytes());
         }
         Reply::Seen { sequence, class, settled, margin, latency_us, interval_us, name } => {
             start(7, &[sequence, class, margin.to_bits(), latency_us, interval_us]);
@@ -223,7 +222,10 @@ impl<'a> Fields<'a> {
             }
             4 => Reply::Step { sequence, index: self.word()?, crc: self.word()? },
             5 => Reply::Cost { sequence, index: self.word()?, instructions: self.long()? },
-            6 => Reply::Profile { sequence, instructions: self.long()?, stack_bytes: self.word()? },
+            6 => {
+                let stack_bytes = self.word()?;
+                Reply::Profile { sequence, instructions: self.long()?, stack_bytes }
+            }
             7 => {
                 let (class, margin) = (self.word()?, f32::from_bits(self.word()?));
                 let (latency_us, interval_us, settled) = (self.word()?, self.word()?, self.truth()?);
@@ -272,7 +274,7 @@ mod tests {
             Reply::Label { sequence, class, margin, steady: true, name: "sea lion = größer" },
             Reply::Step { sequence, index: 2, crc: 10 },
             Reply::Cost { sequence, index: 2, instructions: 5_000_000_000 },
-            Reply::Profile { sequence, instructions: u64::MAX, stack_bytes: 1 << 17 },
+            Reply::Profile { sequence, instructions: u64::MAX, stack_bytes: 6 },
             Reply::Seen { sequence, class, settled: true, margin, latency_us: 41, interval_us: 33, name: "sea lion" },
             Reply::Fault { sequence, what: "no-acknowledge", tally },
             Reply::Watched { sequence, tally },

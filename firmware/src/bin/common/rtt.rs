@@ -1,5 +1,8 @@
 //! What a probe reads and fills in the memory of a board that runs: the log, and the line to the host.
 
+#[path = "stack.rs"]
+mod stack;
+
 use cortex_m::peripheral::DWT;
 use ocellus_firmware::link::pipe::{Inlet, Outlet};
 use ocellus_firmware::profile::Counter;
@@ -44,6 +47,8 @@ impl Outlet for ToHost {
 pub struct Cycles {
     last: u32,
     sum: u64,
+    /// Where the stack was when it began to be watched.
+    stack: usize,
 }
 
 impl Cycles {
@@ -54,7 +59,7 @@ impl Cycles {
         core.DCB.enable_trace();
         DWT::unlock();
         core.DWT.enable_cycle_counter();
-        Self { last: DWT::cycle_count(), sum: 0 }
+        Self { last: DWT::cycle_count(), sum: 0, stack: 0 }
     }
 }
 
@@ -65,5 +70,13 @@ impl Counter for Cycles {
         self.sum += u64::from(now.wrapping_sub(self.last));
         self.last = now;
         self.sum
+    }
+
+    fn watch_stack(&mut self) {
+        self.stack = stack::paint();
+    }
+
+    fn stack_bytes(&mut self) -> u32 {
+        stack::reached(self.stack)
     }
 }

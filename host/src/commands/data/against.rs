@@ -54,7 +54,9 @@ fn model_images(files: &ModelFiles) -> Result<Split> {
     let classes = (0..plan.output().shape.len()).map_while(|class| plan.label(class).map(str::to_owned));
     let recipe = files.read_recipe()?.data;
     let input = Shape::new(SIDE, SIDE, 3);
-    Ok(inputs::labelled_dataset(&recipe, None, input, &classes.collect::<Vec<_>>())?.train)
+    let dataset = inputs::labelled_dataset(&recipe, None, input, &classes.collect::<Vec<_>>())
+        .context("its training images were not found, name their folder with --against instead")?;
+    Ok(dataset.train)
 }
 
 fn measures(split: &Split) -> Vec<[f64; 5]> {

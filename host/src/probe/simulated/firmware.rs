@@ -284,6 +284,13 @@ impl Counter for Ticks {
     fn instructions(&mut self) -> u64 {
         (self.born.elapsed().as_nanos() * self.hertz / 1_000_000_000) as u64
     }
+
+    fn watch_stack(&mut self) {}
+
+    /// None that would say anything of the board's.
+    fn stack_bytes(&mut self) -> u32 {
+        0
+    }
 }
 
 /// A log that nobody can read, and a lamp that nobody sees.
