@@ -47,7 +47,7 @@ pub enum Evaluator {
     /// The board's engine on an emulated board.
     Sim {
         /// The board.
-        board: Board,
+        board: Box<Board>,
         /// Its firmware.
         elf: PathBuf,
         /// The bytes of the plan.

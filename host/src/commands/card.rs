@@ -110,7 +110,7 @@ fn on_board(board: Board, plan: &[u8], test: &Split, judge: &[i8], images: Image
     let most = if board.name == board::DEFAULT { test.len() } else { OTHER_BOARDS_IMAGES };
     let split = inputs::take(test, ImageCount::First(images.of(test.len()).min(most)));
     let elf = inputs::firmware(&board)?;
-    let evaluator = Evaluator::Sim { board: board.clone(), elf: elf.clone(), plan: plan.to_vec() };
+    let evaluator = Evaluator::Sim { board: Box::new(board.clone()), elf: elf.clone(), plan: plan.to_vec() };
     agree(&board.name, judge, &int8(scores(&evaluator, &split, &board.name)?)?)?;
     let mut sim = Sim::boot(&board, &elf, Clock::Instructions)?;
     sim.load_plan(plan)?;

@@ -127,7 +127,7 @@ fn evaluate(evaluator: &Evaluator, dataset: &Dataset, split: &Split, name: &str)
 
 /// The emulated board's figures and scores.
 fn on_board(board: &Board, elf: &Path, plan: &[u8], dataset: &Dataset, split: &Split) -> Result<(Metrics, Vec<i8>)> {
-    let evaluator = Evaluator::Sim { board: board.clone(), elf: elf.to_owned(), plan: plan.to_vec() };
+    let evaluator = Evaluator::Sim { board: Box::new(board.clone()), elf: elf.to_owned(), plan: plan.to_vec() };
     let (metrics, scores) = evaluate(&evaluator, dataset, split, &board.name)?;
     match scores {
         Scores::Int8(scores) => Ok((metrics, scores)),

@@ -53,7 +53,7 @@ fn evaluator(files: &ModelFiles, backend: Backend, board: &str) -> Result<Evalua
         Backend::Sim => {
             let (board, plan) = (inputs::emulated_board(board)?, files.read_plan()?);
             board.check_fit(&Plan::parse(&plan)?)?;
-            Evaluator::Sim { elf: inputs::firmware(&board)?, board, plan }
+            Evaluator::Sim { elf: inputs::firmware(&board)?, board: Box::new(board), plan }
         }
     })
 }

@@ -31,7 +31,7 @@ struct Subject {
 /// A board that takes part.
 enum Device {
     /// An emulated one and its firmware.
-    Sim(Board, PathBuf),
+    Sim(Box<Board>, PathBuf),
     /// A real one, on the line: its answers come one after the other.
     Real(Box<RefCell<Conversation>>),
 }
@@ -110,7 +110,7 @@ fn subject(files: &ModelFiles, args: &ValidateArgs) -> Result<Subject> {
             let board = inputs::emulated_or_usual(args.board.as_deref())?;
             board.check_fit(&parsed)?;
             let elf = inputs::firmware(&board)?;
-            Some(Device::Sim(board, elf))
+            Some(Device::Sim(Box::new(board), elf))
         }
         Target::Board => {
             let board = inputs::real_board(args.board.as_deref())?;
