@@ -245,7 +245,10 @@ pub fn remove_unfinished(folder: &Path) {
 }
 
 /// A temporary file with these bytes, in the folder of `path` and with the rights of an ordinary new file.
-fn write_beside(path: &Path, bytes: &[u8]) -> std::io::Result<tempfile::NamedTempFile> {
+///
+/// # Errors
+/// It cannot be written.
+pub fn write_beside(path: &Path, bytes: &[u8]) -> std::io::Result<tempfile::NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(UNFINISHED);
     #[cfg(unix)]

@@ -1,9 +1,10 @@
 //! A folder of pictures with numbers for names, none of which is ever overwritten.
 
 use std::fs;
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use crate::checkpoint::write_beside;
 use anyhow::{Context, Result};
 
 /// The folder.
@@ -33,10 +34,9 @@ impl Numbered {
     /// It cannot be written.
     pub fn save(&mut self, png: &[u8]) -> Result<PathBuf> {
         let what = || format!("cannot write into {}", self.folder.display());
-        let mut file = tempfile::Builder::new().prefix(".capture").tempfile_in(&self.folder).with_context(what)?;
-        file.write_all(png).and_then(|()| file.as_file().sync_all()).with_context(what)?;
+        let mut file = write_beside(&self.numbered(), png).with_context(what)?;
         loop {
-            let path = self.folder.join(format!("{:04}.png", self.next));
+            let path = self.numbered();
             self.next += 1;
             match file.persist_noclobber(&path) {
                 Ok(_) => return Ok(path),
@@ -44,5 +44,9 @@ impl Numbered {
                 Err(error) => return Err(error.error).with_context(|| format!("cannot write {}", path.display())),
             }
         }
+    }
+
+    fn numbered(&self) -> PathBuf {
+        self.folder.join(format!("{:04}.png", self.next))
     }
 }
