@@ -119,9 +119,10 @@ fn on_board(board: Board, plan: &[u8], test: &Split, judge: &[i8], images: Image
     Ok(OnBoard { board, images: split.len(), instructions })
 }
 
-/// The training run's figures, if they lie beside the checkpoint.
+/// The training run's figures, if they lie beside the checkpoint, or beside the plan where there is none.
 fn training(files: &ModelFiles) -> Result<Option<serde_json::Value>> {
-    let path: Option<PathBuf> = files.checkpoint.as_ref().map(|path| path.with_file_name(TRAINING));
+    let path: Option<PathBuf> =
+        files.checkpoint.as_ref().or(files.plan.as_ref()).map(|path| path.with_file_name(TRAINING));
     let Some(path) = path.filter(|path| path.is_file()) else { return Ok(None) };
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     Ok(Some(serde_json::from_str(&text).with_context(|| format!("in {}", path.display()))?))
