@@ -5,7 +5,7 @@ mod devices;
 mod values;
 
 pub use boards::{BenchArgs, BenchCommand, BoardsArgs, CaptureArgs, FlashArgs, MonitorArgs, ProbeArgs, ProbesArgs};
-pub use devices::{ProfileArgs, RunArgs, ValidateArgs};
+pub use devices::{DeviceArgs, ProfileArgs, RunArgs, ValidateArgs};
 pub use values::{Backend, Calibration, FrameFormat, ImageCount, Place, SplitName, Stage, Target};
 
 use crate::board;

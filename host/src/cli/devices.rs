@@ -13,15 +13,9 @@ pub struct ValidateArgs {
     /// What to compare with tract: the engine on this machine, or also a board
     #[arg(long, value_enum, default_value = "engine")]
     pub on: Target,
-    /// Board; for `--on sim` the emulated Cortex-M7 where none is named
-    #[arg(long, env = "OCELLUS_BOARD")]
-    pub board: Option<String>,
-    /// Program on the board of `--on board`, where it was built before
-    #[arg(long, value_name = "FILE")]
-    pub elf: Option<PathBuf>,
-    /// How to reach the board of `--on board`.
+    /// The board of `--on`.
     #[command(flatten)]
-    pub probe: ProbeArgs,
+    pub device: DeviceArgs,
     /// int8 ONNX file, where it does not lie beside the plan
     #[arg(long, value_name = "FILE")]
     pub onnx: Option<PathBuf>,
@@ -47,15 +41,9 @@ pub struct RunArgs {
     /// Where the engine runs
     #[arg(long, value_enum, default_value = "engine")]
     pub on: Target,
-    /// Board; for `--on sim` the emulated Cortex-M7 where none is named
-    #[arg(long, env = "OCELLUS_BOARD")]
-    pub board: Option<String>,
-    /// Program on the board of `--on board`, where it was built before
-    #[arg(long, value_name = "FILE")]
-    pub elf: Option<PathBuf>,
-    /// How to reach the board of `--on board`.
+    /// The board of `--on`.
     #[command(flatten)]
-    pub probe: ProbeArgs,
+    pub device: DeviceArgs,
     /// Show the picture as a camera frame of this format (on a board always; rgb565 by default)
     #[arg(long, value_enum)]
     pub frame_format: Option<FrameFormat>,
@@ -75,6 +63,17 @@ pub struct ProfileArgs {
     /// Where to count: instructions on an emulated board, or cycles on a real one
     #[arg(long, value_enum, default_value = "sim")]
     pub on: Stage,
+    /// The board of `--on`.
+    #[command(flatten)]
+    pub device: DeviceArgs,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A board, and how to reach it.
+#[derive(Args, Debug)]
+pub struct DeviceArgs {
     /// Board; for `--on sim` the emulated Cortex-M7 where none is named
     #[arg(long, env = "OCELLUS_BOARD")]
     pub board: Option<String>,
@@ -84,7 +83,4 @@ pub struct ProfileArgs {
     /// How to reach the board of `--on board`.
     #[command(flatten)]
     pub probe: ProbeArgs,
-    /// Print one JSON object
-    #[arg(long)]
-    pub json: bool,
 }

@@ -9,7 +9,7 @@ use ocellus_shared::plan::Plan;
 
 use super::{Failure, flash};
 use crate::board::{self, Board};
-use crate::cli::{ImageCount, ProbeArgs};
+use crate::cli::{DeviceArgs, ImageCount, ProbeArgs};
 use crate::data::{self, Dataset, Split};
 use crate::eval;
 use crate::probe::{self, Conversation, Selector};
@@ -54,6 +54,13 @@ pub fn converse(board: &Board, reach: &ProbeArgs, elf: Option<&Path>, plan: &[u8
     let mut line = probe::reach(board, &settings, &elf, plan)?.converse(&elf)?;
     line.check(&Plan::parse(plan)?)?;
     Ok(line)
+}
+
+/// A line to the real board that a command means, if `plan` has room on it and is there.
+pub fn call(device: &DeviceArgs, plan: &[u8]) -> Result<Conversation> {
+    let board = real_board(device.board.as_deref())?;
+    board.check_fit(&Plan::parse(plan)?)?;
+    converse(&board, &device.probe, device.elf.as_deref(), plan)
 }
 
 /// Builds the firmware of `board`, with a spinner that shows what cargo does.

@@ -37,8 +37,8 @@ pub fn run(args: &RunArgs) -> Result<()> {
         .collect::<Result<Vec<_>>>()?;
     let mut device = match args.on {
         Target::Engine => Device::None,
-        Target::Sim => Device::Sim(Box::new(boot(args.board.as_deref(), &bytes)?)),
-        Target::Board => Device::Real(Box::new(call(args, engine.plan(), &bytes)?)),
+        Target::Sim => Device::Sim(Box::new(boot(args.device.board.as_deref(), &bytes)?)),
+        Target::Board => Device::Real(Box::new(inputs::call(&args.device, &bytes)?)),
     };
     let sensor = sensor(args);
     let mut results = Vec::new();
@@ -80,13 +80,6 @@ impl Device {
             Self::Real(line) => Some(line.frame(frame)?),
         })
     }
-}
-
-/// A real board that runs the plan.
-fn call(args: &RunArgs, parsed: &Plan, plan: &[u8]) -> Result<Conversation> {
-    let board = inputs::real_board(args.board.as_deref())?;
-    board.check_fit(parsed)?;
-    inputs::converse(&board, &args.probe, args.elf.as_deref(), plan)
 }
 
 /// An emulated board with the plan in place.

@@ -107,17 +107,12 @@ fn subject(files: &ModelFiles, args: &ValidateArgs) -> Result<Subject> {
     let board = match args.on {
         Target::Engine => None,
         Target::Sim => {
-            let board = inputs::emulated_or_usual(args.board.as_deref())?;
+            let board = inputs::emulated_or_usual(args.device.board.as_deref())?;
             board.check_fit(&parsed)?;
             let elf = inputs::firmware(&board)?;
             Some(Device::Sim(Box::new(board), elf))
         }
-        Target::Board => {
-            let board = inputs::real_board(args.board.as_deref())?;
-            board.check_fit(&parsed)?;
-            let line = inputs::converse(&board, &args.probe, args.elf.as_deref(), &plan)?;
-            Some(Device::Real(Box::new(RefCell::new(line))))
-        }
+        Target::Board => Some(Device::Real(Box::new(RefCell::new(inputs::call(&args.device, &plan)?)))),
     };
     Ok(Subject { tract, plan, board })
 }
