@@ -74,7 +74,7 @@ impl<K: Clock> DelayNs for Pause<'_, K> {
 /// The longest time that one run of `plan` is predicted to take on a core of `hertz`, in microseconds.
 pub fn longest_run_us(plan: &Plan, hertz: u32) -> u64 {
     let cycles = plan.steps().map(|step| {
-        let macs = step.op.macs(step.input().shape, step.output.shape);
+        let macs = step.macs();
         CYCLES_PER_MAC.saturating_mul(macs).saturating_add(CYCLES_PER_VALUE * step.output.shape.len() as u64)
     });
     let cycles = cycles.fold(0, u64::saturating_add);

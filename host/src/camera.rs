@@ -75,10 +75,17 @@ pub fn shoot(sensor: Sensor, width: u16, height: u16, rgb: &[u8]) -> Result<Vec<
 /// # Errors
 /// None that a frame could cause.
 pub fn rgb(frame: &Frame) -> Result<Picture> {
-    let (width, height) = (frame.width(), frame.height());
+    // The whole frame at its own size is only converted.
+    stretched(frame, frame.width(), frame.height())
+}
+
+/// What a frame shows, brought to this many columns and rows as a model's input is.
+///
+/// # Errors
+/// There are no columns or no rows.
+pub fn stretched(frame: &Frame, width: u16, height: u16) -> Result<Picture> {
     let shape = Shape::new(height, width, 3);
     let mut levels = vec![0i8; shape.len()];
-    // The whole frame at its own size is only converted.
     preprocess(frame, Crop::Stretch, shape, &mut levels)?;
     let pixels = levels.into_iter().map(|level| level as u8 ^ 0x80).collect(); // int8 = pixel - 128
     Ok(Picture { width, height, pixels })

@@ -109,7 +109,7 @@ impl Sim {
     pub fn load_plan(&mut self, bytes: &[u8]) -> Result<()> {
         let plan = Plan::parse(bytes)?;
         self.board.check_fit(&plan)?;
-        let macs: u64 = plan.steps().map(|s| s.op.macs(s.input().shape, s.output.shape)).sum();
+        let macs = plan.macs();
         self.patience = PATIENCE + Duration::from_secs(macs / SLOWEST_MACS_PER_SECOND);
         let sequence = self.send(Kind::Plan, bytes)?;
         // The board checks every byte, of which there are no more than multiply-accumulates.

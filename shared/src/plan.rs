@@ -213,6 +213,11 @@ impl<'a> Step<'a> {
         }
     }
 
+    /// Its multiply-accumulates.
+    pub fn macs(&self) -> u64 {
+        self.op.macs(self.input().shape, self.output.shape)
+    }
+
     /// Where its inputs come from: one to [`MAX_INPUTS`].
     pub fn inputs(&self) -> &[Operand] {
         &self.inputs[..self.input_count]
@@ -360,6 +365,11 @@ impl<'a> Plan<'a> {
         let (bytes, arena_bytes) = (self.bytes, self.arena_bytes);
         // Every step decoded in `parse`, so `ok` drops nothing.
         (0..self.steps).filter_map(move |index| decode(bytes, index, arena_bytes).ok())
+    }
+
+    /// Multiply-accumulates of a run.
+    pub fn macs(&self) -> u64 {
+        self.steps().map(|step| step.macs()).sum()
     }
 }
 

@@ -135,7 +135,7 @@ fn layer(costs: &Costs, step: &Step) -> Layer {
         op: step.op.name(),
         shape: format!("{input} -> {output}"),
         kernel: kernel.name(),
-        macs: step.op.macs(input, output),
+        macs: step.macs(),
         instructions,
         parameter_bytes: step.weights.len() + 4 * (step.biases.len() + step.multipliers.len()),
         working_bytes: working_bytes(step),

@@ -115,7 +115,7 @@ pub fn run(command: &BenchCommand) -> Result<()> {
 fn subject(table: &Table, path: &std::path::Path) -> Result<Subject> {
     let bytes = ModelFiles::find(path)?.read_plan()?;
     let plan = Plan::parse(&bytes)?;
-    let (input, macs) = (plan.input().shape, macs(&plan));
+    let (input, macs) = (plan.input().shape, plan.macs());
     let same = |network: &&Network| shape(network) == input && macs.abs_diff(network.macs) * 100 <= network.macs;
     let name = table.network.iter().find(same).map_or_else(|| path.display().to_string(), |n| n.name.clone());
     Ok(Subject { name, plan: bytes })
@@ -146,10 +146,6 @@ fn shape(network: &Network) -> Shape {
     Shape::new(h, w, c)
 }
 
-fn macs(plan: &Plan) -> u64 {
-    plan.steps().map(|step| step.op.macs(step.input().shape, step.output.shape)).sum()
-}
-
 fn measure(table: &Table, board: &Board, sim: &mut Sim, subject: &Subject) -> Result<Bench> {
     let plan = Plan::parse(&subject.plan)?;
     sim.load_plan(&subject.plan)?;
@@ -168,7 +164,7 @@ fn measure(table: &Table, board: &Board, sim: &mut Sim, subject: &Subject) -> Re
         network: subject.name.clone(),
         board: board.name.clone(),
         cpu: board.cpu.clone(),
-        macs: macs(&plan),
+        macs: plan.macs(),
         instructions: profile.instructions,
         ram_bytes: plan.arena_bytes() as u64 + u64::from(profile.stack_bytes),
         references: table.reference.iter().filter_map(other).collect(),

@@ -179,7 +179,7 @@ impl Card<'_> {
     }
 
     fn cost(&self) -> String {
-        let macs: u64 = self.plan.steps().map(|step| step.op.macs(step.input().shape, step.output.shape)).sum();
+        let macs = self.plan.macs();
         let row = |what: &str, figure: u64| vec![what.to_owned(), report::thousands(figure)];
         let mut rows = vec![
             row("plan in flash, bytes", self.plan.bytes().len() as u64),

@@ -163,7 +163,7 @@ fn summary(outcome: &Outcome, board: &Board, dataset: &Dataset, plan: &Plan, fil
         vec![format!("accuracy {what}"), format!("{} of {} images", report::percent(m.accuracy), m.images)]
     };
     let bytes = |what: &str, bytes: u64| vec![what.to_owned(), format!("{} bytes", report::thousands(bytes))];
-    let macs: u64 = plan.steps().map(|step| step.op.macs(step.input().shape, step.output.shape)).sum();
+    let macs = plan.macs();
     let place = |what: &str, path: &Option<PathBuf>| {
         vec![what.to_owned(), path.as_ref().map(|p| p.display().to_string()).unwrap_or_default()]
     };

@@ -125,7 +125,7 @@ fn layer(step: &Step, count: u64, counted: &Counted) -> Layer {
         op: step.op.name(),
         input,
         output,
-        macs: step.op.macs(input, output),
+        macs: step.macs(),
         instructions,
         cycles,
         parameter_bytes: step.weights.len() + 4 * (step.biases.len() + step.multipliers.len()),

@@ -126,8 +126,7 @@ impl Conversation {
                 hex(plan.digest())
             );
         }
-        let macs: u64 = plan.steps().map(|step| step.op.macs(step.input().shape, step.output.shape)).sum();
-        let seconds = macs.saturating_mul(SLOWEST) / self.link.board.clock_hz.unwrap_or(1_000_000).max(1);
+        let seconds = plan.macs().saturating_mul(SLOWEST) / self.link.board.clock_hz.unwrap_or(1_000_000).max(1);
         self.patience = PATIENCE + Duration::from_secs(seconds);
         Ok(())
     }

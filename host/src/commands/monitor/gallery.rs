@@ -1,10 +1,7 @@
 //! What becomes of the frames themselves: drawn in the terminal, saved, or neither.
 
 use anyhow::Result;
-use ocellus_shared::Shape;
 use ocellus_shared::frame::{Frame, PixelFormat};
-use ocellus_shared::plan::Crop;
-use ocellus_shared::preprocess::preprocess;
 
 use super::live::Live;
 use crate::camera;
@@ -60,12 +57,9 @@ impl Gallery {
 fn small(picture: &Picture) -> Result<(Vec<u8>, usize)> {
     let width = picture.width.min(COLUMNS);
     let height = u32::from(picture.height) * u32::from(width) / u32::from(picture.width);
-    let shape = Shape::new(height.clamp(1, u32::from(COLUMNS)) as u16, width, 3);
+    let height = height.clamp(1, u32::from(COLUMNS)) as u16;
     let frame = Frame::new(PixelFormat::Rgb888, picture.width, picture.height, &picture.pixels)?;
-    let mut levels = vec![0i8; shape.len()];
-    preprocess(&frame, Crop::Stretch, shape, &mut levels)?;
-    let pixels = levels.into_iter().map(|level| level as u8 ^ 0x80).collect(); // int8 = pixel - 128
-    Ok((pixels, width.into()))
+    Ok((camera::stretched(&frame, width, height)?.pixels, width.into()))
 }
 
 #[cfg(test)]
