@@ -17,6 +17,7 @@ mod scale;
 pub mod simd;
 mod views;
 mod window;
+mod winograd;
 
 use views::{Inputs, Views};
 
@@ -35,6 +36,7 @@ fn run_strip(step: &Step, views: Views) {
     let input = inputs.get(step.input());
     match &step.op {
         Op::Conv { window, .. } => conv::run(step, window, input, scratch, output),
+        Op::Winograd { window, .. } => winograd::run(step, window, input, scratch, output),
         Op::Depthwise { window } => depthwise::run(step, window, input, scratch, output),
         Op::Dense { .. } => dense::run(step, input, output),
         Op::MaxPool { window } => pool::max(step, window, input, output),

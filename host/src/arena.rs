@@ -10,6 +10,7 @@ mod place;
 
 use crate::quantize::QuantGraph;
 use ocellus_shared::op::PATCHES;
+use ocellus_shared::op::winograd::TILES;
 use ocellus_shared::{Op, Shape};
 use place::{Buffer, Placement, Problem};
 
@@ -88,6 +89,9 @@ impl<'a> Layout<'a> {
             _ if !op.reads_rows(0) => out.h,
             // No group of outputs is left unfilled at the end of a strip.
             Op::Conv { .. } if !usize::from(out.w).is_multiple_of(PATCHES) => PATCHES as u16,
+            // As many rows of tiles, of two rows each.
+            Op::Winograd { .. } if !out.w.div_ceil(2).is_multiple_of(TILES as u16) => 2 * TILES as u16,
+            Op::Winograd { .. } => 2,
             // Each strip reads the rows around it once more.
             Op::Depthwise { .. } => 2,
             _ => 1,

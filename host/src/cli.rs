@@ -6,7 +6,7 @@ mod values;
 
 pub use boards::{BenchArgs, BenchCommand, BoardsArgs, CaptureArgs, FlashArgs, MonitorArgs, ProbeArgs, ProbesArgs};
 pub use devices::{DeviceArgs, ProfileArgs, RunArgs, ValidateArgs};
-pub use values::{Backend, Calibration, FrameFormat, ImageCount, Place, SplitName, Stage, Target};
+pub use values::{Backend, Calibration, FrameFormat, ImageCount, Optimize, Place, SplitName, Stage, Target};
 
 use crate::board;
 use crate::recipe::{DeviceKind, Freeze, LossKind, Model, OptimizerKind, Precision, Recipe, ScheduleKind};
@@ -322,6 +322,9 @@ pub struct ExportArgs {
     /// Folder of the dataset; else the one of the recipe, a fetched one, or the built-in one
     #[arg(long, env = "OCELLUS_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
+    /// What to pack the plan for, by default what the recipe says
+    #[arg(long, value_enum, value_name = "GOAL")]
+    pub optimize: Option<Optimize>,
     /// How to calibrate.
     #[command(flatten)]
     pub calibration: CalibrationArgs,

@@ -7,7 +7,7 @@
 
 use crate::board;
 use anyhow::{Context, Result, bail};
-use ocellus_shared::op::{Bands, PATCHES, row_bytes};
+use ocellus_shared::op::{Bands, PATCHES, row_bytes, winograd};
 use ocellus_shared::plan::Step;
 use ocellus_shared::{Op, Shape, Window};
 use serde::Deserialize;
@@ -49,6 +49,8 @@ impl Core {
 pub enum Kernel {
     /// Convolution by three patches and pairs of filters.
     Pairs,
+    /// 3x3 convolution by three tiles of 2x2 outputs and pairs of filters.
+    Winograd,
     /// 3x3 depthwise convolution by bands of four channels.
     Bands,
     /// 5x5 depthwise convolution by bands of four channels.
@@ -79,8 +81,9 @@ pub enum Kernel {
 
 impl Kernel {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Pairs,
+        Self::Winograd,
         Self::Bands,
         Self::WideBands,
         Self::Taps,
@@ -100,6 +103,7 @@ impl Kernel {
     pub fn key(self) -> &'static str {
         match self {
             Self::Pairs => "pairs",
+            Self::Winograd => "winograd",
             Self::Bands => "bands",
             Self::WideBands => "wide-bands",
             Self::Taps => "taps",
@@ -120,6 +124,7 @@ impl Kernel {
     pub fn name(self) -> &'static str {
         match self {
             Self::Pairs => "3 patches x 2 filters",
+            Self::Winograd => "Winograd, 3 tiles x 2 filters",
             Self::Bands | Self::WideBands => "4 channels x 4 outputs",
             Self::Taps => "16 channels, tap by tap",
             Self::Dense => "2 rows",
@@ -137,6 +142,7 @@ pub fn counts(core: Core, step: &Step) -> (Kernel, Vec<f64>) {
     let blocks = channels.div_ceil(LANES);
     let (kernel, counts): (_, Vec<usize>) = match &step.op {
         Op::Conv { window, .. } => (Kernel::Pairs, pairs(core, window, input, out)),
+        Op::Winograd { window, .. } => (Kernel::Winograd, tiles(window, input, out)),
         Op::Depthwise { window } => match Bands::new(window, input) {
             Some(bands) => {
                 let kernel = if bands.kernel == 3 { Kernel::Bands } else { Kernel::WideBands };
@@ -313,6 +319,19 @@ fn pairs(core: Core, window: &Window, input: Shape, out: Shape) -> Vec<usize> {
         alone,
         alone * words,
     ]
+}
+
+/// See the Winograd kernel of the firmware: tiles whose inputs no padding falls into are read where they are.
+fn tiles(window: &Window, input: Shape, out: Shape) -> Vec<usize> {
+    let halves = |size: u16| size.div_ceil(2);
+    // A tile is an output of a 4x4 window at stride 2.
+    let grid = Shape { h: halves(out.h), w: halves(out.w), ..out };
+    let inputs = Window { kernel: [4; 2], stride: [2; 2], pad: window.pad };
+    let Reached { padded, .. } = Reached::of(&inputs, input, grid);
+    let (groups, channels) = (grid.pixels().div_ceil(winograd::TILES), usize::from(input.c));
+    let (transformed, pairs) = (groups * winograd::TILES, groups * usize::from(out.c) / 2);
+    let blocks = winograd::filled(channels) / 16;
+    vec![1, groups, transformed * channels / 4, padded, padded * channels, pairs, pairs * blocks]
 }
 
 /// See the banded depthwise kernels of the firmware.

@@ -67,7 +67,7 @@ fn sole_maker(graph: &Graph, i: usize) -> Option<usize> {
 fn absorbs_next(maker: &Node, scale: &Node) -> bool {
     let only_activates = linear(scale).is_identity();
     match maker.op {
-        Op::Conv { .. } | Op::Depthwise { .. } | Op::Dense { .. } | Op::ChannelScale => {
+        Op::Conv { .. } | Op::Winograd { .. } | Op::Depthwise { .. } | Op::Dense { .. } | Op::ChannelScale => {
             only_activates || maker.activation == Activation::None
         }
         Op::Add | Op::Mul | Op::AvgPool { .. } | Op::GlobalAvgPool | Op::Lut => only_activates,

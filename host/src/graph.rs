@@ -158,7 +158,7 @@ impl Graph {
 /// Output channel that weight `index` of `count` belongs to, in the layout of [`Linear::weights`].
 pub fn out_channel(op: Op, index: usize, count: usize, channels: usize) -> usize {
     match op {
-        Op::Conv { .. } | Op::Dense { .. } => index / (count / channels),
+        Op::Conv { .. } | Op::Winograd { .. } | Op::Dense { .. } => index / (count / channels),
         _ => index % channels,
     }
 }

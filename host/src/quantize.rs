@@ -148,7 +148,7 @@ impl QuantGraph {
         let reach = |v: usize| 128 + i64::from(self.values[v].params.zero).abs();
         let input = self.values[inputs[0]];
         match op {
-            Op::Conv { .. } | Op::Depthwise { .. } | Op::Dense { .. } | Op::ChannelScale => {
+            Op::Conv { .. } | Op::Winograd { .. } | Op::Depthwise { .. } | Op::Dense { .. } | Op::ChannelScale => {
                 let mut largest: Vec<i64> = biases.iter().map(|&b| i64::from(b).abs()).collect();
                 for (k, w) in weights.iter().enumerate() {
                     let channel = out_channel(*op, k, weights.len(), biases.len());

@@ -12,7 +12,7 @@ pub use augment::AugmentRecipe;
 pub use data::{DataRecipe, LabelKind, Normalise};
 pub use model::Model;
 pub use net::{BnStatistics, Head, LayerOrder, NetRecipe, Padding};
-pub use quant::{CalibrationMethod, QuantRecipe};
+pub use quant::{CalibrationMethod, Optimize, QuantRecipe};
 pub use train::{DeviceKind, LossKind, OptimizerKind, Precision, ScheduleKind, TrainRecipe};
 pub use transfer::{Freeze, Statistics, TransferRecipe};
 

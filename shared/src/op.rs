@@ -5,6 +5,7 @@
 use crate::shape::Shape;
 
 mod strips;
+pub mod winograd;
 
 pub use strips::{Strip, strip_ranges};
 
@@ -64,6 +65,13 @@ impl Window {
 pub enum Op {
     /// Convolution over all input channels.
     Conv {
+        /// Kernel, stride, padding.
+        window: Window,
+        /// Channels of the output.
+        out_channels: u16,
+    },
+    /// [`Self::Conv`] of 3x3 windows at stride 1 with fewer multiplications and larger weights: see [`winograd`].
+    Winograd {
         /// Kernel, stride, padding.
         window: Window,
         /// Channels of the output.
@@ -144,6 +152,7 @@ impl Op {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Conv { .. } => "conv",
+            Self::Winograd { .. } => "winograd",
             Self::Depthwise { .. } => "depthwise",
             Self::Dense { .. } => "dense",
             Self::MaxPool { .. } => "max_pool",
@@ -173,7 +182,10 @@ impl Op {
         }
         let x = inputs[0];
         let out = match *self {
-            Self::Conv { window, out_channels } => {
+            Self::Winograd { window, out_channels } if !winograd::takes(&window, x, out_channels) => {
+                return Err(OpError::Window);
+            }
+            Self::Conv { window, out_channels } | Self::Winograd { window, out_channels } => {
                 let (h, w) = window.out_size(x)?;
                 Shape::new(h, w, out_channels)
             }
@@ -202,11 +214,12 @@ impl Op {
         out.checked_len().map(|_| out).ok_or(OpError::Shape)
     }
 
-    /// Multiply-accumulates of one inference, padding included, for an operator that takes `input` to `output`.
+    /// Multiply-accumulates of one inference, padding included, for an operator that takes `input` to `output`; those of
+    /// the layer, however few a kernel gets by with.
     pub const fn macs(&self, input: Shape, output: Shape) -> u64 {
         let out = output.len() as u64;
         match self {
-            Self::Conv { window, .. } => out * window.taps() as u64 * input.c as u64,
+            Self::Conv { window, .. } | Self::Winograd { window, .. } => out * window.taps() as u64 * input.c as u64,
             Self::Depthwise { window } => out * window.taps() as u64,
             Self::Dense { .. } => out * input.len() as u64,
             Self::ChannelScale => out,
@@ -219,6 +232,7 @@ impl Op {
     /// | op | weights | biases | multipliers |
     /// |---|---|---|---|
     /// | conv | `(out, kh, kw, in)` in pairs of filters: [`pair_index`] | `(out)` | `(out)` |
+    /// | winograd | int16, two bytes each: [`winograd::index`] | `(out)` | `(out)` |
     /// | depthwise | `(kh, kw, c)` | `(c)` | `(c)` |
     /// | dense | `(out, h, w, c)`, each output's row zero-filled to [`row_bytes`] | `(out)` | `(out)` |
     /// | channel_scale | `(c)` | `(c)` | `(c)` |
@@ -237,6 +251,7 @@ impl Op {
             Self::Conv { window, .. } => {
                 filters(c.next_multiple_of(2).saturating_mul(row_bytes(window.taps() * input.c as usize)))
             }
+            Self::Winograd { .. } => filters((c / 2).saturating_mul(winograd::pair_bytes(input.c.into()))),
             Self::Dense { .. } => filters(c.saturating_mul(row_bytes(input.len()))),
             Self::Depthwise { window } => filters(c * window.taps()),
             Self::ChannelScale => filters(c),
@@ -260,6 +275,7 @@ impl Op {
             Self::Conv { window, .. } => {
                 (2 * PATCHES + 1).saturating_mul(row_bytes(window.taps() * input.c as usize)).saturating_add(4)
             }
+            Self::Winograd { .. } => winograd::scratch_bytes(input.c.into()),
             _ => 0,
         }
     }

@@ -182,7 +182,7 @@ pub struct Step<'a> {
     pub scratch: (usize, usize),
     /// Rows of the output that are computed at a time; 0 for all. See [`Step::each_strip`].
     pub strip_rows: u16,
-    /// int8 parameters, see [`Op::param_counts`].
+    /// int8 parameters, or the bytes of int16 ones at a multiple of 4; see [`Op::param_counts`].
     pub weights: &'a [i8],
     /// int32 parameters.
     pub biases: I32s<'a>,
@@ -446,6 +446,7 @@ pub(crate) const TAG_FLATTEN: u8 = 9;
 pub(crate) const TAG_CONCAT: u8 = 10;
 pub(crate) const TAG_CHANNEL_SCALE: u8 = 11;
 pub(crate) const TAG_MUL: u8 = 12;
+pub(crate) const TAG_WINOGRAD: u8 = 13;
 
 fn header_crop(code: u8) -> Option<Crop> {
     match code {
@@ -463,6 +464,7 @@ fn operator(field: &Fields) -> Option<Op> {
     let out_channels = field.u16(10);
     let (has_window, has_channels, op) = match field.u8(0) {
         TAG_CONV => (true, true, Op::Conv { window, out_channels }),
+        TAG_WINOGRAD => (true, true, Op::Winograd { window, out_channels }),
         TAG_DEPTHWISE => (true, false, Op::Depthwise { window }),
         TAG_DENSE => (false, true, Op::Dense { out_channels }),
         TAG_MAX_POOL => (true, false, Op::MaxPool { window }),
@@ -565,6 +567,9 @@ fn with_params<'a>(step: Step<'a>, bytes: &'a [u8], counts: ParamCounts, at: [u3
         Some(region(bytes, at, len, 4)?.as_chunks::<4>().0)
     };
     let weights = region(bytes, at[0], counts.weights, 4).ok_or(StepFault::Parameters)?;
+    if matches!(step.op, Op::Winograd { .. }) && !weights.as_ptr().addr().is_multiple_of(4) {
+        return Err(StepFault::Address);
+    }
     let biases = I32s(words(at[1], counts.biases).ok_or(StepFault::Parameters)?);
     let multipliers = F32s(words(at[2], counts.multipliers).ok_or(StepFault::Parameters)?);
     let usable = |m: f32| m.is_normal() && m > 0.0;

@@ -1,7 +1,7 @@
 //! Plans with random parameters, written without the exporter: for tests of everything that runs or reads plans.
 
 use crate::random::Random;
-use ocellus_shared::op::{MAX_INPUTS, ParamCounts};
+use ocellus_shared::op::{MAX_INPUTS, ParamCounts, winograd};
 use ocellus_shared::plan::encode::{PlanSpec, StepSpec};
 use ocellus_shared::plan::{Crop, Operand};
 use ocellus_shared::{Op, Shape, Window};
@@ -51,7 +51,10 @@ impl Sketch {
         let scratch = (before.unwrap_or_else(|| self.reserve(scratch_bytes)), scratch_bytes);
         let counts = op.param_counts(shapes[0], shape);
         let fan_in = op.macs(shapes[0], shape) / shape.len() as u64;
-        let (weights, biases, multipliers) = self.parameters(&op, counts, fan_in.max(1));
+        let (mut weights, biases, multipliers) = self.parameters(&op, counts, fan_in.max(1));
+        if let Op::Winograd { .. } = op {
+            weights = winograd_weights(&weights, shapes[0].c.into(), shape.c.into());
+        }
         self.steps.push(StepSpec { op, inputs, output, scratch, strip_rows: 0, weights, biases, multipliers });
         self.values.push(output);
         Some(self.values.len() - 1)
@@ -116,6 +119,20 @@ impl Sketch {
     }
 }
 
+/// Filters whose taps are taken from `taps` in the layout of a plan: not any points are those of int8 taps.
+fn winograd_weights(taps: &[i8], channels: usize, filters: usize) -> Vec<i8> {
+    let mut weights = vec![0; filters / 2 * winograd::pair_bytes(channels)];
+    let mut taps = taps.as_chunks().0.iter();
+    for (filter, channel) in (0..filters).flat_map(|f| (0..channels).map(move |c| (f, c))) {
+        let taps = taps.next().expect("a filter has more points than taps");
+        for (point, value) in winograd::points(*taps).into_iter().enumerate() {
+            let at = 2 * winograd::index(filter, point, channel, channels);
+            weights[at..at + 2].copy_from_slice(&value.to_le_bytes().map(|byte| byte as i8));
+        }
+    }
+    weights
+}
+
 /// A small network of random operators and odd shapes.
 pub fn random(seed: u64) -> PlanSpec {
     let mut random = Random::new(seed);
@@ -151,6 +168,10 @@ fn random_op(random: &mut Random, sketch: &Sketch, last: usize) -> (Op, Vec<usiz
     let alike = |same: &dyn Fn(Shape) -> bool| (0..=last).filter(|v| same(sketch.shape(*v))).collect::<Vec<_>>();
     let shape = sketch.shape(last);
     match random.between(0, 13) {
+        0 if shape.c.is_multiple_of(4) => {
+            let window = Window { pad: pad.map(|p| p % 3), ..Window::valid(3, 1) };
+            (Op::Winograd { window, out_channels: out_channels.next_multiple_of(4) }, vec![last])
+        }
         0..=2 => (Op::Conv { window, out_channels }, vec![last]),
         3 => (Op::Depthwise { window }, vec![last]),
         4 => (Op::MaxPool { window }, vec![last]),
@@ -185,6 +206,27 @@ pub fn depthwise(seed: u64) -> PlanSpec {
         let pad = [0; 4].map(|_| random.between(0, 2) as u8);
         let window = Window { kernel: [random.choose(&[3, 5]); 2], stride, pad };
         if sketch.push(Op::Depthwise { window }, &[value]).is_none() {
+            break;
+        }
+    }
+    sketch.push(Op::GlobalAvgPool, &[sketch.values.len() - 1]);
+    sketch.finish()
+}
+
+/// 3x3 convolutions over maps of all widths and channels that Winograd's kernel tells apart.
+pub fn winograd(seed: u64) -> PlanSpec {
+    let mut random = Random::new(seed);
+    let input =
+        Shape::new(random.between(1, 13) as u16, random.between(1, 13) as u16, 4 * random.between(1, 12) as u16);
+    let mut sketch = Sketch::new(random.clone(), input);
+    random.bits();
+    for value in 0..3 {
+        let pad = [0; 4].map(|_| random.between(0, 2) as u8);
+        let op = Op::Winograd {
+            window: Window { pad, ..Window::valid(3, 1) },
+            out_channels: 4 * random.between(1, 9) as u16,
+        };
+        if sketch.push(op, &[value]).is_none() {
             break;
         }
     }

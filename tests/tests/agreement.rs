@@ -8,8 +8,9 @@ use ocellus::eval::tract::{FloatModel, TractModel};
 use ocellus::fold::{centre, fold};
 use ocellus::graph::{lower, run};
 use ocellus::quantize::{QuantGraph, quantize};
-use ocellus::recipe::{CalibrationMethod, QuantRecipe};
+use ocellus::recipe::{CalibrationMethod, Optimize, QuantRecipe};
 use ocellus::{calibrate, onnx, pack};
+use ocellus_shared::Op;
 use ocellus_shared::plan::Plan;
 use ocellus_tests::overlaps;
 use random::{network, quant_graph};
@@ -27,11 +28,12 @@ static OVERLAPS: AtomicUsize = AtomicUsize::new(0);
 /// Compares every value of a network; how many there were.
 fn check(seed: u64, graph: &QuantGraph) -> Result<usize, String> {
     let layers = graph.nodes.iter().map(|n| format!("\n  {}: {:?} of {:?}", n.name, n.op, n.inputs));
-    compare_files(graph, seed).map_err(|error| format!("seed {seed}: {error:#}{}", layers.collect::<String>()))
+    compare_files(graph, seed, Optimize::Size)
+        .map_err(|error| format!("seed {seed}: {error:#}{}", layers.collect::<String>()))
 }
 
-fn compare_files(graph: &QuantGraph, seed: u64) -> anyhow::Result<usize> {
-    let plan = pack::pack(graph)?;
+fn compare_files(graph: &QuantGraph, seed: u64, optimize: Optimize) -> anyhow::Result<usize> {
+    let plan = pack::pack(graph, optimize)?.plan;
     OVERLAPS.fetch_add(Plan::parse(&plan)?.steps().filter(overlaps::meets).count(), Ordering::Relaxed);
     let tract = TractModel::load(&onnx::write(graph)?)?;
     let images = quant_graph::images(graph, seed, IMAGES);
@@ -56,6 +58,23 @@ fn random_integers() {
     eprintln!("{compared} values of {NETWORKS} graphs agree, {overlaps} outputs over an input");
 }
 
+/// Plans for speed, whose convolutions by Winograd's formula must be tract's to the bit.
+#[test]
+fn plans_for_speed() {
+    let compared = |seed| {
+        let graph = quant_graph::thick_graph(seed);
+        let plan = pack::pack(&graph, Optimize::Speed).unwrap().plan;
+        let steps = Plan::parse(&plan).unwrap().steps().filter(|step| matches!(step.op, Op::Winograd { .. })).count();
+        let values = compare_files(&graph, seed, Optimize::Speed);
+        (steps, values.unwrap_or_else(|error| panic!("seed {seed}: {error:#}")))
+    };
+    let networks = NETWORKS / 10;
+    let sum = |a: (usize, usize), b: (usize, usize)| (a.0 + b.0, a.1 + b.1);
+    let (steps, values) = (0..networks).into_par_iter().map(compared).reduce(|| (0, 0), sum);
+    assert!(steps > networks as usize, "only {steps} convolutions of {networks} graphs were chosen");
+    eprintln!("{values} values of {networks} graphs agree, {steps} convolutions by Winograd's formula");
+}
+
 /// The same for float networks that took the whole way, whose int8 logits must also be near the float ones.
 #[test]
 fn random_quantized_networks() {
@@ -73,7 +92,7 @@ fn check_network(seed: u64) -> Result<usize, String> {
     let ranges = calibrate::ranges(&centred, &pictures, &recipe).unwrap();
     let quantized = quantize(&centred, &ranges).map_err(|error| format!("seed {seed}: {error:#}"))?;
     let tract = FloatModel::load(&onnx::write_float(&graph)).unwrap();
-    let plan = pack::pack(&quantized).unwrap();
+    let plan = pack::pack(&quantized, Optimize::Size).unwrap().plan;
     let engine = EngineModel::new(&plan).unwrap();
     let (mut error, mut size) = (0.0, 0.0);
     for i in 0..pictures.len() {

@@ -9,7 +9,7 @@ use ocellus::graph::{Graph, Params, lower, run};
 use ocellus::net::{Array, Layer, LayerKind, Network, Parameter, Role};
 use ocellus::pack;
 use ocellus::quantize::{QuantGraph, correct_bias, quantize};
-use ocellus::recipe::{CalibrationMethod, Normalise, QuantRecipe, Recipe};
+use ocellus::recipe::{CalibrationMethod, Normalise, Optimize, QuantRecipe, Recipe};
 use ocellus_shared::{Op, Shape, Window};
 use ocellus_tests::random::Random;
 
@@ -84,7 +84,8 @@ fn uneven(activation: Option<LayerKind>) -> Graph {
 fn scores_db(graph: &Graph, images: &Split) -> f64 {
     let ranges = calibrate::ranges(graph, images, &recipe()).unwrap();
     let quantized = quantize(graph, &ranges).unwrap();
-    let found = sqnr::measure(graph, &quantized, &pack::pack(&quantized).unwrap(), images).unwrap();
+    let found =
+        sqnr::measure(graph, &quantized, &pack::pack(&quantized, Optimize::Size).unwrap().plan, images).unwrap();
     assert_eq!(found.layers.len(), graph.nodes.len());
     found.layers.last().unwrap().accumulated_db.unwrap()
 }

@@ -77,11 +77,19 @@ fn the_benchmark_stays_below_its_references() {
     let [stdout, stderr] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
     assert_eq!(output.status.code(), Some(0), "{stderr}");
     let benches: Vec<serde_json::Value> = serde_json::from_str(&stdout).unwrap();
-    assert_eq!(benches.len(), 8, "two networks on four boards");
+    assert_eq!(benches.len(), 11, "two networks on four boards, and one of them for speed on three");
     for bench in &benches {
         let ram = |bench: &serde_json::Value| bench["ram_bytes"].as_u64();
         let room = if bench["network"] == "resnet8" { 40 << 10 } else { 56 << 10 };
         assert!(ram(bench).is_some_and(|bytes| bytes <= room), "{bench}");
+        if bench["optimize"] == "speed" {
+            let plain = |other: &&serde_json::Value| {
+                other["optimize"] == "size" && ["network", "board"].iter().all(|key| other[key] == bench[key])
+            };
+            let [size, speed] =
+                [benches.iter().find(plain).unwrap(), bench].map(|b| b["instructions"].as_f64().unwrap());
+            assert!(speed < 0.75 * size, "{bench}");
+        }
         let references = bench["references"].as_array().unwrap();
         assert!(!references.is_empty(), "{bench}");
         for other in references {
@@ -192,7 +200,11 @@ fn layer(random: &mut Random) -> (Op, usize) {
     let same = Window { stride: [stride; 2], ..Window::same(kernel) };
     let window = random.choose(&[same, same, Window::valid(kernel, stride)]);
     let out_channels = if random.once_in(4) { random.between(1, 40) } else { 8 * random.between(1, 12) } as u16;
-    match random.between(0, 16) {
+    match random.between(0, 20) {
+        17.. => (
+            Op::Winograd { window: Window { pad: window.pad.map(|p| p.min(2)), ..Window::valid(3, 1) }, out_channels },
+            1,
+        ),
         0..=4 => (Op::Conv { window, out_channels }, 1),
         5..=7 => (Op::Depthwise { window }, 1),
         8 => (Op::Dense { out_channels: out_channels.min(12) }, 1),

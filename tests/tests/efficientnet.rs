@@ -13,7 +13,7 @@ use ocellus::eval::tract::TractModel;
 use ocellus::fold::{centre, fold};
 use ocellus::graph::lower;
 use ocellus::quantize::{QuantGraph, quantize};
-use ocellus::recipe::{CalibrationMethod, QuantRecipe};
+use ocellus::recipe::{CalibrationMethod, Optimize, QuantRecipe};
 use ocellus::sim::{Clock, Sim};
 use ocellus::{calibrate, onnx, pack, toolchain};
 use ocellus_shared::Op;
@@ -38,7 +38,7 @@ fn tract_and_the_engine_agree() {
     let (graph, images) = quantized();
     let count = |what: fn(&Op) -> bool| graph.nodes.iter().filter(|node| what(&node.op)).count();
     assert_eq!((count(|op| *op == Op::Mul), count(|op| matches!(op, Op::Depthwise { .. }))), (16, 16));
-    let plan = pack::pack(&graph).unwrap();
+    let plan = pack::pack(&graph, Optimize::Size).unwrap().plan;
     // 4,007,548 parameters without the head, as published; some of them are int32 and f32 here.
     assert!(plan.len() > 4_000_000, "{}", plan.len());
     let tract = TractModel::load(&onnx::write(&graph).unwrap()).unwrap();
@@ -56,7 +56,7 @@ fn tract_and_the_engine_agree() {
 #[test]
 fn an_emulated_cortex_m7_computes_the_same() {
     let (graph, images) = quantized();
-    let plan = pack::pack(&graph).unwrap();
+    let plan = pack::pack(&graph, Optimize::Size).unwrap().plan;
     let engine = EngineModel::new(&plan).unwrap();
     let board = Board::load("mps2-an500").unwrap();
     board.check_fit(engine.plan()).unwrap();

@@ -34,7 +34,7 @@ fn fast_kernels_equal_their_references() {
         .map(|seed| compare(&Plan::parse(&encoded(seed, &plans::random(seed))).unwrap(), &mut Random::new(!seed)))
         .reduce(BTreeMap::new, merged);
     let rare: Vec<_> = totals.iter().filter(|(_, count)| **count < 5_000).collect();
-    assert!(totals.len() == 12 && rare.is_empty(), "not every operator was exercised: {totals:?}");
+    assert!(totals.len() == 13 && rare.is_empty(), "not every operator was exercised: {totals:?}");
 }
 
 fn merged<K: Ord>(mut all: BTreeMap<K, usize>, part: BTreeMap<K, usize>) -> BTreeMap<K, usize> {
@@ -43,9 +43,10 @@ fn merged<K: Ord>(mut all: BTreeMap<K, usize>, part: BTreeMap<K, usize>) -> BTre
 }
 
 #[test]
-fn depthwise_kernels_equal_their_reference() {
-    (0..300u64).into_par_iter().for_each(|seed| {
-        let bytes = encoded(seed, &plans::depthwise(seed));
+fn depthwise_and_winograd_kernels_equal_their_references() {
+    let plans = (0..300u64).flat_map(|seed| [plans::depthwise, plans::winograd].map(|kind| (seed, kind)));
+    plans.collect::<Vec<_>>().into_par_iter().for_each(|(seed, kind)| {
+        let bytes = encoded(seed, &kind(seed));
         compare(&Plan::parse(&bytes).unwrap(), &mut Random::new(!seed));
     });
 }
@@ -76,12 +77,14 @@ fn compare_overlapped(seed: u64, apart: &encode::PlanSpec) -> BTreeMap<&'static 
 fn strips_over_their_inputs_equal_whole_maps_apart() {
     let random = (0..20_000u64).into_par_iter().map(|seed| compare_overlapped(seed, &plans::random(seed)));
     let totals = random.reduce(BTreeMap::new, merged);
-    let depthwise = (0..100u64).into_par_iter().map(|seed| compare_overlapped(seed, &plans::depthwise(seed)));
-    assert!(depthwise.reduce(BTreeMap::new, merged)["depthwise"] > 100);
+    for (kind, op) in [(plans::depthwise as fn(u64) -> _, "depthwise"), (plans::winograd, "winograd")] {
+        let shared = (0..100u64).into_par_iter().map(|seed| compare_overlapped(seed, &kind(seed)));
+        assert!(shared.reduce(BTreeMap::new, merged)[op] > 100);
+    }
     // Those that need their whole input, or whose output is their input.
     let never = ["dense", "global_avg_pool", "flatten"];
     let wrong: Vec<_> = totals.iter().filter(|(op, count)| (**count > 100) == never.contains(op)).collect();
-    assert!(totals.len() == 12 && wrong.is_empty(), "{totals:?}");
+    assert!(totals.len() == 13 && wrong.is_empty(), "{totals:?}");
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod random;
 use ocellus::eval::engine::EngineModel;
 use ocellus::fold::fold;
 use ocellus::graph::lower;
+use ocellus::recipe::Optimize;
 use ocellus::{onnx, pack};
 use random::{network, quant_graph};
 use std::path::Path;
@@ -43,7 +44,7 @@ fn other_tools_accept_the_files_and_agree() {
 /// A random graph's file, images for it, and what the engine makes of them in every layer.
 fn write_int8(folder: &Path, seed: u64) {
     let graph = quant_graph::quant_graph(seed);
-    let plan = pack::pack(&graph).unwrap();
+    let plan = pack::pack(&graph, Optimize::Size).unwrap().plan;
     let engine = EngineModel::new(&plan).unwrap();
     let images = quant_graph::images(&graph, seed, IMAGES);
     let layers: Vec<i8> = images.iter().flat_map(|image| engine.trace(image).unwrap().concat()).collect();

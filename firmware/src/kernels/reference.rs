@@ -2,7 +2,7 @@
 //! against.
 
 use super::{Inputs, Views};
-use ocellus_shared::op::{pair_index, row_bytes};
+use ocellus_shared::op::{pair_index, row_bytes, winograd};
 use ocellus_shared::plan::Step;
 use ocellus_shared::quant::requantize;
 use ocellus_shared::{Op, Shape, Window};
@@ -22,6 +22,7 @@ fn run_strip(step: &Step, views: Views) {
         let point = Point { step, y: pixel / usize::from(out.w), x: pixel % usize::from(out.w), c };
         output[at] = match &step.op {
             Op::Conv { window, .. } => point.conv(window, input),
+            Op::Winograd { window, .. } => point.winograd(window, input),
             Op::Depthwise { window } => point.depthwise(window, input),
             Op::Dense { .. } => point.dense(input),
             Op::MaxPool { window } => point.under(window, input, c).flatten().max().unwrap_or(i8::MIN),
@@ -67,6 +68,24 @@ impl Point<'_> {
         for channel in 0..channels {
             for (tap, x) in self.under(window, input, channel).enumerate() {
                 let w = self.step.weights[pair_index(self.c, tap * channels + channel, row)];
+                acc = acc.wrapping_add(i32::from(x.unwrap_or(operand.zero)) * i32::from(w));
+            }
+        }
+        self.finish(acc, self.c)
+    }
+
+    /// The convolution whose filters have these points.
+    fn winograd(&self, window: &Window, input: &[i8]) -> i8 {
+        let operand = self.step.input();
+        let channels = usize::from(operand.shape.c);
+        let weight = |point, channel| {
+            let at = 2 * winograd::index(self.c, point, channel, channels);
+            i16::from_le_bytes([self.step.weights[at] as u8, self.step.weights[at + 1] as u8])
+        };
+        let mut acc = 0i32;
+        for channel in 0..channels {
+            let taps = winograd::taps(core::array::from_fn(|point| weight(point, channel)));
+            for (w, x) in taps.into_iter().zip(self.under(window, input, channel)) {
                 acc = acc.wrapping_add(i32::from(x.unwrap_or(operand.zero)) * i32::from(w));
             }
         }

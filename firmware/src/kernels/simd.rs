@@ -10,18 +10,50 @@ pub mod mve;
 pub mod portable;
 #[cfg(not(all(target_arch = "arm", feature = "dsp")))]
 mod rows;
+#[cfg(not(all(target_arch = "arm", feature = "dsp")))]
+mod tiles;
 #[cfg(target_arch = "x86_64")]
 pub mod x86;
 
+use ocellus_shared::Shape;
+
 #[cfg(all(target_arch = "arm", feature = "dsp"))]
-pub use dsp::{Patches, depthwise, requantize};
+pub use dsp::{Patches, Tiles, depthwise, requantize};
 #[cfg(all(target_arch = "arm", feature = "mve"))]
 pub use mve::depthwise;
 #[cfg(not(all(target_arch = "arm", feature = "dsp")))]
-pub use {ocellus_shared::quant::requantize, rows::Patches};
+pub use {ocellus_shared::quant::requantize, rows::Patches, tiles::Tiles};
 
 /// Channels that channel-wise kernels hold accumulators for.
 pub const LANES: usize = 16;
+
+/// Where the 2x2 results of a tile go: to the next column is `right`, to the next row `down`. Each is 0 where there is none
+/// any more, so that the results beyond fall on those that are there, and must be written before them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Place {
+    /// The first channel of the first result.
+    pub at: usize,
+    /// From a result to the one below.
+    pub down: usize,
+    /// From a result to the one beside it.
+    pub right: usize,
+}
+
+impl Place {
+    /// The tile whose first output is at row `y` and column `x` of a map of shape `out`.
+    pub fn new(out: Shape, y: usize, x: usize) -> Self {
+        let (width, channels) = (usize::from(out.w), usize::from(out.c));
+        let at = (y * width + x) * channels;
+        let down = if y + 1 < usize::from(out.h) { width * channels } else { 0 };
+        let right = if x + 1 < width { channels } else { 0 };
+        Self { at, down, right }
+    }
+
+    /// Where the four results of `channel` go, row after row.
+    pub fn of(&self, channel: usize) -> [usize; 4] {
+        [0, self.right, self.down, self.down + self.right].map(|offset| self.at + channel + offset)
+    }
+}
 
 /// The dot product of `x` with every `w`: `sums[c] = sum(x[i] * w[c][i])`, wrapping.
 ///

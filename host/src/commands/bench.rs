@@ -4,9 +4,10 @@ use super::{export, inputs};
 use crate::board::{self, Board};
 use crate::checkpoint::Checkpoint;
 use crate::cli::{BenchArgs, BenchCommand};
+use crate::cost::Core;
 use crate::model::ModelFiles;
 use crate::net::{self, module::Module};
-use crate::recipe::Recipe;
+use crate::recipe::{Optimize, Recipe};
 use crate::report;
 use crate::sim::{Clock, Sim};
 use crate::{pack, view};
@@ -51,6 +52,8 @@ struct Reference {
 pub struct Bench {
     /// The network, or the plan's path where others were not measured on it.
     pub network: String,
+    /// What the plan was packed for, where that is known.
+    pub optimize: Option<Optimize>,
     /// Where it was counted.
     pub board: String,
     /// Its core.
@@ -59,6 +62,8 @@ pub struct Bench {
     pub macs: u64,
     /// Executed instructions. They are not cycles.
     pub instructions: u64,
+    /// Bytes of the plan, in flash.
+    pub plan_bytes: usize,
     /// Bytes of RAM: feature maps, scratch, and the stack that the run was measured to use.
     pub ram_bytes: u64,
     /// What others take for the same network on the same core.
@@ -83,6 +88,8 @@ pub struct Other {
 /// A plan, and what it is called.
 struct Subject {
     name: String,
+    /// What it was packed for, where that is known.
+    optimize: Option<Optimize>,
     plan: Vec<u8>,
 }
 
@@ -95,15 +102,20 @@ pub fn run(command: &BenchCommand) -> Result<()> {
     let path = board::source_tree()?.join("firmware/references.toml");
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let table: Table = toml::from_str(&text).with_context(|| format!("in {}", path.display()))?;
-    let subjects: Vec<Subject> = match models.is_empty() {
-        true => table.network.iter().map(untrained).collect::<Result<_>>()?,
-        false => models.iter().map(|path| subject(&table, path)).collect::<Result<_>>()?,
+    let mut subjects = Vec::new();
+    match models.is_empty() {
+        true => table.network.iter().try_for_each(|network| anyhow::Ok(subjects.extend(untrained(network)?)))?,
+        false => models.iter().try_for_each(|path| anyhow::Ok(subjects.push(subject(&table, path)?)))?,
     };
     let mut benches = Vec::new();
     for board in Board::all()?.iter().filter(|board| board.machine.is_some()) {
         let elf = inputs::firmware(board)?;
         let mut sim = Sim::boot(board, &elf, Clock::Instructions)?;
-        for subject in &subjects {
+        // What is packed for speed is so for the cores with the DSP extension.
+        let is_for = |subject: &&Subject| {
+            subject.optimize != Some(Optimize::Speed) || Core::of(&board.cpu).is_ok_and(|core| core == Core::Dsp)
+        };
+        for subject in subjects.iter().filter(is_for) {
             benches.push(measure(&table, board, &mut sim, subject)?);
         }
         sim.shut_down()?;
@@ -118,11 +130,12 @@ fn subject(table: &Table, path: &std::path::Path) -> Result<Subject> {
     let (input, macs) = (plan.input().shape, plan.macs());
     let same = |network: &&Network| shape(network) == input && macs.abs_diff(network.macs) * 100 <= network.macs;
     let name = table.network.iter().find(same).map_or_else(|| path.display().to_string(), |n| n.name.clone());
-    Ok(Subject { name, plan: bytes })
+    Ok(Subject { name, optimize: None, plan: bytes })
 }
 
-/// A plan of the network with random weights, on which instructions do not depend.
-fn untrained(network: &Network) -> Result<Subject> {
+/// Plans of the network with random weights, on which instructions do not depend: for size, and for speed where that is
+/// another one.
+fn untrained(network: &Network) -> Result<Vec<Subject>> {
     let spinner = view::spinner(&format!("quantizing {} with random weights", network.name));
     let recipe = Recipe::default().with(&[format!("model={}", network.name)])?;
     let input = shape(network);
@@ -136,9 +149,16 @@ fn untrained(network: &Network) -> Result<Subject> {
         dataset_hash: dataset.hash.clone(),
         resume: None,
     };
-    let plan = pack::pack(&export::quantized(&checkpoint, &dataset)?.quantized)?;
+    let quantized = export::quantized(&checkpoint, &dataset)?.quantized;
+    let mut subjects: Vec<Subject> = Vec::new();
+    for optimize in [Optimize::Size, Optimize::Speed] {
+        let plan = pack::pack(&quantized, optimize)?.plan;
+        if subjects.iter().all(|other| other.plan != plan) {
+            subjects.push(Subject { name: network.name.clone(), optimize: Some(optimize), plan });
+        }
+    }
     spinner.finish_and_clear();
-    Ok(Subject { name: network.name.clone(), plan })
+    Ok(subjects)
 }
 
 fn shape(network: &Network) -> Shape {
@@ -162,10 +182,12 @@ fn measure(table: &Table, board: &Board, sim: &mut Sim, subject: &Subject) -> Re
     };
     Ok(Bench {
         network: subject.name.clone(),
+        optimize: subject.optimize,
         board: board.name.clone(),
         cpu: board.cpu.clone(),
         macs: plan.macs(),
         instructions: profile.instructions,
+        plan_bytes: subject.plan.len(),
         ram_bytes: plan.arena_bytes() as u64 + u64::from(profile.stack_bytes),
         references: table.reference.iter().filter_map(other).collect(),
     })
@@ -177,7 +199,11 @@ fn shown(benches: &[Bench]) -> String {
     for bench in benches {
         let figures = [bench.instructions, bench.ram_bytes].map(report::thousands);
         let [instructions, ram] = figures;
-        let first = [bench.network.clone(), bench.cpu.clone(), "Ocellus".into(), instructions, String::new(), ram];
+        let ours = match bench.optimize {
+            Some(Optimize::Speed) => "Ocellus, for speed",
+            _ => "Ocellus",
+        };
+        let first = [bench.network.clone(), bench.cpu.clone(), ours.into(), instructions, String::new(), ram];
         rows.push(first.to_vec());
         for other in &bench.references {
             let ram = other.ram_bytes.map_or_else(String::new, report::thousands);

@@ -8,9 +8,10 @@ use crate::eval::agreement::{self, Difference};
 use crate::eval::engine::EngineModel;
 use crate::eval::tract::{FloatModel, TractModel};
 use crate::graph::{Graph, run};
+use crate::pack::Packed;
 use crate::quantize::QuantGraph;
 use crate::recipe::Recipe;
-use crate::{arena, calibrate, checkpoint, fold, graph, model, net, onnx, pack, quantize, report, view};
+use crate::{calibrate, checkpoint, fold, graph, model, net, onnx, pack, quantize, report, view};
 use anyhow::{Context, Result, bail, ensure};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -48,6 +49,9 @@ pub struct Summary {
 pub fn run(args: &ExportArgs) -> Result<()> {
     let mut checkpoint = Checkpoint::load(&args.run)?;
     checkpoint.recipe = args.calibration.apply(&checkpoint.recipe)?;
+    if let Some(optimize) = args.optimize {
+        checkpoint.recipe.quant.optimize = optimize.into();
+    }
     let own_folder = if args.run.is_dir() { Some(args.run.as_path()) } else { args.run.parent() };
     let out = args.out.as_deref().or(own_folder).unwrap_or(Path::new("."));
     let Checkpoint { recipe, input, classes, .. } = &checkpoint;
@@ -83,7 +87,7 @@ pub fn export(checkpoint: &Checkpoint, dataset: &Dataset, out: &Path) -> Result<
     let files = Files {
         float: onnx::write_float(&folded),
         int8: onnx::write(&quantized)?,
-        plan: pack::pack(&quantized)?,
+        packed: pack::pack(&quantized, checkpoint.recipe.quant.optimize)?,
         recipe: portable(&checkpoint.recipe).to_toml(),
     };
     let values_compared = files.check(&folded, &dataset.train)?;
@@ -130,7 +134,7 @@ pub(super) fn quantized(checkpoint: &Checkpoint, dataset: &Dataset) -> Result<Qu
 struct Files {
     float: Vec<u8>,
     int8: Vec<u8>,
-    plan: Vec<u8>,
+    packed: Packed,
     recipe: String,
 }
 
@@ -146,7 +150,7 @@ impl Files {
             let close = ours.iter().zip(&theirs).all(|(a, b)| (a - b).abs() <= FLOAT_TOLERANCE * largest);
             ensure!(close, "tract computes other float logits than we do: {theirs:?}, expected {ours:?}");
         }
-        let (tract, engine) = (TractModel::load(&self.int8)?, EngineModel::new(&self.plan)?);
+        let (tract, engine) = (TractModel::load(&self.int8)?, EngineModel::new(&self.packed.plan)?);
         let images = check_images(graph.input.len(), split);
         let compared = agreement::compare(&tract, &engine, images.iter().map(Vec::as_slice));
         spinner.finish_and_clear();
@@ -160,7 +164,7 @@ impl Files {
         let files: [(&str, &[u8]); 4] = [
             (model::FLOAT_ONNX, &self.float),
             (model::INT8_ONNX, &self.int8),
-            (model::PLAN, &self.plan),
+            (model::PLAN, &self.packed.plan),
             (model::RECIPE, self.recipe.as_bytes()),
         ];
         std::fs::create_dir_all(out).with_context(|| format!("cannot make the folder {}", out.display()))?;
@@ -178,11 +182,11 @@ impl Files {
     }
 
     fn summary(&self, graph: &QuantGraph, out: &Path, values_compared: usize) -> Summary {
-        let arena = arena::plan(graph);
+        let arena = &self.packed.arena;
         Summary {
             folder: out.to_owned(),
             digest: graph.digest().iter().map(|b| format!("{b:02x}")).collect(),
-            plan_bytes: self.plan.len(),
+            plan_bytes: self.packed.plan.len(),
             arena_bytes: arena.bytes,
             arena_lower_bound: arena.lower_bound,
             onnx_bytes: self.int8.len(),

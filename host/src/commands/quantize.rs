@@ -19,7 +19,7 @@ pub fn run(args: &QuantizeArgs) -> Result<()> {
     let export::Quantized { graph, quantized, .. } = export::quantized(&checkpoint, &dataset)?;
     let images = inputs::take(&dataset.train, args.images);
     let spinner = view::spinner("comparing float and int8");
-    let mut found = sqnr::measure(&graph, &quantized, &pack::pack(&quantized)?, &images)?;
+    let mut found = sqnr::measure(&graph, &quantized, &pack::pack(&quantized, recipe.quant.optimize)?.plan, &images)?;
     spinner.finish_and_clear();
     if args.worst {
         found.layers.sort_by(|a, b| rank(a).total_cmp(&rank(b)));

@@ -400,7 +400,9 @@ fn run_op(op: Op, own: Lookup<'_>, bias: bool, x: Tensor<4>, second: Option<Tens
     let filters = || Filters { weight: own.get("weight"), bias: own.bias(bias), mixed };
     let [n, c, ..] = x.dims();
     match op {
-        Op::Conv { window, out_channels } => filters().convolve(x, &window, out_channels.into(), 1),
+        Op::Conv { window, out_channels } | Op::Winograd { window, out_channels } => {
+            filters().convolve(x, &window, out_channels.into(), 1)
+        }
         // burn-flex convolves one channel after the other, which would take most of the time.
         Op::Depthwise { window } if x.device() == Device::flex() && !x.is_tracked() && !own.is_fitted() => {
             let (device, map) = (x.device(), Map::new(x.dims(), to_vec(x)));

@@ -34,7 +34,7 @@ impl Writer<'_> {
         let x = self.quant.value_name(node.inputs[0]).to_owned();
         let name = node.name.as_str();
         match self.op(i) {
-            Op::Conv { .. } | Op::Depthwise { .. } | Op::ChannelScale => {
+            Op::Conv { .. } | Op::Winograd { .. } | Op::Depthwise { .. } | Op::ChannelScale => {
                 self.linear(i, &x, &node.weights, &node.biases)
             }
             Op::Dense { .. } => {

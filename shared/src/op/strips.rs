@@ -57,6 +57,7 @@ impl Op {
         let mut op = *self;
         let reads = match &mut op {
             Self::Conv { window, .. }
+            | Self::Winograd { window, .. }
             | Self::Depthwise { window }
             | Self::MaxPool { window }
             | Self::AvgPool { window } => {

@@ -41,7 +41,7 @@ pub struct StepSpec {
     pub scratch: (usize, usize),
     /// Rows of the output that are computed at a time; 0 for all.
     pub strip_rows: u16,
-    /// int8 parameters in the layout of [`Op::param_counts`].
+    /// int8 parameters, or the bytes of int16 ones, in the layout of [`Op::param_counts`].
     pub weights: Vec<i8>,
     /// int32 parameters.
     pub biases: Vec<i32>,
@@ -131,6 +131,7 @@ fn put_operand(out: &mut [u8], at: usize, operand: &Operand) {
 fn put_step(out: &mut [u8], at: usize, step: &StepSpec, regions: [u32; 3]) {
     let (tag, window, out_channels) = match step.op {
         Op::Conv { window, out_channels } => (TAG_CONV, Some(window), out_channels),
+        Op::Winograd { window, out_channels } => (TAG_WINOGRAD, Some(window), out_channels),
         Op::Depthwise { window } => (TAG_DEPTHWISE, Some(window), 0),
         Op::Dense { out_channels } => (TAG_DENSE, None, out_channels),
         Op::MaxPool { window } => (TAG_MAX_POOL, Some(window), 0),

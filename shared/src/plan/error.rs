@@ -52,6 +52,8 @@ pub enum StepFault {
     Strips,
     /// Parameters lie outside the file or are misaligned.
     Parameters,
+    /// Weights of 16 bits, and the plan does not lie at a multiple of 4 in memory.
+    Address,
     /// A multiplier is not a finite, normal, positive number.
     Multiplier,
     /// The scratch has another size than the kernel needs.
@@ -89,6 +91,7 @@ impl core::fmt::Display for StepFault {
             Self::Overlap => "output, scratch and inputs overlap where they must not",
             Self::Strips => "cut into strips that are no part of the output, or need the whole input",
             Self::Parameters => "parameters lie outside the file or are misaligned",
+            Self::Address => "its weights need the plan to begin at a multiple of 4 in memory",
             Self::Multiplier => "a multiplier is not finite, normal and positive",
             Self::Scratch => "scratch size differs from what the kernel needs",
             Self::ZeroPoint => "operands that must share a zero point do not",

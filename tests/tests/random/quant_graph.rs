@@ -16,9 +16,12 @@ pub struct Generator {
 
 /// A quantized graph of a few layers that ends in a vector of scores.
 pub fn quant_graph(seed: u64) -> QuantGraph {
-    let rng = ChaCha8Rng::seed_from_u64(seed);
-    let mut generator = Generator { rng, values: Vec::new(), nodes: Vec::new() };
-    generator.graph()
+    Generator::new(seed).graph()
+}
+
+/// A quantized graph of 3x3 convolutions with many channels, one of them in a residual block.
+pub fn thick_graph(seed: u64) -> QuantGraph {
+    Generator::new(seed).thick_graph()
 }
 
 /// Images `(h, w, c)` for `graph`: all smallest, all largest, only extremes, then any values.
@@ -35,13 +38,36 @@ pub fn images(graph: &QuantGraph, seed: u64, count: usize) -> Vec<Vec<i8>> {
 }
 
 impl Generator {
-    fn graph(&mut self) -> QuantGraph {
+    fn new(seed: u64) -> Self {
+        Self { rng: ChaCha8Rng::seed_from_u64(seed), values: Vec::new(), nodes: Vec::new() }
+    }
+
+    fn graph(mut self) -> QuantGraph {
         let image = self.shape();
         let params = self.params();
         self.values.push(Value { shape: image, params });
         for _ in 0..self.rng.random_range(1..7) {
             self.layer();
         }
+        self.finish()
+    }
+
+    fn thick_graph(mut self) -> QuantGraph {
+        let [h, w] = [0; 2].map(|_| self.rng.random_range(4..12));
+        let channels = 4 * self.rng.random_range(4..12);
+        let params = self.params();
+        self.values.push(Value { shape: Shape::new(h, w, channels), params });
+        let conv = |pad, out_channels| Op::Conv { window: Window { pad, ..Window::valid(3, 1) }, out_channels };
+        self.push(conv([1; 4], channels), vec![0]);
+        self.push(Op::Add, vec![0, 1]);
+        let pad = [0; 4].map(|_: u8| self.rng.random_range(0..3));
+        let out_channels = 2 * self.rng.random_range(4..20);
+        self.push(conv(pad, out_channels), vec![2]);
+        self.finish()
+    }
+
+    /// Adds scores of the last value.
+    fn finish(mut self) -> QuantGraph {
         let last = self.values.len() - 1;
         let out_channels = self.rng.random_range(1..12);
         self.push(Op::Dense { out_channels }, vec![last]);
@@ -164,9 +190,9 @@ impl Generator {
             multipliers: Vec::new(),
         };
         match op {
-            Op::Conv { .. } | Op::Depthwise { .. } | Op::Dense { .. } | Op::ChannelScale => {
+            Op::Conv { .. } | Op::Winograd { .. } | Op::Depthwise { .. } | Op::Dense { .. } | Op::ChannelScale => {
                 let terms = match op {
-                    Op::Conv { window, .. } => window.taps() * usize::from(x.c),
+                    Op::Conv { window, .. } | Op::Winograd { window, .. } => window.taps() * usize::from(x.c),
                     Op::Depthwise { window } => window.taps(),
                     Op::Dense { .. } => x.len(),
                     _ => 1,

@@ -4,7 +4,7 @@ use ocellus::checkpoint::Checkpoint;
 use ocellus::data::{Split, shapes};
 use ocellus::net::{self, Array, Role};
 use ocellus::quantize::{QuantGraph, quantize};
-use ocellus::recipe::Recipe;
+use ocellus::recipe::{Optimize, Recipe};
 use ocellus::{calibrate, fold, graph, pack};
 use ocellus_shared::Shape;
 use ocellus_tests::random::Random;
@@ -19,7 +19,7 @@ pub fn pictures(count: usize) -> Split {
 
 /// The model's plan.
 pub fn random_plan() -> Vec<u8> {
-    pack::pack(&random_model()).unwrap()
+    pack::pack(&random_model(), Optimize::Size).unwrap().plan
 }
 
 /// The model; its classes are the built-in dataset's.

@@ -6,11 +6,13 @@
 pub mod add;
 mod conv;
 pub mod depthwise;
+mod winograd;
 
 use super::portable::dot;
 use core::arch::asm;
 
 pub use conv::Patches;
+pub use winograd::Tiles;
 
 /// The rounding rule in 8 instructions: the FPU's conversion rounds half to even, and saturates as the result does.
 ///
