@@ -5,9 +5,9 @@ use crate::board::{Board, DoesNotFit};
 use crate::cli::AnalyzeArgs;
 use crate::cost::{self, Core, Costs};
 use crate::model::ModelFiles;
-use crate::report;
-use crate::toolchain;
+use crate::{report, toolchain, view};
 use anyhow::Result;
+use ocellus_shared::Op;
 use ocellus_shared::plan::{Operand, Plan, Step};
 use serde::Serialize;
 
@@ -83,6 +83,12 @@ pub fn run(args: &AnalyzeArgs) -> Result<()> {
         return Err(Failure::Usage(format!("no board called {:?}; there are: {}", args.board, known.join(", "))).into());
     }
     let board = Board::load(&args.board)?;
+    if is_for_speed(&plan) && Core::of(&board.cpu)? == Core::Vector {
+        view::warn(
+            "the plan is packed for the speed of Cortex-M4, M7 and M33; this core takes fewer instructions with \
+             `ocellus export --optimize size`",
+        );
+    }
     let analysis = analyse(&plan, &board)?;
     if args.json {
         report::print_json(&analysis)?
@@ -156,6 +162,11 @@ fn working_bytes(step: &Step) -> usize {
     bytes.sum::<usize>() + step.scratch.1
 }
 
+/// Whether a plan was packed with more weights for fewer instructions.
+fn is_for_speed(plan: &Plan) -> bool {
+    plan.steps().any(|step| matches!(step.op, Op::Winograd { .. }))
+}
+
 /// What does not fit, with the layer that decides, and the image size at which it would.
 fn advised(plan: &Plan, board: &Board, unfit: &DoesNotFit) -> DoesNotFit {
     let (needed, room) = (plan.arena_bytes(), board.arena_bytes);
@@ -164,8 +175,12 @@ fn advised(plan: &Plan, board: &Board, unfit: &DoesNotFit) -> DoesNotFit {
         let largest = plan.steps().enumerate().max_by_key(|(_, step)| step.weights.len());
         let Some((index, step)) = largest else { return unfit.clone() };
         let (op, bytes) = (step.op.name(), step.weights.len());
+        let smaller = match is_for_speed(plan) {
+            true => "; `ocellus export --optimize size` packs a smaller plan with the same scores",
+            false => "",
+        };
         return DoesNotFit::new(format!(
-            "{unfit}\nmost of the plan are the {bytes} bytes of weights of layer {index}, {op}"
+            "{unfit}\nmost of the plan are the {bytes} bytes of weights of layer {index}, {op}{smaller}"
         ));
     };
     // Feature maps grow with the square of the image's side.
