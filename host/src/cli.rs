@@ -325,6 +325,9 @@ pub struct ExportArgs {
     /// What to pack the plan for, by default what the recipe says
     #[arg(long, value_enum, value_name = "GOAL")]
     pub optimize: Option<Optimize>,
+    /// The board whose flash the plan must fit: for speed, only as many layers are packed as it has room for
+    #[arg(long, env = "OCELLUS_BOARD", value_name = "NAME")]
+    pub board: Option<String>,
     /// How to calibrate.
     #[command(flatten)]
     pub calibration: CalibrationArgs,

@@ -70,7 +70,7 @@ pub fn run(args: &DemoArgs) -> Result<()> {
     let out = inputs::run_folder(args.out.as_deref(), "demo")?;
     let checkpoint = training::train(&dataset, &out, effort.training)?;
     step(4, "int8, ONNX and plan");
-    export::export(&checkpoint, &dataset, &out)?;
+    export::export(&checkpoint, &dataset, None, &out)?;
     let files = ModelFiles::find(&out)?;
     let plan = files.read_plan()?;
     board.check_fit(&Plan::parse(&plan)?)?;

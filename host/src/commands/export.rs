@@ -1,18 +1,21 @@
 //! `ocellus export`.
 
 use super::{Failure, inputs};
+use crate::board::Board;
 use crate::checkpoint::{Checkpoint, write_together};
 use crate::cli::ExportArgs;
+use crate::cost::Core;
 use crate::data::{Dataset, Split};
 use crate::eval::agreement::{self, Difference};
 use crate::eval::engine::EngineModel;
 use crate::eval::tract::{FloatModel, TractModel};
 use crate::graph::{Graph, run};
-use crate::pack::Packed;
+use crate::pack::{Packed, Room};
 use crate::quantize::QuantGraph;
-use crate::recipe::Recipe;
+use crate::recipe::{Optimize, Recipe};
 use crate::{calibrate, checkpoint, fold, graph, model, net, onnx, pack, quantize, report, view};
 use anyhow::{Context, Result, bail, ensure};
+use ocellus_shared::plan::Plan;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
@@ -62,12 +65,13 @@ pub fn run(args: &ExportArgs) -> Result<()> {
             dataset.name
         ));
     }
-    let summary = export(&checkpoint, &dataset, out)?;
+    let board = args.board.as_deref().map(Board::load).transpose()?;
+    let summary = export(&checkpoint, &dataset, board.as_ref(), out)?;
     if args.json { report::print_json(&summary) } else { report::print(&text(&summary)) }
 }
 
 /// Quantizes `checkpoint`, calibrating with the training images of `dataset`, and writes the float ONNX file, the int8
-/// ONNX file, the plan and the recipe into the folder `out`.
+/// ONNX file, the plan, for `board` if there is one, and the recipe into the folder `out`.
 ///
 /// All files are complete on the disk before the first one takes its final name, and they carry one digest, so that a
 /// mixture of old and new ones is noticed.
@@ -75,7 +79,7 @@ pub fn run(args: &ExportArgs) -> Result<()> {
 /// # Errors
 /// A layer that cannot be exported, by name; [`Failure::Disagree`] if tract and the engine differ; or the folder cannot
 /// be written. Nothing is written then.
-pub fn export(checkpoint: &Checkpoint, dataset: &Dataset, out: &Path) -> Result<Summary> {
+pub fn export(checkpoint: &Checkpoint, dataset: &Dataset, board: Option<&Board>, out: &Path) -> Result<Summary> {
     if let Some(backbone) = &checkpoint.recipe.transfer.backbone {
         bail!(
             "this is a head on the backbone {}, which another program made: there is no plan for that, so that it \
@@ -87,12 +91,27 @@ pub fn export(checkpoint: &Checkpoint, dataset: &Dataset, out: &Path) -> Result<
     let files = Files {
         float: onnx::write_float(&folded),
         int8: onnx::write(&quantized)?,
-        packed: pack::pack(&quantized, checkpoint.recipe.quant.optimize)?,
+        packed: packed(&quantized, checkpoint.recipe.quant.optimize, board)?,
         recipe: portable(&checkpoint.recipe).to_toml(),
     };
     let values_compared = files.check(&folded, &dataset.train)?;
     files.write(out)?;
     Ok(files.summary(&quantized, out, values_compared))
+}
+
+/// The plan; for `board`, if it is one that is known.
+fn packed(graph: &QuantGraph, optimize: Optimize, board: Option<&Board>) -> Result<Packed> {
+    let Some(board) = board else { return pack::pack(graph, optimize) };
+    let gains = optimize == Optimize::Size || Core::of(&board.cpu)? == Core::Dsp;
+    if !gains {
+        view::warn(&format!("{} has a core that gains nothing by a plan for speed: packing it for size", board.name));
+    }
+    let room = Room { plan: board.plan_bytes, arena: board.arena_bytes };
+    let packed = pack::pack_within(graph, if gains { optimize } else { Optimize::Size }, room)?;
+    if let Err(unfit) = board.check_fit(&Plan::parse(&packed.plan)?) {
+        view::warn(&unfit.to_string());
+    }
+    Ok(packed)
 }
 
 /// A network on its way to int8.
