@@ -16,14 +16,14 @@ use ocellus_shared::plan::Plan;
 use ocellus_shared::preprocess::preprocess;
 use ocellus_shared::wire::Reply;
 
-use super::{Failure, flash, inputs};
+use super::{Failure, inputs};
 use crate::board::Board;
 use crate::camera::{self, Sensor};
 use crate::cli::{MonitorArgs, Stage};
 use crate::data::picture::{self, Picture};
 use crate::eval::engine::EngineModel;
 use crate::model::ModelFiles;
-use crate::probe::{Heard, Link, Selector};
+use crate::probe::Heard;
 use crate::report;
 use crate::sim::{Clock, Sim};
 use gallery::Gallery;
@@ -44,7 +44,7 @@ pub fn run(args: &MonitorArgs) -> Result<()> {
     let stop = stop_on_ctrl_c()?;
     match args.on {
         Stage::Board if gallery.wants_frames() => fetch_frames(args, &plan, &mut live, &mut gallery, &stop)?,
-        Stage::Board => watch_board(args, &parsed, &mut live, &stop)?,
+        Stage::Board => watch_board(args, &plan, &mut live, &stop)?,
         Stage::Sim => watch_sim(args, &plan, &mut live, &mut gallery, &stop)?,
     }
     live.finish();
@@ -63,17 +63,12 @@ pub(super) fn stop_on_ctrl_c() -> Result<Arc<AtomicBool>> {
 }
 
 /// Listens to a real board.
-fn watch_board(args: &MonitorArgs, plan: &Plan, live: &mut Live, stop: &AtomicBool) -> Result<()> {
+fn watch_board(args: &MonitorArgs, plan: &[u8], live: &mut Live, stop: &AtomicBool) -> Result<()> {
     let board = inputs::real_board(args.board.as_deref())?;
-    board.check_fit(plan)?;
-    let settings = flash::settings(&args.probe);
-    if matches!(settings.probe, Selector::Simulated(_)) {
-        let what = "a simulated board keeps no log to be watched: ask it for its frames with --picture or --save";
-        return Err(Failure::Usage(what.to_owned()).into());
-    }
-    let elf = inputs::program(&board, args.elf.as_deref())?;
+    board.check_fit(&Plan::parse(plan)?)?;
+    let (mut link, elf) = inputs::reach(&board, &args.probe, args.elf.as_deref(), plan)?;
     let mut scores = Vec::new();
-    Link::attach(&board, &settings)?.listen(&elf, &mut |heard| {
+    link.listen(&elf, &mut |heard| {
         match heard {
             Heard::Line(line) => hear(line, &mut scores, live),
             Heard::Restart => live.note("the board started anew"),
