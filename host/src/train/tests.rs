@@ -184,6 +184,21 @@ fn a_diverged_run_names_the_step_and_saves_nothing() {
 }
 
 #[test]
+fn full_memory_is_answered_with_a_batch_that_was_tried() {
+    let (recipe, dataset, out) = (recipe(), dataset(), TempDir::new().unwrap());
+    let place = Place { out: out.path(), resume: false, threads: THREADS, cache: None };
+    let trainer = Trainer::new(None, &recipe, &dataset, &place).unwrap();
+    let before = trainer.module.download(&trainer.arrays);
+    // Of images of the right size, and more of them than the run has.
+    assert!(trainer.holds(1) && trainer.holds(100));
+    let full = memory::caught(|| -> () { panic!("out of device memory allocating 1024 bytes") }).unwrap_err();
+    let message = format!("{:#}", trainer.too_much(full));
+    assert!(message.contains("step of 16 images: try --batch-size 8"), "{message}");
+    assert!(message.ends_with("out of device memory allocating 1024 bytes"), "{message}");
+    assert_eq!(trainer.module.download(&trainer.arrays), before, "trying changes nothing");
+}
+
+#[test]
 fn another_recipe_or_dataset_is_refused() {
     let out = tempfile::tempdir().unwrap();
     go(&recipe(), &dataset(), &out, false, true).unwrap();
