@@ -33,6 +33,7 @@ use crate::view;
 use anyhow::{Context, Result, ensure};
 use batches::{Batch, Loader};
 use burn::tensor::Device;
+use device::Devices;
 use indicatif::ProgressBar;
 use metrics::{Clock, Inputs, Metrics, Score};
 use ocellus_shared::Shape;
@@ -78,7 +79,7 @@ pub fn run(
     threads: usize,
     stop: &AtomicBool,
 ) -> Result<Outcome> {
-    run_on(None, recipe, dataset, &Place { out, resume, threads, cache: cache_folder().as_deref() }, stop)
+    run_on(None, recipe, dataset, &Place { out, resume, threads, cache: cache_folder().as_deref(), devices: &[] }, stop)
 }
 
 /// Where a run works.
@@ -92,6 +93,8 @@ pub struct Place<'a> {
     pub threads: usize,
     /// Where features are kept from one run to the next.
     pub cache: Option<&'a Path>,
+    /// Numbers of the GPUs to compute on; none for the usual device.
+    pub devices: &'a [usize],
 }
 
 /// Where features are kept; nothing where there is no place for them.
@@ -123,6 +126,8 @@ struct Trainer<'a> {
     dataset: &'a Dataset,
     out: PathBuf,
     input: Shape,
+    devices: Devices,
+    /// The first of them, which has the parameters.
     device: Device,
     module: Module,
     arrays: Arrays,
@@ -153,7 +158,8 @@ impl<'a> Trainer<'a> {
         };
         let transfer = Transfer::new(recipe, &network, extractor)?;
         let module = Module::new(network)?;
-        let device = device::open(recipe.train.device)?;
+        let devices = Devices::open(recipe.train.device, place.devices, recipe.train.shards)?;
+        let device = devices.first().clone();
         let arrays = start::arrays(recipe, &module, &dataset.train, &device, place.resume)?;
         let steps = batches::steps_per_epoch(dataset.train.len(), recipe.train.batch_size);
         let mut trainer = Self {
@@ -163,6 +169,7 @@ impl<'a> Trainer<'a> {
             input,
             average: (recipe.train.ema > 0.0).then(|| arrays.clone()),
             arrays,
+            devices,
             device,
             module,
             optimizer: Optimizer::new(&recipe.train),
@@ -274,17 +281,21 @@ impl<'a> Trainer<'a> {
     /// What each shard of `batch` contributes to step `at` of the run, from `arrays` on.
     fn differentiate(&self, arrays: &Arrays, batch: &Batch, at: u64) -> Vec<Part> {
         let shards = batch.split(self.recipe.train.shards);
-        let step = Step {
-            module: self.fitted(),
-            backbone: self.backbone(),
-            arrays,
-            recipe: &self.recipe.train,
-            device: &self.device,
-            fade: schedule::fade(self.recipe.net.block_dropout_epochs, at, self.steps),
-            images: batch.labels.len(),
+        let copies = self.devices.copies(arrays);
+        let step = |shard: usize| {
+            let (number, device) = self.devices.of_shard(shard);
+            Step {
+                module: self.fitted(),
+                backbone: self.backbone(),
+                arrays: number.checked_sub(1).map_or(arrays, |other| &copies[other]),
+                recipe: &self.recipe.train,
+                device,
+                fade: schedule::fade(self.recipe.net.block_dropout_epochs, at, self.steps),
+                images: batch.labels.len(),
+            }
         };
         let first = at * self.recipe.train.shards as u64;
-        self.workers.map(&shards, |i, shard| step.differentiate(shard, first + i as u64))
+        self.workers.map(&shards, |i, shard| step(i).differentiate(shard, first + i as u64))
     }
 
     /// Why training ended where the device's memory was `full`, and what would fit.
@@ -307,7 +318,7 @@ impl<'a> Trainer<'a> {
             // The run's own may be what was never computed.
             let arrays = self.module.upload(&self.module.initial(self.recipe.train.seed), &self.device)?;
             let parts = self.differentiate(&arrays, &batch, 0);
-            let gradients = step::sum(parts.iter().map(|part| &part.gradients));
+            let gradients = self.devices.sum(parts.iter().map(|part| &part.gradients));
             // What is not read may never be computed.
             gradients.into_values().for_each(|gradient| drop(to_vec(gradient)));
             Ok::<_, anyhow::Error>(())
@@ -341,8 +352,8 @@ impl<'a> Trainer<'a> {
     /// Updates the parameters by the sum of the parts' gradients, and the statistics by their mean.
     fn apply(&mut self, parts: &[Part], lr: f64, step: u64) {
         let count = parts.len();
-        let gradients = step::sum(parts.iter().map(|part| &part.gradients));
-        let statistics = step::sum(parts.iter().map(|part| &part.statistics));
+        let gradients = self.devices.sum(parts.iter().map(|part| &part.gradients));
+        let statistics = step::sum(self.devices.gathered(parts.iter().map(|part| &part.statistics)).iter());
         for parameter in self.module.parameters() {
             let name = &parameter.name;
             if let Some(gradient) = gradients.get(name) {
