@@ -207,7 +207,9 @@ fn not_opened(name: &str, error: io::Error, others: &[String]) -> anyhow::Error 
              out and in again"
         ),
         (io::ErrorKind::ResourceBusy, _) => in_use(name),
-        (_, Some(ENOTTY | EINVAL)) => format!("{name} is no camera"),
+        (_, Some(ENOTTY | EINVAL)) => {
+            format!("{name} is no camera that gives pictures: a camera may have several devices, of which one does")
+        }
         _ => format!("cannot open {name}"),
     };
     anyhow!(error).context(what)

@@ -214,7 +214,7 @@ fn full_memory_is_answered_with_a_batch_that_was_tried() {
     let before = trainer.module.download(&trainer.arrays);
     // Of images of the right size, and more of them than the run has.
     assert!(trainer.holds(1) && trainer.holds(100));
-    let full = memory::caught(|| -> () { panic!("out of device memory allocating 1024 bytes") }).unwrap_err();
+    let full = memory::caught::<()>(|| panic!("out of device memory allocating 1024 bytes")).unwrap_err();
     let message = format!("{:#}", trainer.too_much(full));
     assert!(message.contains("step of 16 images: try --batch-size 8"), "{message}");
     assert!(message.ends_with("out of device memory allocating 1024 bytes"), "{message}");
