@@ -1,4 +1,7 @@
-//! A camera in software: turns pictures into the frames that a sensor would deliver.
+//! A camera in software: turns pictures into the frames that a sensor would deliver. [`webcam`] has pictures of this
+//! machine's own camera.
+
+pub mod webcam;
 
 use std::str::FromStr;
 

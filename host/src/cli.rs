@@ -134,6 +134,9 @@ pub struct TrainArgs {
     /// What computes: flex, ndarray, cuda, wgpu
     #[arg(long, env = "OCELLUS_DEVICE", value_parser = named::<DeviceKind>, value_name = "NAME")]
     pub device: Option<DeviceKind>,
+    /// NVIDIA GPUs that share each step's shards, by number: 0,1; with --device cuda, and NCCL installed
+    #[arg(long, env = "OCELLUS_DEVICES", value_delimiter = ',', value_name = "N,N..")]
+    pub devices: Vec<usize>,
     /// What a GPU multiplies in: auto (bf16 on cuda), f32, bf16
     #[arg(long, env = "OCELLUS_PRECISION", value_parser = named::<Precision>, value_name = "NAME")]
     pub precision: Option<Precision>,

@@ -11,6 +11,7 @@
 pub mod batches;
 pub mod device;
 pub mod loss;
+pub mod memory;
 pub mod metrics;
 pub mod optimizer;
 pub mod parts;
@@ -26,12 +27,13 @@ use crate::data::{self, Dataset, Split};
 use crate::features::Extractor;
 use crate::net;
 use crate::net::head;
-use crate::net::module::{Arrays, Module};
+use crate::net::module::{Arrays, Module, to_vec};
 use crate::recipe::{Recipe, Statistics};
 use crate::view;
 use anyhow::{Context, Result, ensure};
 use batches::{Batch, Loader};
 use burn::tensor::Device;
+use device::Devices;
 use indicatif::ProgressBar;
 use metrics::{Clock, Inputs, Metrics, Score};
 use ocellus_shared::Shape;
@@ -77,7 +79,7 @@ pub fn run(
     threads: usize,
     stop: &AtomicBool,
 ) -> Result<Outcome> {
-    run_on(None, recipe, dataset, &Place { out, resume, threads, cache: cache_folder().as_deref() }, stop)
+    run_on(None, recipe, dataset, &Place { out, resume, threads, cache: cache_folder().as_deref(), devices: &[] }, stop)
 }
 
 /// Where a run works.
@@ -91,6 +93,8 @@ pub struct Place<'a> {
     pub threads: usize,
     /// Where features are kept from one run to the next.
     pub cache: Option<&'a Path>,
+    /// Numbers of the GPUs to compute on; none for the usual device.
+    pub devices: &'a [usize],
 }
 
 /// Where features are kept; nothing where there is no place for them.
@@ -110,14 +114,11 @@ pub fn run_on(
     stop: &AtomicBool,
 ) -> Result<Outcome> {
     recipe.validate()?;
-    let mut trainer = Trainer::new(extractor, recipe, dataset, place)?;
-    while !trainer.is_done() {
-        if !trainer.epoch(stop)? {
-            trainer.save_last()?;
-            return Ok(Outcome::Stopped);
-        }
-    }
-    trainer.finish()
+    memory::quieten(recipe.train.device);
+    let mut trainer = memory::caught(|| Trainer::new(extractor, recipe, dataset, place))
+        .context("the GPU's memory is full before a first step: close other programs that use it")??;
+    let is_finished = memory::caught(|| trainer.train(stop)).map_err(|full| trainer.too_much(full))??;
+    if is_finished { trainer.finish() } else { Ok(Outcome::Stopped) }
 }
 
 struct Trainer<'a> {
@@ -125,6 +126,8 @@ struct Trainer<'a> {
     dataset: &'a Dataset,
     out: PathBuf,
     input: Shape,
+    devices: Devices,
+    /// The first of them, which has the parameters.
     device: Device,
     module: Module,
     arrays: Arrays,
@@ -155,7 +158,8 @@ impl<'a> Trainer<'a> {
         };
         let transfer = Transfer::new(recipe, &network, extractor)?;
         let module = Module::new(network)?;
-        let device = device::open(recipe.train.device)?;
+        let devices = Devices::open(recipe.train.device, place.devices, recipe.train.shards)?;
+        let device = devices.first().clone();
         let arrays = start::arrays(recipe, &module, &dataset.train, &device, place.resume)?;
         let steps = batches::steps_per_epoch(dataset.train.len(), recipe.train.batch_size);
         let mut trainer = Self {
@@ -165,6 +169,7 @@ impl<'a> Trainer<'a> {
             input,
             average: (recipe.train.ema > 0.0).then(|| arrays.clone()),
             arrays,
+            devices,
             device,
             module,
             optimizer: Optimizer::new(&recipe.train),
@@ -185,6 +190,17 @@ impl<'a> Trainer<'a> {
             transfer.fill(&Source { recipe, dataset, arrays, device, workers }, place.cache)?;
         }
         Ok(trainer)
+    }
+
+    /// Trains to the end; false if it was asked to stop before, and saved where it was.
+    fn train(&mut self, stop: &AtomicBool) -> Result<bool> {
+        while !self.is_done() {
+            if !self.epoch(stop)? {
+                self.save_last()?;
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Whether the recipe's frozen layers are frozen in the current epoch.
@@ -248,18 +264,7 @@ impl<'a> Trainer<'a> {
         let start = Instant::now();
         let number = u64::from(self.progress.epoch) * self.steps as u64 + self.progress.step as u64;
         let lr = schedule::learning_rate(self.recipe, number, self.steps, &self.progress.history);
-        let shards = batch.split(self.recipe.train.shards);
-        let step = Step {
-            module: self.fitted(),
-            backbone: self.backbone(),
-            arrays: &self.arrays,
-            recipe: &self.recipe.train,
-            device: &self.device,
-            fade: schedule::fade(self.recipe.net.block_dropout_epochs, number, self.steps),
-            images: batch.labels.len(),
-        };
-        let first = number * self.recipe.train.shards as u64;
-        let parts = self.workers.map(&shards, |i, shard| step.differentiate(shard, first + i as u64));
+        let parts = self.differentiate(&self.arrays, batch, number);
         let loss: f64 = parts.iter().map(|part| part.loss).sum();
         self.check_number("training loss", loss)?;
         let running = &mut self.progress.running;
@@ -271,6 +276,54 @@ impl<'a> Trainer<'a> {
         self.progress.step += 1;
         self.progress.running.seconds += start.elapsed().as_secs_f64();
         Ok(())
+    }
+
+    /// What each shard of `batch` contributes to step `at` of the run, from `arrays` on.
+    fn differentiate(&self, arrays: &Arrays, batch: &Batch, at: u64) -> Vec<Part> {
+        let shards = batch.split(self.recipe.train.shards);
+        let copies = self.devices.copies(arrays);
+        let step = |shard: usize| {
+            let (number, device) = self.devices.of_shard(shard);
+            Step {
+                module: self.fitted(),
+                backbone: self.backbone(),
+                arrays: number.checked_sub(1).map_or(arrays, |other| &copies[other]),
+                recipe: &self.recipe.train,
+                device,
+                fade: schedule::fade(self.recipe.net.block_dropout_epochs, at, self.steps),
+                images: batch.labels.len(),
+            }
+        };
+        let first = at * self.recipe.train.shards as u64;
+        self.workers.map(&shards, |i, shard| step(i).differentiate(shard, first + i as u64))
+    }
+
+    /// Why training ended where the device's memory was `full`, and what would fit.
+    fn too_much(&self, full: memory::Full) -> anyhow::Error {
+        let batch = self.recipe.train.batch_size.min(self.dataset.train.len());
+        self.bar.finish_and_clear();
+        view::note(&format!("the memory does not hold a step of {batch} images; trying smaller ones"));
+        let fits = memory::largest(batch, &mut |images| self.holds(images));
+        anyhow::Error::new(full).context(memory::advice(batch, fits))
+    }
+
+    /// Whether the device's memory holds a step of so many images: a first one is tried, on black images.
+    fn holds(&self, images: usize) -> bool {
+        let input = self.backbone().map_or(self.fitted().input(), |(backbone, _)| backbone.input());
+        let classes = self.dataset.classes.len();
+        let (labels, targets) = (vec![0; images], vec![1.0 / classes as f32; images * classes]);
+        let batch = Batch { images: vec![0.0; images * input.len()], labels, targets };
+        self.device.memory_cleanup();
+        let tried = memory::caught(|| {
+            // The run's own may be what was never computed.
+            let arrays = self.module.upload(&self.module.initial(self.recipe.train.seed), &self.device)?;
+            let parts = self.differentiate(&arrays, &batch, 0);
+            let gradients = self.devices.sum(parts.iter().map(|part| &part.gradients));
+            // What is not read may never be computed.
+            gradients.into_values().for_each(|gradient| drop(to_vec(gradient)));
+            Ok::<_, anyhow::Error>(())
+        });
+        matches!(tried, Ok(Ok(())))
     }
 
     /// Fails where training has diverged, before anything of it is saved.
@@ -299,8 +352,8 @@ impl<'a> Trainer<'a> {
     /// Updates the parameters by the sum of the parts' gradients, and the statistics by their mean.
     fn apply(&mut self, parts: &[Part], lr: f64, step: u64) {
         let count = parts.len();
-        let gradients = step::sum(parts.iter().map(|part| &part.gradients));
-        let statistics = step::sum(parts.iter().map(|part| &part.statistics));
+        let gradients = self.devices.sum(parts.iter().map(|part| &part.gradients));
+        let statistics = step::sum(self.devices.gathered(parts.iter().map(|part| &part.statistics)).iter());
         for parameter in self.module.parameters() {
             let name = &parameter.name;
             if let Some(gradient) = gradients.get(name) {

@@ -3,11 +3,15 @@
 //! A compiler for the boards is needed; where it is missing this test fails and says how to get it.
 
 use std::collections::HashMap;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::path::Path;
 
 use ocellus::board::Board;
+use ocellus::probe::{self, Heard, Selector, Settings};
 use ocellus::toolchain::{self, Built};
+use ocellus_shared::plan::encode::encode;
+use ocellus_shared::wire::Reply;
+use ocellus_tests::plans;
 
 /// Most bytes of flash that a program may take: it has 1 MB, and its model as much again.
 const MOST_FLASH: u64 = 112 * 1024;
@@ -96,7 +100,11 @@ fn check(board: &Board) {
     assert_eq!(warnings, 0, "{}", board.name);
     let bytes = toolchain::program_bytes(&elf).unwrap();
     assert!((LEAST_FLASH..=MOST_FLASH).contains(&bytes), "{} takes {bytes} bytes of flash", board.name);
-    let (elf, regions) = (Elf(std::fs::read(elf).unwrap()), regions(&board.name));
+    let elf = std::fs::read(elf).unwrap();
+    if board.chip.starts_with("STM32H7") {
+        rehearse(board, &elf);
+    }
+    let (elf, regions) = (Elf(elf), regions(&board.name));
     for segment in elf.segments() {
         assert!(within(&segment.flash, &regions["FLASH"]), "{}: {:x?} is not flash", board.name, segment.flash);
         let room = regions.values().any(|region| within(&segment.memory, region));
@@ -115,6 +123,25 @@ fn check(board: &Board) {
     let arena = elf.segments().into_iter().filter(|s| within(&s.memory, large));
     let arena: u64 = arena.map(|s| s.memory.end - s.memory.start).sum();
     assert!(arena > board.arena_bytes as u64, "{}: {arena} bytes hold feature maps and frames", board.name);
+}
+
+/// Rehearses with the program on the simulated board, whose log is in the program's own formats.
+fn rehearse(board: &Board, elf: &[u8]) {
+    let plan = encode(&plans::watched(1)).unwrap();
+    let settings = Settings { probe: Selector::Simulated(None), ..Settings::default() };
+    let mut link = probe::reach(board, &settings, elf, &plan).unwrap();
+    let mut lines = Vec::new();
+    link.listen(elf, &mut |heard| {
+        if let Heard::Line(line) = heard {
+            lines.push(line.to_owned());
+        }
+        if lines.len() < 20 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })
+    .unwrap();
+    let kinds: Vec<&str> = lines.iter().filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!(kinds, [&["ready", "plan"][..], &["scores", "seen"].repeat(9)].concat(), "{lines:?}");
+    assert!(lines.iter().all(|line| Reply::parse(line).is_some()), "{lines:?}");
+    assert!(lines[0].contains(&format!("board={} ", board.name)), "{lines:?}");
 }
 
 #[test]

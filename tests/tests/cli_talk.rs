@@ -24,7 +24,7 @@ impl Desk {
         fs::write(desk.file("model.plan"), model::random_plan()).unwrap();
         fs::write(desk.file("model.onnx"), onnx::write(&model::random_model()).unwrap()).unwrap();
         let vectors = [0x2002_0000u32, 0x0800_0299].map(u32::to_le_bytes).concat();
-        fs::write(desk.file("program.elf"), elf::program_with_log(0x0800_0000, &vectors, 0x2400_1000)).unwrap();
+        fs::write(desk.file("program.elf"), elf::firmware(0x0800_0000, &vectors, 0x2400_1000, "rzcobs")).unwrap();
         let shown = model::pictures(6);
         for (i, class) in (0..6).map(|i| (i, ["one", "two"][i / 3])) {
             let picture = Picture { width: 32, height: 32, pixels: shown.image(i).to_vec() };
@@ -223,13 +223,29 @@ fn the_emulated_boards_camera_takes_pictures_of_pictures_that_can_be_trained_on(
 }
 
 #[test]
+fn monitor_shows_what_the_board_logs() {
+    let desk = Desk::new();
+    let monitor = ["monitor", &desk.path(""), "--frames", "6"];
+    let result = desk.json(&monitor);
+    assert_eq!((&result["frames"], &result["dropped"]), (&6.into(), &0.into()));
+    let figure = |name: &str| result[name].as_f64().unwrap();
+    assert!(figure("latency_ms") > 0.0 && figure("fps") > 0.0, "{result}");
+    assert_eq!(result["labels"].as_object().unwrap().values().map(|n| n.as_u64().unwrap()).sum::<u64>(), 6);
+    let shown = desk.call(&monitor, "simulated");
+    let lines = String::from_utf8_lossy(&shown.stderr).into_owned();
+    assert!(lines.contains("rehearsal") && lines.matches(" fps").count() >= 5, "{lines}");
+    fails(&desk.call(&["monitor", &desk.path("")], "simulated:unplugged-later"), 1, &["was lost", "plugged in"]);
+    let reset = desk.call(&["monitor", &desk.path(""), "--frames", "80"], "simulated:resets");
+    assert!(String::from_utf8_lossy(&reset.stderr).contains("the board started anew"), "{reset:?}");
+}
+
+#[test]
 fn monitor_saves_the_frames_that_it_shows() {
     let desk = Desk::new();
     let (folder, saved, shown) = (desk.path(""), desk.path("saved"), desk.path("shown"));
     let result = desk.json(&["monitor", &folder, "--picture", "--save", &saved, "--frames", "2"]);
     assert_eq!(result["frames"], 2);
     assert_eq!(desk.list("saved"), ["0001.png", "0002.png"]);
-    fails(&desk.call(&["monitor", &folder], "simulated"), 2, &["no log", "--picture"]);
     let seen = ["monitor", &folder, "--on", "sim", "--source", &shown, "--frames", "1", "--save", &saved];
     let output = ocellus().args(seen).output().unwrap();
     assert!(output.status.success(), "{output:?}");

@@ -50,6 +50,7 @@ const CORNERS: &[(&[&str], &[&str])] = &[
     (&["clap"], &["cli"]),
     (&["ocellus_firmware"], &["eval/engine.rs", "probe/simulated/firmware.rs"]),
     (&["probe_rs"], &["probe"]),
+    (&["moq_v4l"], &["camera/webcam/v4l2.rs"]),
 ];
 
 /// Lines that a file may have at most.

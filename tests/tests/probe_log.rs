@@ -3,9 +3,12 @@
 use std::ops::ControlFlow;
 
 use ocellus::board::Board;
-use ocellus::probe::simulated::{Bench, Memory, Program};
+use ocellus::probe::simulated::{Bench, Fault, Memory, Program};
 use ocellus::probe::{Heard, Image, Link, Settings};
-use ocellus_tests::elf;
+use ocellus_shared::plan::Plan;
+use ocellus_shared::plan::encode::encode;
+use ocellus_shared::wire::{Refusal, Reply, tensor_crc};
+use ocellus_tests::{elf, plans};
 
 const PROGRAM: u32 = 0x0800_0000;
 const LOG: u32 = 0x2400_1000;
@@ -59,9 +62,12 @@ fn board() -> Board {
     Board::load("weact-h743").unwrap()
 }
 
+fn vectors() -> Vec<u8> {
+    [0x2002_0000u32, PROGRAM + 0x299].map(u32::to_le_bytes).concat()
+}
+
 fn firmware() -> Vec<u8> {
-    let vectors = [0x2002_0000u32, PROGRAM + 0x299].map(u32::to_le_bytes).concat();
-    elf::program_with_log(PROGRAM, &vectors, LOG)
+    elf::program_with_log(PROGRAM, &vectors(), LOG)
 }
 
 /// A board with the firmware, which `talker` acts for.
@@ -75,10 +81,15 @@ fn talking(talker: Option<Talker>) -> (Bench, Link) {
     (bench, link)
 }
 
-/// What is heard until `count` lines or restarts, or one of nothing new after a line.
+/// What is heard until `count` lines or restarts.
 fn heard(link: &mut Link, count: usize) -> anyhow::Result<Vec<String>> {
+    heard_of(link, &firmware(), count)
+}
+
+/// The same of a board with the program `elf`.
+fn heard_of(link: &mut Link, elf: &[u8], count: usize) -> anyhow::Result<Vec<String>> {
     let mut all = Vec::new();
-    link.listen(&firmware(), &mut |heard| {
+    link.listen(elf, &mut |heard| {
         match heard {
             Heard::Line(line) => all.push(line.to_owned()),
             Heard::Restart => all.push("(restart)".to_owned()),
@@ -139,4 +150,63 @@ fn firmware_that_has_no_log_is_refused() {
     let silent = elf::program(PROGRAM, &[0; 8]);
     assert!(message(&silent, &mut link).contains("not firmware of Ocellus"), "{}", message(&silent, &mut link));
     assert!(message(b"no program", &mut link).contains("not firmware of Ocellus"));
+}
+
+/// A board with `plan` in its flash on which the firmware itself runs, and its program.
+fn running(fault: Option<Fault>, plan: &[u8], encoding: &str) -> (Bench, Link, Vec<u8>) {
+    let elf = elf::firmware(PROGRAM, &vectors(), LOG, encoding);
+    let bench = Bench::of(&board(), fault).unwrap();
+    let mut link = Link::attach_to(&bench, &board(), &Settings::default()).unwrap();
+    link.flash(&Image { elf: Some(&elf), plan }, &mut |_, _, _| {}).unwrap();
+    bench.run_firmware(&board(), &elf).unwrap();
+    (bench, link, elf)
+}
+
+#[test]
+fn the_firmware_on_the_simulated_board_logs_what_it_sees() {
+    let bytes = encode(&plans::watched(1)).unwrap();
+    let plan = Plan::parse(&bytes).unwrap();
+    for encoding in ["raw", "rzcobs"] {
+        let (bench, mut link, elf) = running(None, &bytes, encoding);
+        let lines = heard_of(&mut link, &elf, 22).unwrap();
+        let board = board();
+        let ready = format!("ready board=weact-h743 plan_bytes={} arena_bytes={}", 1 << 20, board.arena_bytes);
+        assert_eq!(lines[0], ready);
+        let Some(Reply::Plan { steps, .. }) = Reply::parse(&lines[1]) else { panic!("{lines:?}") };
+        assert_eq!(steps as usize, plan.steps().count());
+        for (turn, pair) in lines[2..].chunks_exact(2).enumerate() {
+            let [Some(Reply::Scores { sequence, crc, values }), Some(seen)] =
+                [&pair[0], &pair[1]].map(|l| Reply::parse(l))
+            else {
+                panic!("{pair:?}")
+            };
+            let values: Vec<i8> = values.iter().collect();
+            assert_eq!((sequence as usize, crc, values.len()), (turn, tensor_crc(&values), plan.output().shape.len()));
+            let Reply::Seen { sequence, class, latency_us, interval_us, name, .. } = seen else { panic!("{pair:?}") };
+            assert_eq!((sequence as usize, Some(name)), (turn, plan.label(class as usize)));
+            assert!(latency_us > 0 && (interval_us > 0) == (turn > 0), "{pair:?}");
+        }
+        drop(link);
+        bench.with_chip(|chip| assert_eq!(chip.violations, Vec::<String>::new()));
+    }
+}
+
+#[test]
+fn a_board_without_a_model_says_so_in_its_log() {
+    let (_bench, mut link, elf) = running(None, &[0; 64], "rzcobs");
+    for line in &heard_of(&mut link, &elf, 3).unwrap()[1..] {
+        assert!(matches!(Reply::parse(line), Some(Reply::Error { refusal: Refusal::BadPlan, .. })), "{line}");
+    }
+}
+
+#[test]
+fn a_firmware_that_is_reset_or_out_of_reach_while_it_logs_is_noticed() {
+    let bytes = encode(&plans::watched(1)).unwrap();
+    let (_bench, mut link, elf) = running(Some(Fault::Resets), &bytes, "rzcobs");
+    let lines = heard_of(&mut link, &elf, 120).unwrap();
+    let again = lines.iter().position(|line| line == "(restart)").expect("the restart is heard");
+    assert!(again > 10 && lines[again + 1].starts_with("ready "), "{lines:?}");
+    let (_bench, mut link, elf) = running(Some(Fault::UnpluggedLater), &bytes, "rzcobs");
+    let message = format!("{:#}", heard_of(&mut link, &elf, 1000).unwrap_err());
+    assert!(message.contains("connection to weact-h743 was lost"), "{message}");
 }

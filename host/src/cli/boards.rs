@@ -76,7 +76,8 @@ pub struct MonitorArgs {
     /// Board to watch; for `--on sim` the emulated Cortex-M7 where none is named
     #[arg(long, env = "OCELLUS_BOARD")]
     pub board: Option<String>,
-    /// Picture, or folder of pictures, that the camera of `--on sim` looks at, again and again
+    /// Picture, folder of pictures, or camera of this machine such as /dev/video0, that the camera of `--on sim` looks at,
+    /// again and again
     #[arg(long, value_name = "PATH")]
     pub source: Option<PathBuf>,
     /// Program on the real board, where it was built before
@@ -123,7 +124,8 @@ pub struct CaptureArgs {
     /// Real board
     #[arg(long, env = "OCELLUS_BOARD")]
     pub board: Option<String>,
-    /// Picture, or folder of pictures, that the camera of `--on sim` looks at, once
+    /// Picture, folder of pictures, or camera of this machine such as /dev/video0, that the camera of `--on sim` looks at;
+    /// each picture once
     #[arg(long, value_name = "PATH")]
     pub source: Option<PathBuf>,
     /// Pixel format of the camera of `--on sim` (rgb565 by default)

@@ -2,7 +2,6 @@
 
 mod album;
 
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,7 +10,8 @@ use anyhow::{Context, Result, bail};
 use ocellus_shared::frame::{Frame, PixelFormat};
 use serde_json::json;
 
-use super::{Failure, flash, inputs, monitor};
+use super::monitor::{self, Source};
+use super::{flash, inputs};
 use crate::camera::{self, Sensor};
 use crate::cli::{CaptureArgs, Stage};
 use crate::data::picture::Picture;
@@ -41,7 +41,7 @@ pub fn run(args: &CaptureArgs) -> Result<()> {
     };
     let outcome = match args.on {
         Stage::Board => from_board(args, &mut take, &stop),
-        Stage::Sim => from_pictures(args, &mut take),
+        Stage::Sim => from_source(args, &mut take, &stop),
     };
     bar.finish_and_clear();
     tell(args, &album)?;
@@ -51,26 +51,53 @@ pub fn run(args: &CaptureArgs) -> Result<()> {
 /// Asks a real board for frame after frame; `take` says whether to go on.
 fn from_board(args: &CaptureArgs, take: &mut dyn FnMut(&Frame) -> Result<bool>, stop: &AtomicBool) -> Result<()> {
     let mut line = call(args)?;
+    let outcome = at_times(args, stop, &mut || {
+        let go_on = match line.shot()? {
+            Some(shot) => take(&shot.frame()?)?,
+            None => !stop.load(Ordering::Relaxed),
+        };
+        if go_on {
+            line.release()?;
+        }
+        Ok(go_on)
+    })?;
+    line.end()?;
+    outcome.as_result()
+}
+
+/// How looking again and again came to an end.
+enum Looked {
+    /// There are enough pictures, or it was interrupted.
+    Enough,
+    /// Most frames showed what others had shown.
+    TooMuch,
+}
+
+impl Looked {
+    fn as_result(&self) -> Result<()> {
+        match self {
+            Self::Enough => Ok(()),
+            Self::TooMuch => bail!(
+                "the camera gave {LOOKS} frames for each picture that is wanted, and too few were new: move what it looks \
+                 at, see with `ocellus monitor` that frames come, or lower --difference"
+            ),
+        }
+    }
+}
+
+/// Looks at a frame whenever the time has come, until `look` says that there are enough.
+fn at_times(args: &CaptureArgs, stop: &AtomicBool, look: &mut dyn FnMut() -> Result<bool>) -> Result<Looked> {
     let mut due = Instant::now();
     for _ in 0..args.count.saturating_mul(LOOKS) {
         while Instant::now() < due && !stop.load(Ordering::Relaxed) {
             thread::sleep(Duration::from_millis(5));
         }
         due = Instant::now() + Duration::from_millis(args.every);
-        let go_on = match line.shot()? {
-            Some(shot) => take(&shot.frame()?)?,
-            None => !stop.load(Ordering::Relaxed),
-        };
-        if !go_on {
-            return line.end();
+        if !look()? {
+            return Ok(Looked::Enough);
         }
-        line.release()?;
     }
-    line.end()?;
-    bail!(
-        "the camera gave {LOOKS} frames for each picture that is wanted, and too few were new: move what it looks at, \
-           see with `ocellus monitor` that frames come, or lower --difference"
-    )
+    Ok(Looked::TooMuch)
 }
 
 /// A line to a real board, whatever model it has.
@@ -88,26 +115,30 @@ fn call(args: &CaptureArgs) -> Result<Conversation> {
     probe::reach(&board, &settings, &elf, &plan)?.converse(&elf)
 }
 
-/// Shows pictures to the camera of an emulated board, once each.
-fn from_pictures(args: &CaptureArgs, take: &mut dyn FnMut(&Frame) -> Result<bool>) -> Result<()> {
-    let source = args.source.as_deref().ok_or_else(|| {
-        Failure::Usage(
-            "what does the emulated board's camera look at? give a picture or a folder with --source".to_owned(),
-        )
-    })?;
+/// Shows pictures to the camera of an emulated board, once each, or what this machine's own camera sees.
+fn from_source(args: &CaptureArgs, take: &mut dyn FnMut(&Frame) -> Result<bool>, stop: &AtomicBool) -> Result<()> {
     let usual = Sensor::default();
     let (width, height) = args.frame_size.map_or((usual.width, usual.height), |size| (size.width, size.height));
     let sensor = Sensor { format: args.frame_format.map_or(usual.format, PixelFormat::from), width, height };
-    for path in monitor::pictures(source)? {
-        if !take_one(&path, sensor, take).with_context(|| path.display().to_string())? {
-            break;
+    match Source::open(args.source.as_deref(), sensor)? {
+        Source::Pictures(paths, _) => {
+            for path in paths {
+                let picture = Picture::open(&path).with_context(|| path.display().to_string())?;
+                if !show(&picture, sensor, take).with_context(|| path.display().to_string())? {
+                    break;
+                }
+            }
+            Ok(())
         }
+        Source::Webcam(mut webcam) => at_times(args, stop, &mut || match webcam.look()? {
+            Some(picture) => show(&picture, sensor, take),
+            None => Ok(!stop.load(Ordering::Relaxed)),
+        })?
+        .as_result(),
     }
-    Ok(())
 }
 
-fn take_one(path: &Path, sensor: Sensor, take: &mut dyn FnMut(&Frame) -> Result<bool>) -> Result<bool> {
-    let picture = Picture::open(path)?;
+fn show(picture: &Picture, sensor: Sensor, take: &mut dyn FnMut(&Frame) -> Result<bool>) -> Result<bool> {
     let data = camera::shoot(sensor, picture.width, picture.height, &picture.pixels)?;
     take(&Frame::new(sensor.format, sensor.width, sensor.height, &data).context("the frame")?)
 }

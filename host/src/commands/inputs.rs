@@ -12,7 +12,7 @@ use crate::board::{self, Board};
 use crate::cli::{DeviceArgs, ImageCount, ProbeArgs};
 use crate::data::{self, Dataset, Split};
 use crate::eval;
-use crate::probe::{self, Conversation, Selector};
+use crate::probe::{self, Conversation, Link, Selector};
 use crate::recipe::DataRecipe;
 use crate::toolchain;
 use crate::view;
@@ -45,13 +45,19 @@ pub fn program(board: &Board, elf: Option<&Path>) -> Result<Vec<u8>> {
     std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// A line to a real board that runs `plan`; a simulated one gets it first, with the program.
-pub fn converse(board: &Board, reach: &ProbeArgs, elf: Option<&Path>, plan: &[u8]) -> Result<Conversation> {
+/// A real board that runs `plan`, and its program; a simulated one gets both first.
+pub fn reach(board: &Board, reach: &ProbeArgs, elf: Option<&Path>, plan: &[u8]) -> Result<(Link, Vec<u8>)> {
     let (elf, settings) = (program(board, elf)?, flash::settings(reach));
     if matches!(settings.probe, Selector::Simulated(_)) {
         view::note("a rehearsal on a simulated board: its firmware runs on this machine, in this machine's time");
     }
-    let mut line = probe::reach(board, &settings, &elf, plan)?.converse(&elf)?;
+    Ok((probe::reach(board, &settings, &elf, plan)?, elf))
+}
+
+/// A line to a real board that runs `plan`.
+pub fn converse(board: &Board, probe: &ProbeArgs, elf: Option<&Path>, plan: &[u8]) -> Result<Conversation> {
+    let (link, elf) = reach(board, probe, elf, plan)?;
+    let mut line = link.converse(&elf)?;
     line.check(&Plan::parse(plan)?)?;
     Ok(line)
 }

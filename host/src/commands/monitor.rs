@@ -2,32 +2,33 @@
 
 mod gallery;
 mod live;
+mod source;
 
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use ocellus_shared::frame::Frame;
 use ocellus_shared::plan::Plan;
 use ocellus_shared::preprocess::preprocess;
 use ocellus_shared::wire::Reply;
 
-use super::{Failure, flash, inputs};
+use super::inputs;
 use crate::board::Board;
 use crate::camera::{self, Sensor};
 use crate::cli::{MonitorArgs, Stage};
-use crate::data::picture::{self, Picture};
+use crate::data::picture::Picture;
 use crate::eval::engine::EngineModel;
 use crate::model::ModelFiles;
-use crate::probe::{Heard, Link, Selector};
+use crate::probe::Heard;
 use crate::report;
 use crate::sim::{Clock, Sim};
 use gallery::Gallery;
 use live::{Live, Look};
+pub(super) use source::{Source, pictures};
 
 /// Time between two questions to a board whose camera gives no frames.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -44,7 +45,7 @@ pub fn run(args: &MonitorArgs) -> Result<()> {
     let stop = stop_on_ctrl_c()?;
     match args.on {
         Stage::Board if gallery.wants_frames() => fetch_frames(args, &plan, &mut live, &mut gallery, &stop)?,
-        Stage::Board => watch_board(args, &parsed, &mut live, &stop)?,
+        Stage::Board => watch_board(args, &plan, &mut live, &stop)?,
         Stage::Sim => watch_sim(args, &plan, &mut live, &mut gallery, &stop)?,
     }
     live.finish();
@@ -63,17 +64,12 @@ pub(super) fn stop_on_ctrl_c() -> Result<Arc<AtomicBool>> {
 }
 
 /// Listens to a real board.
-fn watch_board(args: &MonitorArgs, plan: &Plan, live: &mut Live, stop: &AtomicBool) -> Result<()> {
+fn watch_board(args: &MonitorArgs, plan: &[u8], live: &mut Live, stop: &AtomicBool) -> Result<()> {
     let board = inputs::real_board(args.board.as_deref())?;
-    board.check_fit(plan)?;
-    let settings = flash::settings(&args.probe);
-    if matches!(settings.probe, Selector::Simulated(_)) {
-        let what = "a simulated board keeps no log to be watched: ask it for its frames with --picture or --save";
-        return Err(Failure::Usage(what.to_owned()).into());
-    }
-    let elf = inputs::program(&board, args.elf.as_deref())?;
+    board.check_fit(&Plan::parse(plan)?)?;
+    let (mut link, elf) = inputs::reach(&board, &args.probe, args.elf.as_deref(), plan)?;
     let mut scores = Vec::new();
-    Link::attach(&board, &settings)?.listen(&elf, &mut |heard| {
+    link.listen(&elf, &mut |heard| {
         match heard {
             Heard::Line(line) => hear(line, &mut scores, live),
             Heard::Restart => live.note("the board started anew"),
@@ -150,25 +146,17 @@ fn hear(line: &str, scores: &mut Vec<i8>, live: &mut Live) {
     }
 }
 
-/// Feeds an emulated board with pictures, again and again.
+/// Feeds an emulated board with what `--source` shows, as its sensor would.
 fn watch_sim(args: &MonitorArgs, plan: &[u8], live: &mut Live, gallery: &mut Gallery, stop: &AtomicBool) -> Result<()> {
     let board = inputs::emulated_or_usual(args.board.as_deref())?;
     board.check_fit(&Plan::parse(plan)?)?;
-    let source = args.source.as_deref().ok_or_else(|| {
-        Failure::Usage(
-            "what does the emulated board's camera look at? give a picture or a folder with --source".to_owned(),
-        )
-    })?;
-    let pictures = pictures(source)?;
+    let sensor = Sensor::default();
+    let mut source = Source::open(args.source.as_deref(), sensor)?;
     let mut sim = boot(&board, plan)?;
     let mut before = Instant::now();
-    for path in pictures.iter().cycle() {
-        if stop.load(Ordering::Relaxed) || live.is_done() {
-            break;
-        }
-        let picture = Picture::open(path).with_context(|| path.display().to_string())?;
-        let sensor = Sensor::default();
-        let data = camera::shoot(sensor, picture.width, picture.height, &picture.pixels)?;
+    while !stop.load(Ordering::Relaxed) && !live.is_done() {
+        let Some(Picture { width, height, pixels }) = source.look()? else { continue };
+        let data = camera::shoot(sensor, width, height, &pixels)?;
         let frame = Frame::new(sensor.format, sensor.width, sensor.height, &data).context("the frame")?;
         let start = Instant::now();
         let sighting = sim.frame(&frame)?;
@@ -186,50 +174,9 @@ fn boot(board: &Board, plan: &[u8]) -> Result<Sim> {
     Ok(sim)
 }
 
-/// The picture at `source`, or every picture in the folder and those below it, in the order of their names.
-///
-/// # Errors
-/// There is none.
-pub(super) fn pictures(source: &Path) -> Result<Vec<PathBuf>> {
-    if source.is_file() {
-        return Ok(vec![source.to_owned()]);
-    }
-    let mut folders = vec![source.to_owned()];
-    let mut found = Vec::new();
-    while let Some(folder) = folders.pop() {
-        let entries = std::fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))?;
-        for path in entries.flatten().map(|entry| entry.path()) {
-            if path.is_dir() {
-                folders.push(path);
-            } else if picture::has_picture_name(&path) {
-                found.push(path);
-            }
-        }
-    }
-    ensure!(!found.is_empty(), "{} holds no JPEG or PNG files", source.display());
-    found.sort();
-    Ok(found)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn pictures_are_found_in_folders_below_and_in_order() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir(folder.path().join("b")).unwrap();
-        for name in ["c.png", "a.jpg", "b/x.jpeg", "notes.txt"] {
-            std::fs::write(folder.path().join(name), "").unwrap();
-        }
-        let names: Vec<PathBuf> = ["a.jpg", "b/x.jpeg", "c.png"].iter().map(|name| folder.path().join(name)).collect();
-        assert_eq!(pictures(folder.path()).unwrap(), names);
-        assert_eq!(pictures(&names[0]).unwrap(), names[..1]);
-        std::fs::remove_file(&names[1]).unwrap();
-        let empty = pictures(&folder.path().join("b")).unwrap_err().to_string();
-        assert!(empty.contains("holds no JPEG or PNG files"), "{empty}");
-        assert!(pictures(&folder.path().join("gone")).is_err());
-    }
 
     #[test]
     fn a_real_boards_log_becomes_frames_and_losses() {

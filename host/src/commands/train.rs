@@ -30,7 +30,7 @@ pub fn run(args: &TrainArgs) -> Result<()> {
     let threads = args.threads.or(std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
     view::note(&format!("training {} on {} into {}", recipe.title(), dataset.name, out.display()));
     let cache = train::cache_folder();
-    let place = Place { out: &out, resume: args.resume, threads, cache: cache.as_deref() };
+    let place = Place { out: &out, resume: args.resume, threads, cache: cache.as_deref(), devices: &args.devices };
     let extractor = backbone.as_ref().map(|backbone| backbone as &dyn Extractor);
     match train::run_on(extractor, &recipe, &dataset, &place, &stop)? {
         Outcome::Finished { metrics, .. } => report(&metrics, &out, args.json),

@@ -12,6 +12,7 @@ mod chip;
 mod cpu;
 mod firmware;
 mod flash;
+mod log;
 mod memory;
 mod onlooker;
 mod port;
@@ -143,14 +144,14 @@ impl Bench {
     }
 
     /// Lets the chip run the firmware from the next reset on, as long as its flash holds a program. Its channels are where
-    /// `elf` has them.
+    /// `elf` has them, and its log is in the formats of `elf`.
     ///
     /// # Errors
     /// `elf` has none.
     pub fn run_firmware(&self, board: &Board, elf: &[u8]) -> Result<()> {
         let address = find_rtt_control_block_in_raw_file(elf).ok().flatten().and_then(|at| u32::try_from(at).ok());
         let address = address.ok_or_else(|| anyhow!("the program lacks the symbol _SEGGER_RTT, which firmware has"))?;
-        let firmware = firmware::Firmware::new(board, address, self.fault);
+        let firmware = firmware::Firmware::new(board, address, log::Writer::new(elf)?, self.fault);
         self.with_chip(|chip| {
             firmware.leave_traces(&mut chip.memory);
             chip.load(Box::new(firmware));

@@ -183,6 +183,44 @@ fn a_diverged_run_names_the_step_and_saves_nothing() {
     assert!(!out.path().join(LAST).exists() && !out.path().join(BEST).exists());
 }
 
+/// The weights after two epochs on `devices`, of `shards` shards a step.
+fn shared(devices: usize, shards: usize) -> Weights {
+    let (mut recipe, dataset, out) = (recipe(), dataset(), TempDir::new().unwrap());
+    recipe.train.shards = shards;
+    let place = Place { out: out.path(), resume: false, threads: THREADS, cache: None, devices: &[] };
+    let mut trainer = Trainer::new(None, &recipe, &dataset, &place).unwrap();
+    trainer.devices = Devices::cpus(devices);
+    (0..2).for_each(|_| assert!(trainer.epoch(&AtomicBool::new(false)).unwrap()));
+    trainer.module.download(&trainer.arrays)
+}
+
+#[test]
+fn devices_that_share_the_shards_train_what_one_does() {
+    // Two numbers have one sum only; of four it depends on their order.
+    assert_eq!(shared(2, 2), shared(1, 2));
+    let (one, three) = (shared(1, 4), shared(3, 4));
+    assert_ne!(one, shared(1, 2), "shards matter");
+    for (name, array) in &one {
+        let far = array.values.iter().zip(&three[name].values).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(far < 1e-4, "{name} is {far} off");
+    }
+}
+
+#[test]
+fn full_memory_is_answered_with_a_batch_that_was_tried() {
+    let (recipe, dataset, out) = (recipe(), dataset(), TempDir::new().unwrap());
+    let place = Place { out: out.path(), resume: false, threads: THREADS, cache: None, devices: &[] };
+    let trainer = Trainer::new(None, &recipe, &dataset, &place).unwrap();
+    let before = trainer.module.download(&trainer.arrays);
+    // Of images of the right size, and more of them than the run has.
+    assert!(trainer.holds(1) && trainer.holds(100));
+    let full = memory::caught::<()>(|| panic!("out of device memory allocating 1024 bytes")).unwrap_err();
+    let message = format!("{:#}", trainer.too_much(full));
+    assert!(message.contains("step of 16 images: try --batch-size 8"), "{message}");
+    assert!(message.ends_with("out of device memory allocating 1024 bytes"), "{message}");
+    assert_eq!(trainer.module.download(&trainer.arrays), before, "trying changes nothing");
+}
+
 #[test]
 fn another_recipe_or_dataset_is_refused() {
     let out = tempfile::tempdir().unwrap();

@@ -5,6 +5,7 @@
 
 use anyhow::{Context, Result};
 use rayon::{ThreadPool, ThreadPoolBuilder};
+use std::panic::resume_unwind;
 
 /// A fixed number of threads; whatever one of them calls runs on it alone.
 #[derive(Debug)]
@@ -28,18 +29,21 @@ impl Workers {
         self.pools.len()
     }
 
-    /// `work` of every item, in the items' order, whatever the number of threads.
+    /// `work` of every item, in the items' order, whatever the number of threads. A panic of it goes on here.
     pub fn map<T: Sync, R: Send>(&self, items: &[T], work: impl Fn(usize, &T) -> R + Sync) -> Vec<R> {
         let mut results: Vec<Option<R>> = items.iter().map(|_| None).collect();
         let turns = results.iter_mut().zip(items).enumerate();
         let mut shares: Vec<Vec<_>> = self.pools.iter().map(|_| Vec::new()).collect();
         turns.for_each(|turn| shares[turn.0 % self.pools.len()].push(turn));
         std::thread::scope(|scope| {
+            let mut started = Vec::new();
             for (pool, share) in self.pools.iter().zip(shares) {
                 let work = &work;
                 let run = move || share.into_iter().for_each(|(i, (result, item))| *result = Some(work(i, item)));
-                scope.spawn(move || pool.install(run));
+                started.push(scope.spawn(move || pool.install(run)));
             }
+            // Whoever calls must learn what a panic said.
+            started.into_iter().for_each(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
         });
         results.into_iter().map(|result| result.expect("every item had its turn")).collect()
     }

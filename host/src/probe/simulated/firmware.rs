@@ -1,8 +1,7 @@
 //! The firmware itself as the program of a simulated chip: the loop of a camera board, its engine, its model region and its
 //! line to the host are the very code that a real board runs, on a thread of this machine. Simulated are what a board's
-//! program adds to it: the sensor and its bus, time, and RTT's rings, which lie in the chip's RAM.
-//!
-//! The log stays empty: its bytes mean nothing without the formats that only a compiled program has.
+//! program adds to it: the sensor and its bus, time, and RTT's rings, which lie in the chip's RAM. Its log is in the formats
+//! of the compiled program that was flashed.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -27,37 +26,50 @@ use ocellus_shared::wire::Reply;
 
 use super::Fault;
 use super::chip::Program;
+use super::log::Writer;
 use super::memory::Memory;
 use crate::board::Board;
 
 /// Bytes of each of the line's rings, and of the log's.
 const RING_BYTES: u32 = 4096;
-const LOG_BYTES: u32 = 64;
+const LOG_BYTES: u32 = 1024;
 /// Where things are, from the control block on: its channels behind the head, then a name and the rings.
 const HEAD_BYTES: u32 = 24;
 const CHANNEL_BYTES: u32 = 24;
-const NAME_AT: u32 = 0x80;
+const LOG_NAME_AT: u32 = 0x80;
+const NAME_AT: u32 = 0x90;
 const RINGS_AT: u32 = 0x100;
-/// Number of the line's channel to the host, and of the one from it, which comes behind the two others.
+/// Numbers of the log's channel and of the line's to the host, and of the one from it, which comes behind the two others.
+const LOG: u32 = 0;
 const UP: u32 = 1;
 const DOWN: u32 = 2;
 /// Fields of a channel.
 const WRITE: u32 = 12;
 const READ: u32 = 16;
+const MODE: u32 = 20;
+/// Modes of a channel that is full: what has no room is left out, or the program waits.
+const TRIM: u32 = 1;
+const BLOCK: u32 = 2;
 /// Where a plan has its digest, and how far from its end parameters of its last layer are.
 const DIGEST_AT: usize = 16;
 const NEAR_END: usize = 38;
 /// Bytes of messages after which what is to happen in their middle happens: some images.
 const MIDDLE_BYTES: usize = 20_000;
+/// The same for bytes of the log: more than it holds while nobody listens.
+const MIDDLE_OF_LOG: usize = 2_000;
+/// Pause of a program between two looks at a log that is full.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// The firmware, and the thread that it runs on.
 pub struct Firmware {
     board: Board,
     block: u32,
     fault: Option<Fault>,
+    log: Arc<Writer>,
     running: Option<Running>,
-    /// Bytes that the program was sent since power-up.
+    /// Bytes that the program was sent, and that it logged, since power-up.
     taken: usize,
+    logged: usize,
 }
 
 /// A run of it.
@@ -80,12 +92,15 @@ impl Drop for Running {
 struct Wires {
     down: Arc<Mutex<VecDeque<u8>>>,
     up: Arc<Mutex<VecDeque<u8>>>,
+    log: Arc<Mutex<VecDeque<u8>>>,
+    /// A host has asked the log to wait for it.
+    log_waits: Arc<AtomicBool>,
 }
 
 impl Firmware {
-    /// The firmware of `board` with its control block at `block`.
-    pub fn new(board: &Board, block: u32, fault: Option<Fault>) -> Self {
-        Self { board: board.clone(), block, fault, running: None, taken: 0 }
+    /// The firmware of `board` with its control block at `block`, which logs through `log`.
+    pub fn new(board: &Board, block: u32, log: Writer, fault: Option<Fault>) -> Self {
+        Self { board: board.clone(), block, fault, log: Arc::new(log), running: None, taken: 0, logged: 0 }
     }
 
     /// Leaves in RAM what an earlier run would have.
@@ -97,17 +112,13 @@ impl Firmware {
 
     /// Writes the control block, its magic last.
     fn set_up(&self, memory: &mut Memory) {
-        let [name, rings] = [NAME_AT, RINGS_AT].map(|at| self.block + at);
-        let channel = |name: u32, buffer: u32, size: u32| [name, buffer, size, 0, 0, 1];
-        let channels = [
-            channel(0, rings, LOG_BYTES),
-            channel(name, rings + LOG_BYTES, RING_BYTES),
-            channel(name, rings + LOG_BYTES + RING_BYTES, RING_BYTES),
-        ];
+        let channel = |name: u32, number: u32| [self.block + name, self.ring(number), ring_bytes(number), 0, 0, TRIM];
+        let channels = [channel(LOG_NAME_AT, LOG), channel(NAME_AT, UP), channel(NAME_AT, DOWN)];
         let counts = [2u32, 1].map(u32::to_le_bytes).concat();
         let words = channels.as_flattened().iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<_>>();
         // There is RAM where a program has its variables; where not, the host finds no channels and says so.
-        let _ = memory.write(name, b"ocellus\0");
+        let _ = memory.write(self.block + LOG_NAME_AT, b"defmt\0");
+        let _ = memory.write(self.block + NAME_AT, b"ocellus\0");
         let _ = memory.write(self.block + 16, &[counts, words].concat());
         let _ = memory.write(self.block, b"SEGGER RTT\0\0\0\0\0\0");
     }
@@ -138,7 +149,7 @@ impl Firmware {
 
     /// Where a ring begins.
     fn ring(&self, channel: u32) -> u32 {
-        self.block + RINGS_AT + LOG_BYTES + (channel - UP) * RING_BYTES
+        self.block + RINGS_AT + (0..channel).map(ring_bytes).sum::<u32>()
     }
 
     /// Moves bytes from the ring to the thread: how many.
@@ -155,17 +166,34 @@ impl Firmware {
         Ok(taken)
     }
 
-    /// Moves bytes from the thread to the ring, as many as there is room for.
-    fn put_out(&self, memory: &mut Memory, wires: &Wires) -> Result<(), String> {
-        let (mut write, read) = (memory.word(self.field(UP, WRITE))?, memory.word(self.field(UP, READ))?);
-        let mut up = lock(&wires.up);
-        while (write + 1) % RING_BYTES != read {
-            let Some(byte) = up.pop_front() else { break };
-            memory.write(self.ring(UP) + write, &[byte])?;
-            write = (write + 1) % RING_BYTES;
+    /// Moves bytes from the thread to a channel's ring, as many as there is room for: how many.
+    fn put_out(&self, memory: &mut Memory, channel: u32, queue: &Mutex<VecDeque<u8>>) -> Result<usize, String> {
+        let [write, read] = [WRITE, READ].map(|field| memory.word(self.field(channel, field)));
+        let (mut write, read, size) = (write?, read?, ring_bytes(channel));
+        let mut queue = lock(queue);
+        let before = queue.len();
+        while (write + 1) % size != read {
+            let Some(byte) = queue.pop_front() else { break };
+            memory.write(self.ring(channel) + write, &[byte])?;
+            write = (write + 1) % size;
         }
-        memory.write(self.field(UP, WRITE), &write.to_le_bytes())
+        memory.write(self.field(channel, WRITE), &write.to_le_bytes())?;
+        Ok(before - queue.len())
     }
+
+    /// Moves what there is in every direction: how many bytes came in, and how many were logged.
+    fn exchange(&self, memory: &mut Memory, wires: &Wires) -> Result<[usize; 2], String> {
+        let mode = memory.word(self.field(LOG, MODE))?;
+        wires.log_waits.store(mode & 3 == BLOCK, Ordering::Relaxed);
+        let taken = self.take_in(memory, wires)?;
+        self.put_out(memory, UP, &wires.up)?;
+        Ok([taken, self.put_out(memory, LOG, &wires.log)?])
+    }
+}
+
+/// Bytes of a channel's ring.
+fn ring_bytes(channel: u32) -> u32 {
+    if channel == LOG { LOG_BYTES } else { RING_BYTES }
 }
 
 impl Program for Firmware {
@@ -177,18 +205,18 @@ impl Program for Firmware {
         self.set_up(memory);
         let (stop, wires) = (Arc::default(), Wires::default());
         let chip = Chip { stop: Arc::clone(&stop), wires: wires.clone(), born: Instant::now() };
-        let (board, region) = (self.board.clone(), self.region(memory));
-        let thread = Some(thread::spawn(move || run(&board, &region, &chip)));
+        let (board, region, log) = (self.board.clone(), self.region(memory), Arc::clone(&self.log));
+        let thread = Some(thread::spawn(move || run(&board, &region, &chip, &log)));
         self.running = Some(Running { stop, wires, thread });
     }
 
     fn go_on(&mut self, memory: &mut Memory) {
         let Some(Running { wires, .. }) = &self.running else { return };
-        let moved = self.take_in(memory, wires).and_then(|taken| self.put_out(memory, wires).map(|()| taken));
-        let before = self.taken;
         // A ring that is not in RAM moves nothing.
-        self.taken += moved.unwrap_or_default();
-        if before < MIDDLE_BYTES && self.taken >= MIDDLE_BYTES {
+        let [taken, logged] = self.exchange(memory, wires).unwrap_or_default();
+        let before = (self.taken < MIDDLE_BYTES, self.logged < MIDDLE_OF_LOG);
+        (self.taken, self.logged) = (self.taken + taken, self.logged + logged);
+        if before != (self.taken < MIDDLE_BYTES, self.logged < MIDDLE_OF_LOG) {
             match self.fault {
                 Some(Fault::Resets) => self.start(memory),
                 Some(Fault::UnpluggedLater) => memory.is_out_of_reach = true,
@@ -203,7 +231,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Boots and watches until the chip is reset.
-fn run(board: &Board, region: &[u8], chip: &Chip) {
+fn run(board: &Board, region: &[u8], chip: &Chip, log: &Writer) {
     let mut memory = [vec![0; board.frame_bytes], vec![0; board.frame_bytes]];
     let (mut arena, [front, back]) = (vec![0; board.arena_bytes], &mut memory);
     let hertz = board.clock_hz.and_then(|hertz| u32::try_from(hertz).ok()).unwrap_or(1_000_000);
@@ -214,9 +242,11 @@ fn run(board: &Board, region: &[u8], chip: &Chip) {
     let simulated = Simulated::new(chip, &[]);
     let sensor = Ov2640::new(&simulated, Pause(chip));
     let eyes = Eyes { sensor, grabber: &simulated, settings: WATCHED };
-    if let Err(error) = boot::watch(&mut Nowhere, described, eyes, Nowhere, chip, &mut door, u32::MAX) {
+    let mut log = Log { chip, writer: log };
+    log.write(log.writer.opening());
+    if let Err(error) = boot::watch(&mut log, described, eyes, Unlit, chip, &mut door, u32::MAX) {
         loop {
-            boot::complain(&error, &mut Nowhere, &mut door, chip);
+            boot::complain(&error, &mut log, &mut door, chip);
         }
     }
 }
@@ -293,18 +323,47 @@ impl Counter for Ticks {
     }
 }
 
-/// A log that nobody can read, and a lamp that nobody sees.
-struct Nowhere;
-
-impl Report for Nowhere {
-    fn reply(&mut self, _: Reply<'_, &[i8]>) {}
+/// The log.
+struct Log<'a> {
+    chip: &'a Chip,
+    writer: &'a Writer,
 }
 
-impl ErrorType for Nowhere {
+impl Log<'_> {
+    /// Writes what there is room for; the rest once there is more, if a host has asked for that, else never.
+    fn write(&self, bytes: &[u8]) {
+        let mut rest = bytes;
+        loop {
+            let mut log = lock(&self.chip.wires.log);
+            let (now, later) = rest.split_at(rest.len().min((LOG_BYTES as usize).saturating_sub(log.len())));
+            log.extend(now);
+            drop(log);
+            if later.is_empty() || !self.chip.wires.log_waits.load(Ordering::Relaxed) {
+                return;
+            }
+            rest = later;
+            self.chip.yield_to_reset();
+            thread::sleep(PAUSE);
+        }
+    }
+}
+
+impl Report for Log<'_> {
+    fn reply(&mut self, reply: Reply<'_, &[i8]>) {
+        if let Some(frame) = self.writer.frame(&reply) {
+            self.write(&frame);
+        }
+    }
+}
+
+/// A lamp that nobody sees.
+struct Unlit;
+
+impl ErrorType for Unlit {
     type Error = Infallible;
 }
 
-impl OutputPin for Nowhere {
+impl OutputPin for Unlit {
     fn set_low(&mut self) -> Result<(), Infallible> {
         Ok(())
     }

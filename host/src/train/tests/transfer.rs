@@ -21,7 +21,7 @@ fn go_on(
     resume: bool,
     cache: &TempDir,
 ) -> Result<Outcome> {
-    let place = Place { out: out.path(), resume, threads: THREADS, cache: Some(cache.path()) };
+    let place = Place { out: out.path(), resume, threads: THREADS, cache: Some(cache.path()), devices: &[] };
     run_on(extractor, recipe, &dataset(), &place, &AtomicBool::new(false))
 }
 
