@@ -2,11 +2,17 @@
 
 mod random;
 
+use ocellus::commands::analyze::raw_bytes;
 use ocellus::commands::export::export;
 use ocellus::data::Dataset;
 use ocellus::eval::tract::TractModel;
+use ocellus_shared::Shape;
 use ocellus_shared::plan::Plan;
 use random::network;
+use std::path::Path;
+
+/// Most that a plan has beyond its weights, biases and multipliers, as a part of them.
+const PLAN_OVERHEAD: f64 = 0.05;
 
 /// A checkpoint of the default network's smallest form, and pictures for it.
 fn model() -> (ocellus::checkpoint::Checkpoint, Dataset) {
@@ -71,4 +77,33 @@ fn a_run_folder_keeps_its_recipe() {
     std::fs::write(folder.path().join("recipe.toml"), "# mine\n").unwrap();
     export(&checkpoint, &dataset, folder.path()).unwrap();
     assert_eq!(std::fs::read_to_string(folder.path().join("recipe.toml")).unwrap(), "# mine\n");
+}
+
+#[test]
+fn plans_are_little_more_than_their_parameters() {
+    let models = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../models")).unwrap();
+    let committed = models.filter_map(|model| {
+        let path = model.unwrap().path();
+        Some((path.display().to_string(), std::fs::read(path.join("model.plan")).ok()?))
+    });
+    let mut plans: Vec<(String, Vec<u8>)> = committed.collect();
+    assert!(!plans.is_empty());
+    // The networks of MLPerf Tiny at their sizes.
+    for (model, side) in [("resnet8", 32), ("mobilenetv1-025", 96)] {
+        let (checkpoint, network) =
+            network::of_recipe_at(&format!("model = \"{model}\"\n[quant]\nimages = 2\n"), Shape::new(side, side, 3));
+        let train = network::pictures(&network, 1, 2);
+        let [val, test] = [0, 0].map(|count| network::pictures(&network, 2, count));
+        let (name, classes) = ("random".into(), checkpoint.classes.clone());
+        let dataset = Dataset { name, classes, train, val, test, hash: String::new() };
+        let folder = tempfile::tempdir().unwrap();
+        export(&checkpoint, &dataset, folder.path()).unwrap();
+        plans.push((model.into(), std::fs::read(folder.path().join("model.plan")).unwrap()));
+    }
+    for (name, plan) in plans {
+        let raw = raw_bytes(&Plan::parse(&plan).unwrap());
+        let overhead = plan.len() as f64 / raw as f64 - 1.0;
+        println!("{name}: {} bytes, {:.2} % over {raw}", plan.len(), 100.0 * overhead);
+        assert!((0.0..=PLAN_OVERHEAD).contains(&overhead), "{name}: {} bytes for {raw}", plan.len());
+    }
 }
