@@ -24,6 +24,8 @@ pub mod calibrate;
 
 pub mod quantize;
 
+pub mod trim;
+
 pub mod onnx;
 
 pub mod arena;

@@ -2,11 +2,17 @@
 
 mod random;
 
+use ocellus::commands::analyze::raw_bytes;
 use ocellus::commands::export::export;
 use ocellus::data::Dataset;
 use ocellus::eval::tract::TractModel;
+use ocellus_shared::Shape;
 use ocellus_shared::plan::Plan;
 use random::network;
+use std::path::Path;
+
+/// Most that a plan has beyond its weights, biases and multipliers, as a part of them.
+const PLAN_OVERHEAD: f64 = 0.05;
 
 /// A checkpoint of the default network's smallest form, and pictures for it.
 fn model() -> (ocellus::checkpoint::Checkpoint, Dataset) {
@@ -24,7 +30,7 @@ fn the_files_belong_together() {
     checkpoint.recipe.data.path = Some("/home/somebody/photos".into());
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("new/model");
-    let summary = export(&checkpoint, &dataset, &out).unwrap();
+    let summary = export(&checkpoint, &dataset, None, &out).unwrap();
     let read = |name: &str| std::fs::read(out.join(name)).unwrap();
     let plan = read("model.plan");
     let plan = Plan::parse(&plan).unwrap();
@@ -43,13 +49,13 @@ fn the_files_belong_together() {
 fn a_failed_export_leaves_the_old_files() {
     let (mut checkpoint, dataset) = model();
     let folder = tempfile::tempdir().unwrap();
-    export(&checkpoint, &dataset, folder.path()).unwrap();
+    export(&checkpoint, &dataset, None, folder.path()).unwrap();
     let old = std::fs::read(folder.path().join("model.plan")).unwrap();
     let none = Dataset { train: network::pictures(&random::network::network(0).0, 1, 0), ..dataset.clone() };
-    let error = export(&checkpoint, &none, folder.path()).unwrap_err();
+    let error = export(&checkpoint, &none, None, folder.path()).unwrap_err();
     assert!(error.to_string().contains("no images to calibrate with"), "{error:#}");
     checkpoint.weights.values_mut().next().unwrap().values[0] = f32::INFINITY;
-    assert!(export(&checkpoint, &dataset, folder.path()).is_err());
+    assert!(export(&checkpoint, &dataset, None, folder.path()).is_err());
     assert_eq!(std::fs::read(folder.path().join("model.plan")).unwrap(), old);
 }
 
@@ -58,7 +64,7 @@ fn a_head_on_a_foreign_backbone_is_refused() {
     let (mut checkpoint, dataset) = model();
     checkpoint.recipe.transfer.backbone = Some("photos/resnet.onnx".into());
     let folder = tempfile::tempdir().unwrap();
-    let error = export(&checkpoint, &dataset, folder.path()).unwrap_err().to_string();
+    let error = export(&checkpoint, &dataset, None, folder.path()).unwrap_err().to_string();
     assert!(error.contains("photos/resnet.onnx") && error.contains("eval --with float"), "{error}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
@@ -69,6 +75,35 @@ fn a_run_folder_keeps_its_recipe() {
     let folder = tempfile::tempdir().unwrap();
     checkpoint.save(&folder.path().join("best.safetensors")).unwrap();
     std::fs::write(folder.path().join("recipe.toml"), "# mine\n").unwrap();
-    export(&checkpoint, &dataset, folder.path()).unwrap();
+    export(&checkpoint, &dataset, None, folder.path()).unwrap();
     assert_eq!(std::fs::read_to_string(folder.path().join("recipe.toml")).unwrap(), "# mine\n");
+}
+
+#[test]
+fn plans_are_little_more_than_their_parameters() {
+    let models = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../models")).unwrap();
+    let committed = models.filter_map(|model| {
+        let path = model.unwrap().path();
+        Some((path.display().to_string(), std::fs::read(path.join("model.plan")).ok()?))
+    });
+    let mut plans: Vec<(String, Vec<u8>)> = committed.collect();
+    assert!(!plans.is_empty());
+    // The networks of MLPerf Tiny at their sizes.
+    for (model, side) in [("resnet8", 32), ("mobilenetv1-025", 96)] {
+        let (checkpoint, network) =
+            network::of_recipe_at(&format!("model = \"{model}\"\n[quant]\nimages = 2\n"), Shape::new(side, side, 3));
+        let train = network::pictures(&network, 1, 2);
+        let [val, test] = [0, 0].map(|count| network::pictures(&network, 2, count));
+        let (name, classes) = ("random".into(), checkpoint.classes.clone());
+        let dataset = Dataset { name, classes, train, val, test, hash: String::new() };
+        let folder = tempfile::tempdir().unwrap();
+        export(&checkpoint, &dataset, None, folder.path()).unwrap();
+        plans.push((model.into(), std::fs::read(folder.path().join("model.plan")).unwrap()));
+    }
+    for (name, plan) in plans {
+        let raw = raw_bytes(&Plan::parse(&plan).unwrap());
+        let overhead = plan.len() as f64 / raw as f64 - 1.0;
+        println!("{name}: {} bytes, {:.2} % over {raw}", plan.len(), 100.0 * overhead);
+        assert!((0.0..=PLAN_OVERHEAD).contains(&overhead), "{name}: {} bytes for {raw}", plan.len());
+    }
 }

@@ -23,6 +23,7 @@ const PIPELINE: &[&str] = &[
     "fold",
     "calibrate",
     "quantize",
+    "trim",
     "onnx",
     "arena",
     "pack",

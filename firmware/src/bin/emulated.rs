@@ -6,6 +6,8 @@
 
 mod count;
 mod led;
+#[cfg(feature = "marks")]
+mod marks;
 #[path = "common/report.rs"]
 mod report;
 mod source;

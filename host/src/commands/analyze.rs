@@ -24,6 +24,10 @@ pub struct Analysis {
     pub program_bytes: u64,
     /// Of these, the plan.
     pub plan_bytes: u64,
+    /// Of the plan, what no form of it could do without: see [`raw_bytes`].
+    pub raw_bytes: u64,
+    /// What the plan takes beyond that, as a part of it.
+    pub plan_overhead: f64,
     /// Bytes of RAM: arena, stack, frame and the program's own variables.
     pub ram_bytes: u64,
     /// Of these, feature maps and scratch memory.
@@ -103,6 +107,7 @@ fn analyse(plan: &Plan, board: &Board) -> Result<Analysis> {
     let elf = inputs::firmware(board)?;
     let layers: Vec<Layer> = plan.steps().map(|step| layer(&costs, &step)).collect();
     let (program_bytes, plan_bytes) = (toolchain::program_bytes(&elf)?, plan.bytes().len() as u64);
+    let raw_bytes = raw_bytes(plan);
     // The program of an emulated board keeps room for the largest plan and frame; what a plan needs of it counts here.
     // A camera board keeps two frames: one is classified while the other is taken in.
     let is_real = board.machine.is_none();
@@ -118,6 +123,8 @@ fn analyse(plan: &Plan, board: &Board) -> Result<Analysis> {
         flash_bytes: program_bytes + plan_bytes,
         program_bytes,
         plan_bytes,
+        raw_bytes,
+        plan_overhead: plan_bytes as f64 / raw_bytes as f64 - 1.0,
         ram_bytes: arena_bytes + stack_bytes + frame_bytes + static_bytes,
         arena_bytes,
         scratch_bytes: plan.steps().map(|step| step.scratch.1 as u64).max().unwrap_or(0),
@@ -147,6 +154,23 @@ fn layer(costs: &Costs, step: &Step) -> Layer {
         working_bytes: working_bytes(step),
         strip_rows: step.strip_rows,
     }
+}
+
+/// Bytes of the int8 weights, int32 biases and f32 multipliers of a plan, without what fills rows up, arranges weights for
+/// speed, says where everything is, or names the classes.
+pub fn raw_bytes(plan: &Plan) -> u64 {
+    let of_step = |step: Step| {
+        let (input, out_channels) = (step.input().shape, usize::from(step.output.shape.c));
+        let weights = match step.op {
+            Op::Conv { window, .. } | Op::Winograd { window, .. } => {
+                out_channels * window.taps() * usize::from(input.c)
+            }
+            Op::Dense { .. } => out_channels * input.len(),
+            _ => step.weights.len(),
+        };
+        (weights + 4 * (step.biases.len() + step.multipliers.len())) as u64
+    };
+    plan.steps().map(of_step).sum()
 }
 
 /// Bytes that a step works on; what two of its maps share counts once.
@@ -221,6 +245,11 @@ fn needs(analysis: &Analysis) -> String {
             t(analysis.flash_bytes),
             t(analysis.program_bytes),
             t(analysis.plan_bytes)
+        ),
+        format!(
+            "plan          {:.1} % more than its {} bytes of weights, biases and multipliers",
+            100.0 * analysis.plan_overhead,
+            t(analysis.raw_bytes)
         ),
         format!(
             "RAM           {} bytes: arena {} (scratch of a layer up to {}), stack {}, frame {}, variables {}",

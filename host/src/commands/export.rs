@@ -13,6 +13,7 @@ use crate::graph::{Graph, run};
 use crate::pack::{Packed, Room};
 use crate::quantize::QuantGraph;
 use crate::recipe::{Optimize, Recipe};
+use crate::trim::{self, Removed, Trimmed};
 use crate::{calibrate, checkpoint, fold, graph, model, net, onnx, pack, quantize, report, view};
 use anyhow::{Context, Result, bail, ensure};
 use ocellus_shared::plan::Plan;
@@ -41,6 +42,8 @@ pub struct Summary {
     pub arena_lower_bound: usize,
     /// Size of the int8 ONNX file.
     pub onnx_bytes: usize,
+    /// Channels that decided nothing, and what is saved without them.
+    pub removed: Removed,
     /// Values on which tract and the engine agreed before anything was written.
     pub values_compared: usize,
 }
@@ -70,8 +73,8 @@ pub fn run(args: &ExportArgs) -> Result<()> {
     if args.json { report::print_json(&summary) } else { report::print(&text(&summary)) }
 }
 
-/// Quantizes `checkpoint`, calibrating with the training images of `dataset`, and writes the float ONNX file, the int8
-/// ONNX file, the plan, for `board` if there is one, and the recipe into the folder `out`.
+/// Quantizes `checkpoint`, calibrating with the training images of `dataset`, [trims](trim::trim) it, and writes the float
+/// ONNX file, the int8 ONNX file, the plan, for `board` if there is one, and the recipe into the folder `out`.
 ///
 /// All files are complete on the disk before the first one takes its final name, and they carry one digest, so that a
 /// mixture of old and new ones is noticed.
@@ -88,15 +91,16 @@ pub fn export(checkpoint: &Checkpoint, dataset: &Dataset, board: Option<&Board>,
         );
     }
     let Quantized { folded, quantized, .. } = quantized(checkpoint, dataset)?;
+    let trimmed = trim::trim(&quantized)?;
     let files = Files {
         float: onnx::write_float(&folded),
-        int8: onnx::write(&quantized)?,
-        packed: packed(&quantized, checkpoint.recipe.quant.optimize, board)?,
+        int8: onnx::write(&trimmed.graph)?,
+        packed: packed(&trimmed.graph, checkpoint.recipe.quant.optimize, board)?,
         recipe: portable(&checkpoint.recipe).to_toml(),
     };
     let values_compared = files.check(&folded, &dataset.train)?;
     files.write(out)?;
-    Ok(files.summary(&quantized, out, values_compared))
+    Ok(files.summary(&trimmed, out, values_compared))
 }
 
 /// The plan; for `board`, if it is one that is known.
@@ -200,7 +204,7 @@ impl Files {
         Recipe::load(path).is_ok_and(|there| Recipe::parse(&self.recipe).is_ok_and(|ours| same(&there, &ours)))
     }
 
-    fn summary(&self, graph: &QuantGraph, out: &Path, values_compared: usize) -> Summary {
+    fn summary(&self, Trimmed { graph, removed, .. }: &Trimmed, out: &Path, values_compared: usize) -> Summary {
         let arena = &self.packed.arena;
         Summary {
             folder: out.to_owned(),
@@ -209,6 +213,7 @@ impl Files {
             arena_bytes: arena.bytes,
             arena_lower_bound: arena.lower_bound,
             onnx_bytes: self.int8.len(),
+            removed: removed.clone(),
             values_compared,
         }
     }
@@ -234,7 +239,7 @@ fn check_images(len: usize, split: &Split) -> Vec<Vec<i8>> {
 fn text(summary: &Summary) -> String {
     let kib = |bytes: usize| format!("{:.1} KiB", bytes as f64 / 1024.0);
     let row = |what: &str, figure: String| vec![what.to_owned(), figure];
-    let rows = [
+    let mut rows = vec![
         row("plan (flash)", kib(summary.plan_bytes)),
         row("working memory (RAM)", kib(summary.arena_bytes)),
         row("  at the least", kib(summary.arena_lower_bound)),
@@ -242,5 +247,23 @@ fn text(summary: &Summary) -> String {
         row("values on which tract and engine agree", report::thousands(summary.values_compared as u64)),
         row("digest", summary.digest.clone()),
     ];
+    rows.extend(removed(&summary.removed));
     report::table(&[&summary.folder.display().to_string(), ""], &rows)
+}
+
+/// What was left out, a row each; nothing where nothing was.
+fn removed(Removed { filters, macs, bytes, layers }: &Removed) -> Vec<Vec<String>> {
+    if *filters == 0 {
+        return Vec::new();
+    }
+    let t = report::thousands;
+    let row = |what: String, figure: String| vec![what, figure];
+    let head = [
+        row("filters that no score depends on, left out".into(), t(*filters as u64)),
+        row("  multiply-accumulates without them".into(), format!("-{}", t(*macs))),
+        row("  bytes of parameters without them".into(), format!("-{}", t(*bytes as u64))),
+    ];
+    head.into_iter()
+        .chain(layers.iter().map(|l| row(format!("  {}", l.name), format!("{} -> {}", l.before, l.after))))
+        .collect()
 }

@@ -30,8 +30,13 @@ pub fn network(seed: u64) -> (Network, Checkpoint) {
 
 /// The network of a recipe in TOML, for small pictures and three classes.
 pub fn of_recipe(recipe: &str) -> (Checkpoint, Network) {
+    of_recipe_at(recipe, Shape::new(12, 12, 3))
+}
+
+/// The same for pictures of another size.
+pub fn of_recipe_at(recipe: &str, input: Shape) -> (Checkpoint, Network) {
     let recipe = Recipe::parse(recipe).unwrap();
-    let network = net::build(&recipe, Shape::new(12, 12, 3), 3).unwrap();
+    let network = net::build(&recipe, input, 3).unwrap();
     (trained(&mut ChaCha8Rng::seed_from_u64(0), &network, recipe), network)
 }
 

@@ -50,6 +50,8 @@ pub struct Instructions {
     last: Cell<u64>,
     /// Where the stack was when it began to be watched.
     stack: usize,
+    #[cfg(feature = "marks")]
+    steps: super::marks::Steps,
 }
 
 impl Instructions {
@@ -61,7 +63,13 @@ impl Instructions {
         timer.clear_current();
         timer.enable_interrupt();
         timer.enable_counter();
-        Some(Self { loop_ticks: None, last: Cell::new(0), stack: 0 })
+        Some(Self {
+            loop_ticks: None,
+            last: Cell::new(0),
+            stack: 0,
+            #[cfg(feature = "marks")]
+            steps: super::marks::Steps::new(),
+        })
     }
 
     /// Ticks since the start.
@@ -91,14 +99,21 @@ impl Instructions {
 
 impl Counter for Instructions {
     fn instructions(&mut self) -> u64 {
+        #[cfg(feature = "marks")]
+        self.steps.before_reading();
         let loop_ticks = match self.loop_ticks {
             Some(ticks) => ticks,
             None => *self.loop_ticks.insert(self.measure()),
         };
-        self.ticks() * u64::from(2 * TURNS) / loop_ticks
+        let instructions = self.ticks() * u64::from(2 * TURNS) / loop_ticks;
+        #[cfg(feature = "marks")]
+        self.steps.after_reading();
+        instructions
     }
 
     fn watch_stack(&mut self) {
+        #[cfg(feature = "marks")]
+        self.steps.restart();
         self.stack = stack::paint();
     }
 
