@@ -11,6 +11,10 @@ pub fn run(step: &Step, window: &Window, input: &[i8], scratch: &mut [i8], outpu
     if let Some(bands) = ocellus_shared::op::Bands::new(window, step.input().shape) {
         return super::simd::depthwise::run(step, window, bands, input, scratch, output);
     }
+    #[cfg(target_arch = "x86_64")]
+    if super::simd::x86::depthwise::run(step, window, input, output) {
+        return;
+    }
     let _ = scratch; // Only the fast path has a use for it.
     each_pixel(window, step.input().shape, step.output.shape, output, |rows, columns, pixel| {
         let position = Position { step, window, input, rows, columns };

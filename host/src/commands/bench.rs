@@ -1,5 +1,7 @@
 //! `ocellus bench engine`: what an inference takes on every emulated core, beside what others take.
 
+mod host;
+
 use super::{export, inputs};
 use crate::board::{self, Board};
 use crate::checkpoint::Checkpoint;
@@ -15,6 +17,7 @@ use ocellus_shared::Shape;
 use ocellus_shared::plan::Plan;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 /// The table of what others take.
 #[derive(Debug, Deserialize)]
@@ -91,14 +94,16 @@ struct Subject {
 /// # Errors
 /// A plan cannot be read or does not fit a board, or a board cannot be built or emulated.
 pub fn run(command: &BenchCommand) -> Result<()> {
-    let BenchCommand::Engine(BenchArgs { models, json }) = command;
-    let path = board::source_tree()?.join("firmware/references.toml");
-    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let table: Table = toml::from_str(&text).with_context(|| format!("in {}", path.display()))?;
-    let subjects: Vec<Subject> = match models.is_empty() {
-        true => table.network.iter().map(untrained).collect::<Result<_>>()?,
-        false => models.iter().map(|path| subject(&table, path)).collect::<Result<_>>()?,
-    };
+    match command {
+        BenchCommand::Engine(args) => emulated(args),
+        BenchCommand::Host(args) => host::run(args),
+    }
+}
+
+/// Measures on every emulated core.
+fn emulated(BenchArgs { models, json }: &BenchArgs) -> Result<()> {
+    let table = references()?;
+    let subjects = subjects(&table, models)?;
     let mut benches = Vec::new();
     for board in Board::all()?.iter().filter(|board| board.machine.is_some()) {
         let elf = inputs::firmware(board)?;
@@ -111,8 +116,22 @@ pub fn run(command: &BenchCommand) -> Result<()> {
     if *json { report::print_json(&benches) } else { report::print(&shown(&benches)) }
 }
 
+fn references() -> Result<Table> {
+    let path = board::source_tree()?.join("firmware/references.toml");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    toml::from_str(&text).with_context(|| format!("in {}", path.display()))
+}
+
+/// The plans at the paths `models`; where there are none, of the networks that others were measured on.
+fn subjects(table: &Table, models: &[PathBuf]) -> Result<Vec<Subject>> {
+    match models.is_empty() {
+        true => table.network.iter().map(untrained).collect(),
+        false => models.iter().map(|path| subject(table, path)).collect(),
+    }
+}
+
 /// The plan at `path`, by the name of the network in the table that takes as much work.
-fn subject(table: &Table, path: &std::path::Path) -> Result<Subject> {
+fn subject(table: &Table, path: &Path) -> Result<Subject> {
     let bytes = ModelFiles::find(path)?.read_plan()?;
     let plan = Plan::parse(&bytes)?;
     let (input, macs) = (plan.input().shape, plan.macs());
