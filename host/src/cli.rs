@@ -4,7 +4,9 @@ mod boards;
 mod devices;
 mod values;
 
-pub use boards::{BenchArgs, BenchCommand, BoardsArgs, CaptureArgs, FlashArgs, HostBenchArgs, MonitorArgs, ProbeArgs, ProbesArgs};
+pub use boards::{
+    BenchArgs, BenchCommand, BoardsArgs, CaptureArgs, FlashArgs, HostBenchArgs, MonitorArgs, ProbeArgs, ProbesArgs,
+};
 pub use devices::{DeviceArgs, ProfileArgs, RunArgs, ValidateArgs};
 pub use values::{Backend, Calibration, FrameFormat, ImageCount, Place, SplitName, Stage, Target};
 

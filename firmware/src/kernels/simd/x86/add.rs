@@ -24,7 +24,8 @@ fn sums(a: &[i8], b: &[i8], factors: [i16; 2], offset: i32, multiplier: f32, zer
     let multipliers = [_mm256_set1_ps(multiplier); 2];
     let (a, b, output) = (a.as_chunks::<CHANNELS>().0, b.as_chunks().0, output.as_chunks_mut().0);
     for ((a, b), output) in a.iter().zip(b).zip(output) {
-        let (a, b) = (_mm256_cvtepi8_epi16(bytemuck::cast(*a)), _mm256_cvtepi8_epi16(bytemuck::cast::<[i8; 16], _>(*b)));
+        let (a, b) =
+            (_mm256_cvtepi8_epi16(bytemuck::cast(*a)), _mm256_cvtepi8_epi16(bytemuck::cast::<[i8; 16], _>(*b)));
         let mut sums = [_mm256_unpacklo_epi16(a, b), _mm256_unpackhi_epi16(a, b)];
         for sum in &mut sums {
             *sum = _mm256_add_epi32(_mm256_madd_epi16(*sum, factors), offset);

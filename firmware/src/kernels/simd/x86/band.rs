@@ -30,9 +30,11 @@ pub struct Band<'a> {
     top: usize,
     left: usize,
     pitch: usize,
-    values: &'a mut [i16], // (kernel_rows, pitch)
+    values: &'a mut [MaybeUninit<i16>], // (kernel_rows, pitch)
     /// The next row to bring in, counted from the start of the padding.
     next: usize,
+    /// The place of the first row under the windows.
+    first: usize,
 }
 
 impl<'a> Band<'a> {
@@ -64,8 +66,9 @@ impl<'a> Band<'a> {
             top,
             left: left * channels,
             pitch,
-            values: filled(values),
+            values,
             next: 0,
+            first: 0,
         })
     }
 
@@ -82,39 +85,45 @@ impl<'a> Band<'a> {
     pub fn reach(&mut self, y: usize) {
         let first = y * self.stride;
         for at in self.next.max(first)..first + self.kernel_rows {
-            let place = &mut self.values[at % self.kernel_rows * self.pitch..][..self.pitch - SLACK];
+            let place = &mut self.values[at % self.kernel_rows * self.pitch..][..self.pitch];
             if !(self.top..self.top + self.height).contains(&at) {
-                place.fill(self.zero.into());
+                fill(place, self.zero);
                 continue;
             }
             let (left, place) = place.split_at_mut(self.left);
             let (place, right) = place.split_at_mut(self.row);
-            left.fill(self.zero.into());
-            right.fill(self.zero.into());
+            fill(left, self.zero);
+            fill(right, self.zero);
             let values = &self.input[(at - self.top) * self.row..][..self.row];
             for (to, from) in place.iter_mut().zip(values) {
-                *to = i16::from(*from);
+                to.write(i16::from(*from));
             }
         }
         self.next = first + self.kernel_rows;
+        self.first = first % self.kernel_rows;
     }
 
-    /// Where row `dy` under the windows of output row `y` begins in [`Self::values`].
-    pub fn start(&self, y: usize, dy: usize) -> usize {
-        (y * self.stride + dy) % self.kernel_rows * self.pitch
+    /// Where row `dy` under the windows of the output row last reached begins among [`Self::values`].
+    #[inline(always)]
+    pub fn start(&self, dy: usize) -> usize {
+        let place = self.first + dy;
+        (if place < self.kernel_rows { place } else { place - self.kernel_rows }) * self.pitch
     }
 
-    /// All rows.
-    pub fn values(&self) -> &[i16] {
-        self.values
+    /// How many values there are in all rows.
+    pub fn end(&self) -> usize {
+        self.values.len()
+    }
+
+    /// The values of all rows; only rows that were reached hold any.
+    pub fn values(&self) -> *const i16 {
+        self.values.as_ptr().cast()
     }
 }
 
-/// `room` as zeros.
-fn filled(room: &mut [MaybeUninit<i16>]) -> &mut [i16] {
-    for value in room.iter_mut() {
-        value.write(0);
+#[inline(always)]
+fn fill(place: &mut [MaybeUninit<i16>], zero: i8) {
+    for value in place {
+        value.write(zero.into());
     }
-    // SAFETY: each was just written.
-    unsafe { room.assume_init_mut() }
 }

@@ -16,7 +16,7 @@ use ocellus_shared::plan::Step;
 pub const CHANNELS: usize = 16;
 
 /// Half of them, as many as the last block often has.
-const HALF: usize = CHANNELS / 2;
+pub const HALF: usize = CHANNELS / 2;
 
 /// Two vectors: sums of sixteen channels, or a pair of int16 for each.
 pub type Two = [__m256i; 2];
@@ -39,7 +39,10 @@ pub fn together(block_len: usize) -> usize {
 pub const HEAD: usize = 2;
 
 /// Which four of a block's channels are in each four of its lanes.
-const ORDER: [usize; CHANNELS / 4] = [0, 2, 1, 3];
+pub const ORDER: [usize; CHANNELS / 4] = [0, 2, 1, 3];
+
+/// The same for a block of half as many channels, all of which are in the first vector.
+pub const HALF_ORDER: [usize; CHANNELS / 4] = [0, 1, 2, 3];
 
 /// A block of channels from `first` on, packed: biases, multipliers, and then weights of which the kernel knows the
 /// meaning.
@@ -47,14 +50,17 @@ const ORDER: [usize; CHANNELS / 4] = [0, 2, 1, 3];
 pub struct Block<'a> {
     /// Its first channel.
     pub first: usize,
+    /// Whether only the first of its vectors matters, in [`HALF_ORDER`].
+    pub is_half: bool,
     zero: i8,
     packed: &'a [Two],
 }
 
 impl<'a> Block<'a> {
-    /// The block of `step` from channel `first` on, of what [`head`] and a kernel have packed.
-    pub fn new(step: &Step, first: usize, packed: &'a [Two]) -> Self {
-        Self { first, zero: step.output.zero, packed }
+    /// The block of `step` from channel `first` on, of what [`head`] and a kernel have packed, in [`HALF_ORDER`] if it
+    /// `is_half`.
+    pub fn new(step: &Step, first: usize, is_half: bool, packed: &'a [Two]) -> Self {
+        Self { first, is_half, zero: step.output.zero, packed }
     }
 
     /// What sums begin with.
@@ -74,7 +80,11 @@ impl<'a> Block<'a> {
     #[target_feature(enable = "avx2")]
     pub fn write(&self, sums: Two, pixel: &mut [i8]) {
         let multipliers = [_mm256_castsi256_ps(self.packed[1][0]), _mm256_castsi256_ps(self.packed[1][1])];
-        let results = requantize(sums, multipliers, self.zero);
+        let mut results = requantize(sums, multipliers, self.zero);
+        if self.is_half {
+            let fours: [[i8; 4]; 4] = bytemuck::cast(results);
+            results = bytemuck::cast([fours[0], fours[2], fours[1], fours[3]]);
+        }
         let pixel = &mut pixel[self.first..];
         if let Some(pixel) = pixel.first_chunk_mut::<CHANNELS>() {
             *pixel = results;
@@ -86,19 +96,20 @@ impl<'a> Block<'a> {
     }
 }
 
-/// The parameters of the block of `step` from channel `first` on; after the last channel comes the first again.
-pub fn head(step: &Step, first: usize) -> [Two; HEAD] {
+/// The parameters of the block of `step` from channel `first` on, its fours in the `order` of lanes; after the last channel comes the
+/// first again.
+pub fn head(step: &Step, first: usize, order: [usize; CHANNELS / 4]) -> [Two; HEAD] {
     let (mut biases, mut multipliers) = ([0; CHANNELS], [0.0; CHANNELS]);
     let mut channel = first;
-    for lane in 0..CHANNELS {
+    for (bias, multiplier) in biases.iter_mut().zip(&mut multipliers) {
         if channel == step.biases.len() {
             channel = 0;
         }
-        (biases[lane], multipliers[lane]) = (step.biases.get(channel), step.multipliers.get(channel));
+        (*bias, *multiplier) = (step.biases.get(channel), step.multipliers.get(channel));
         channel += 1;
     }
     let (biases, multipliers): ([[i32; 4]; 4], [[f32; 4]; 4]) = (bytemuck::cast(biases), bytemuck::cast(multipliers));
-    [bytemuck::cast(ORDER.map(|four| biases[four])), bytemuck::cast(ORDER.map(|four| multipliers[four]))]
+    [bytemuck::cast(order.map(|four| biases[four])), bytemuck::cast(order.map(|four| multipliers[four]))]
 }
 
 /// The rounding rule for sixteen sums, their results in the order of their channels.

@@ -2,7 +2,7 @@
 //! outputs at a time. No sum is ever added up across the lanes of a vector.
 
 use super::band::{self, Band};
-use super::block::{self, Block, CHANNELS, HEAD, Two};
+use super::block::{self, Block, CHANNELS, HALF, HALF_ORDER, HEAD, ORDER, Two};
 use core::arch::x86_64::{
     __m256i, _mm256_add_epi32, _mm256_castsi256_si128, _mm256_cvtepi8_epi16, _mm256_extracti128_si256,
     _mm256_madd_epi16, _mm256_set1_epi32, _mm256_setzero_si256, _mm256_unpackhi_epi16, _mm256_unpacklo_epi16,
@@ -11,6 +11,9 @@ use core::mem::MaybeUninit;
 use ocellus_shared::Window;
 use ocellus_shared::op::{BLOCK, pair_index, row_bytes};
 use ocellus_shared::plan::Step;
+
+/// Neighbouring outputs that are computed together: their sums, the weights and a product fit the registers.
+const OUTPUTS: usize = 4;
 
 /// Taps of a filter without a gap, and the pairs that they make: a filter's rows, one after the other where each is whole
 /// pairs.
@@ -69,45 +72,57 @@ fn filter(step: &Step, taps: Taps, band: &mut Band, output: &mut [i8]) {
             for (first, packed) in firsts.clone().zip(room.chunks_exact(taps.block_len())) {
                 // SAFETY: `pack` has written all of it.
                 let packed = unsafe { packed.assume_init_ref() };
-                row(band, y, &Block::new(step, first, packed), pixels, channels);
+                let block = Block::new(step, first, channels - first <= HALF, packed);
+                row(band, &block, pixels, channels);
             }
         }
     }
 }
 
-/// The outputs of row `y` in the channels of a block.
+/// The outputs of a row in the channels of a block.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn row(band: &Band, y: usize, block: &Block, pixels: &mut [i8], channels: usize) {
-    let mut x = 0;
-    for pixels in pixels.chunks_mut(4 * channels) {
-        match pixels.len() / channels {
-            4 => outputs::<4>(band, y, x, block, pixels),
-            3 => outputs::<3>(band, y, x, block, pixels),
-            2 => outputs::<2>(band, y, x, block, pixels),
-            _ => outputs::<1>(band, y, x, block, pixels),
+fn row(band: &Band, block: &Block, pixels: &mut [i8], channels: usize) {
+    let (pairs, width) = (block.weights().len() / band.kernel_rows, pixels.len() / channels);
+    let last = (width - 1) * band.step + 2 * pairs;
+    assert!((0..band.kernel_rows).all(|dy| band.start(dy) + last <= band.end()));
+    // All groups of about one size.
+    let each = width.div_ceil(width.div_ceil(OUTPUTS));
+    for (index, pixels) in pixels.chunks_mut(each * channels).enumerate() {
+        let at = index * each * band.step;
+        // SAFETY: no output's pairs end behind those of the last, which were just found to be in the band, in rows that
+        // were reached.
+        unsafe {
+            match (pixels.len() / channels, block.is_half) {
+                (4, false) => outputs::<4, 2>(band, at, block, pixels),
+                (3, false) => outputs::<3, 2>(band, at, block, pixels),
+                (2, false) => outputs::<2, 2>(band, at, block, pixels),
+                (_, false) => outputs::<1, 2>(band, at, block, pixels),
+                (4, true) => outputs::<4, 1>(band, at, block, pixels),
+                (3, true) => outputs::<3, 1>(band, at, block, pixels),
+                (2, true) => outputs::<2, 1>(band, at, block, pixels),
+                (_, true) => outputs::<1, 1>(band, at, block, pixels),
+            }
         }
-        x += 4;
     }
 }
 
-/// `N` outputs from column `x` on.
+/// `N` outputs, whose windows begin `at` values behind each row's start, in the channels of `V` vectors; all of their values
+/// are in the band, and were brought in.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn outputs<const N: usize>(band: &Band, y: usize, x: usize, block: &Block, pixels: &mut [i8]) {
+unsafe fn outputs<const N: usize, const V: usize>(band: &Band, at: usize, block: &Block, pixels: &mut [i8]) {
     let mut sums = [block.biases(); N];
     let weights = block.weights();
     for (dy, weights) in weights.chunks_exact(weights.len() / band.kernel_rows).enumerate() {
-        let values = &band.values()[band.start(y, dy) + x * band.step..];
-        let mut under = [&[][..]; N];
-        for (p, under) in under.iter_mut().enumerate() {
-            *under = &values[p * band.step..].as_chunks::<2>().0[..weights.len()];
-        }
-        for (k, [low, high]) in weights.iter().enumerate() {
-            for (sums, under) in sums.iter_mut().zip(under) {
-                let pair = _mm256_set1_epi32(bytemuck::cast(under[k]));
-                sums[0] = _mm256_add_epi32(sums[0], _mm256_madd_epi16(pair, *low));
-                sums[1] = _mm256_add_epi32(sums[1], _mm256_madd_epi16(pair, *high));
+        let start = band.start(dy) + at;
+        for (k, weights) in weights.iter().enumerate() {
+            for (p, sums) in sums.iter_mut().enumerate() {
+                // SAFETY: as the caller vouches.
+                let pair = unsafe { band.values().add(start + p * band.step + 2 * k).cast::<i32>().read_unaligned() };
+                for (sum, weights) in sums.iter_mut().zip(weights).take(V) {
+                    *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(_mm256_set1_epi32(pair), *weights));
+                }
             }
         }
     }
@@ -121,14 +136,16 @@ fn outputs<const N: usize>(band: &Band, y: usize, x: usize, block: &Block, pixel
 #[target_feature(enable = "avx2")]
 fn pack(step: &Step, taps: Taps, first: usize, room: &mut [MaybeUninit<Two>]) {
     let (head, weights) = room.split_at_mut(HEAD);
-    head.write_copy_of_slice(&block::head(step, first));
+    let is_half = usize::from(step.output.shape.c) - first <= HALF;
+    let order = if is_half { HALF_ORDER } else { ORDER };
+    head.write_copy_of_slice(&block::head(step, first, order));
     for (run, weights) in weights.chunks_exact_mut(taps.pairs).enumerate() {
         for (index, weights) in weights.chunks_mut(BLOCK / 2).enumerate() {
             let mut filters = [[[0; BLOCK]; 2]; CHANNELS / 2];
             for (half, filters) in filters.iter_mut().enumerate() {
                 *filters = pair(step, taps, first / 2 + half, run, index * BLOCK);
             }
-            for (to, both) in weights.iter_mut().zip(transposed(&filters)) {
+            for (to, both) in weights.iter_mut().zip(transposed(&filters, order)) {
                 let low = _mm256_cvtepi8_epi16(_mm256_castsi256_si128(both));
                 to.write([low, _mm256_cvtepi8_epi16(_mm256_extracti128_si256::<1>(both))]);
             }
@@ -154,17 +171,15 @@ fn pair(step: &Step, taps: Taps, pair: usize, run: usize, k: usize) -> [[i8; BLO
     both
 }
 
-/// Eight pairs of taps of sixteen filters, filter after filter, as pairs of each filter, tap after tap, in the order of a
-/// block's lanes.
+/// Eight pairs of taps of sixteen filters, filter after filter, as pairs of each filter, tap after tap, fours of filters in the
+/// `order` of lanes.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn transposed(filters: &[[[i8; BLOCK]; 2]; CHANNELS / 2]) -> [__m256i; BLOCK / 2] {
+fn transposed(filters: &[[[i8; BLOCK]; 2]; CHANNELS / 2], order: [usize; CHANNELS / 4]) -> [__m256i; BLOCK / 2] {
     let filters = filters.as_flattened();
     let mut rows = [_mm256_setzero_si256(); 8];
     for (i, row) in rows.iter_mut().enumerate() {
-        // Lanes 0 to 7 of a block are its channels 0 to 3 and 8 to 11, lanes 8 to 15 are those four further.
-        let channel = i / 4 * 8 + i % 4;
-        *row = bytemuck::cast([filters[channel], filters[channel + 4]]);
+        *row = bytemuck::cast([0, 2].map(|vector| filters[4 * order[vector + i / 4] + i % 4]));
     }
     // Each round turns the six bits of a pair's place, three of its row and three of its column, by one.
     for _ in 0..3 {

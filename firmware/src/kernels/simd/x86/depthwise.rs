@@ -1,7 +1,7 @@
 //! Depthwise convolution: the taps of sixteen channels two by two, each pair of a channel in one product.
 
 use super::band::{self, Band};
-use super::block::{self, Block, CHANNELS, HEAD, Two};
+use super::block::{self, Block, CHANNELS, HEAD, ORDER, Two};
 use core::arch::x86_64::{
     __m256i, _mm256_add_epi32, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_unpackhi_epi16, _mm256_unpacklo_epi16,
 };
@@ -47,26 +47,26 @@ fn filter<const N: usize>(step: &Step, window: &Window, mut band: Band, output: 
         band.rewind();
         for (y, pixels) in output.chunks_exact_mut(line).enumerate() {
             band.reach(y);
-            let offsets = offsets::<N>(&band, window, y, step.output.shape.c.into());
+            let offsets = offsets::<N>(&band, window, step.output.shape.c.into());
             for (first, packed) in firsts.clone().zip(room.chunks_exact(HEAD + N)) {
                 // SAFETY: `pack` has written all of it.
                 let packed = unsafe { packed.assume_init_ref() };
-                row(&band, &offsets, &Block::new(step, first, packed), pixels, channels);
+                row(&band, &offsets, &Block::new(step, first, false, packed), pixels, channels);
             }
         }
     }
 }
 
-/// Where each tap of the first output of row `y` finds its value of the first channel in the band; those of taps
+/// Where each tap of a row's first output finds its value of the first channel in the band; those of taps
 /// that do not exist are in its last row.
-fn offsets<const N: usize>(band: &Band, window: &Window, y: usize, channels: usize) -> [[usize; 2]; N] {
-    let mut last = band.start(y, 0);
+fn offsets<const N: usize>(band: &Band, window: &Window, channels: usize) -> [[usize; 2]; N] {
+    let mut last = band.start(0);
     let mut offsets = [[last; 2]; N];
     let [height, width] = window.kernel.map(usize::from);
     let rows = offsets.as_flattened_mut().chunks_mut(width);
     for (dy, row) in rows.enumerate() {
         if dy < height {
-            last = band.start(y, dy);
+            last = band.start(dy);
         }
         for (dx, offset) in row.iter_mut().enumerate() {
             *offset = last + dx * channels;
@@ -81,14 +81,15 @@ fn offsets<const N: usize>(band: &Band, window: &Window, y: usize, channels: usi
 fn row<const N: usize>(band: &Band, offsets: &[[usize; 2]; N], block: &Block, pixels: &mut [i8], channels: usize) {
     let values = band.values();
     let last = block.first + (pixels.len().div_ceil(channels) - 1) * band.step + CHANNELS;
-    assert!(offsets.as_flattened().iter().all(|offset| offset + last <= values.len()));
+    assert!(offsets.as_flattened().iter().all(|offset| offset + last <= band.end()));
     let Some(weights) = block.weights().first_chunk::<N>() else { return };
     for (x, pixel) in pixels.chunks_mut(channels).enumerate() {
         let at = block.first + x * band.step;
         let mut sums = block.biases();
         for ([one, other], [low, high]) in offsets.iter().zip(weights) {
-            // SAFETY: no output's sixteen values end behind those of the last, which were just found to be in the band.
-            let (one, other) = unsafe { (load(values, at + one), load(values, at + other)) };
+            // SAFETY: no output's sixteen values end behind those of the last, which were just found to be in the band,
+            // in rows that were reached.
+            let [one, other] = [one, other].map(|tap| unsafe { _mm256_loadu_si256(values.add(at + tap).cast()) });
             sums[0] = _mm256_add_epi32(sums[0], _mm256_madd_epi16(_mm256_unpacklo_epi16(one, other), *low));
             sums[1] = _mm256_add_epi32(sums[1], _mm256_madd_epi16(_mm256_unpackhi_epi16(one, other), *high));
         }
@@ -96,20 +97,12 @@ fn row<const N: usize>(band: &Band, offsets: &[[usize; 2]; N], block: &Block, pi
     }
 }
 
-/// The sixteen values from `at` on, which there must be.
-#[inline]
-#[target_feature(enable = "avx2")]
-unsafe fn load(values: &[i16], at: usize) -> __m256i {
-    // SAFETY: as the caller vouches.
-    unsafe { _mm256_loadu_si256(values.as_ptr().add(at).cast()) }
-}
-
 /// Packs the filters of the channels from `first` on, pair of taps after pair of taps, to all of `room`; after the last channel
 /// comes the first again.
 #[target_feature(enable = "avx2")]
 fn pack(step: &Step, first: usize, room: &mut [MaybeUninit<Two>]) {
     let (head, weights) = room.split_at_mut(HEAD);
-    head.write_copy_of_slice(&block::head(step, first));
+    head.write_copy_of_slice(&block::head(step, first, ORDER));
     let mut rows = step.weights.chunks_exact(step.output.shape.c.into());
     for weights in weights {
         let [one, other] = [(); 2].map(|()| widened(rows.next().unwrap_or_default(), first));
