@@ -502,6 +502,9 @@ pub struct FirmwareArgs {
     /// Build for every board
     #[arg(long, conflicts_with = "board")]
     pub all: bool,
+    /// Link only the operators that this model needs, a plan or the folder that holds it; the board refuses others
+    #[arg(long, value_name = "MODEL")]
+    pub ops_of: Option<PathBuf>,
     /// Fail where the compiler warns
     #[arg(long)]
     pub deny_warnings: bool,

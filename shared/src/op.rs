@@ -4,8 +4,10 @@
 
 use crate::shape::Shape;
 
+mod linked;
 mod strips;
 
+pub use linked::is_linked;
 pub use strips::{Strip, strip_ranges};
 
 /// Most inputs that one operator can have.

@@ -48,7 +48,7 @@
 //! input's bytes under another shape, and where a step is computed in strips, its output may begin so far before an input
 //! that no strip writes to what it or a later one reads ([`Op::strip_lead`]).
 
-use crate::op::{MAX_INPUTS, Op, ParamCounts, Window, strip_ranges};
+use crate::op::{MAX_INPUTS, Op, Window, is_linked, strip_ranges};
 use crate::quant::QuantParams;
 use crate::shape::Shape;
 
@@ -269,7 +269,7 @@ impl<'a> Plan<'a> {
         }
         let plan = Self::header(bytes)?;
         for index in 0..plan.steps {
-            decode(bytes, index, plan.arena_bytes).map_err(|fault| PlanError::Step { index, fault })?;
+            check(bytes, index, plan.arena_bytes).map_err(|fault| PlanError::Step { index, fault })?;
         }
         Ok(plan)
     }
@@ -302,7 +302,10 @@ impl<'a> Plan<'a> {
         let labels = region(bytes, field.u32(60), field.u32(64) as usize, 1)
             .and_then(|b| core::str::from_utf8(b).ok())
             .ok_or(PlanError::Labels)?;
-        if labels.lines().count() != output.shape.len() {
+        // As many lines as `str::lines` finds, which would bring a search for any character along.
+        let lines = labels.bytes().filter(|byte| *byte == b'\n').count();
+        let last = usize::from(!labels.is_empty() && !labels.ends_with('\n'));
+        if lines + last != output.shape.len() {
             return Err(PlanError::Labels);
         }
         Ok(Self { bytes, steps, arena_bytes, input, crop, output, output_scale, labels })
@@ -362,9 +365,10 @@ impl<'a> Plan<'a> {
 
     /// The steps in the order they run.
     pub fn steps(&self) -> impl Iterator<Item = Step<'a>> + Clone {
-        let (bytes, arena_bytes) = (self.bytes, self.arena_bytes);
-        // Every step decoded in `parse`, so `ok` drops nothing.
-        (0..self.steps).filter_map(move |index| decode(bytes, index, arena_bytes).ok())
+        let bytes = self.bytes;
+        // `parse` has checked every step, so that `ok` drops nothing.
+        (0..self.steps)
+            .filter_map(move |index| record(bytes, index).and_then(|step| with_params(step, bytes, index)).ok())
     }
 
     /// Multiply-accumulates of a run.
@@ -455,25 +459,25 @@ fn header_crop(code: u8) -> Option<Crop> {
     }
 }
 
-/// The operator of a step record; `None` for an unknown one or one with stray fields.
+/// The operator of a step record; `None` for an unknown one, one that is not linked, or one with stray fields.
 fn operator(field: &Fields) -> Option<Op> {
     let byte = |i: usize| field.u8(2 + i);
     let window =
         Window { kernel: [byte(0), byte(1)], stride: [byte(2), byte(3)], pad: [byte(4), byte(5), byte(6), byte(7)] };
     let out_channels = field.u16(10);
     let (has_window, has_channels, op) = match field.u8(0) {
-        TAG_CONV => (true, true, Op::Conv { window, out_channels }),
-        TAG_DEPTHWISE => (true, false, Op::Depthwise { window }),
-        TAG_DENSE => (false, true, Op::Dense { out_channels }),
-        TAG_MAX_POOL => (true, false, Op::MaxPool { window }),
-        TAG_AVG_POOL => (true, false, Op::AvgPool { window }),
-        TAG_GLOBAL_AVG_POOL => (false, false, Op::GlobalAvgPool),
-        TAG_ADD => (false, false, Op::Add),
-        TAG_LUT => (false, false, Op::Lut),
-        TAG_FLATTEN => (false, false, Op::Flatten),
-        TAG_CONCAT => (false, false, Op::Concat),
-        TAG_CHANNEL_SCALE => (false, false, Op::ChannelScale),
-        TAG_MUL => (false, false, Op::Mul),
+        TAG_CONV if const { is_linked("conv") } => (true, true, Op::Conv { window, out_channels }),
+        TAG_DEPTHWISE if const { is_linked("depthwise") } => (true, false, Op::Depthwise { window }),
+        TAG_DENSE if const { is_linked("dense") } => (false, true, Op::Dense { out_channels }),
+        TAG_MAX_POOL if const { is_linked("max_pool") } => (true, false, Op::MaxPool { window }),
+        TAG_AVG_POOL if const { is_linked("avg_pool") } => (true, false, Op::AvgPool { window }),
+        TAG_GLOBAL_AVG_POOL if const { is_linked("global_avg_pool") } => (false, false, Op::GlobalAvgPool),
+        TAG_ADD if const { is_linked("add") } => (false, false, Op::Add),
+        TAG_LUT if const { is_linked("lut") } => (false, false, Op::Lut),
+        TAG_FLATTEN if const { is_linked("flatten") } => (false, false, Op::Flatten),
+        TAG_CONCAT if const { is_linked("concat") } => (false, false, Op::Concat),
+        TAG_CHANNEL_SCALE if const { is_linked("channel_scale") } => (false, false, Op::ChannelScale),
+        TAG_MUL if const { is_linked("mul") } => (false, false, Op::Mul),
         _ => return None,
     };
     let stray =
@@ -481,10 +485,34 @@ fn operator(field: &Fields) -> Option<Op> {
     if stray { None } else { Some(op) }
 }
 
-/// Step `index` of a plan whose step records lie within `bytes`, with everything about it checked.
-fn decode(bytes: &[u8], index: u16, arena_bytes: usize) -> Result<Step<'_>, StepFault> {
+/// The fields of step `index` of a plan whose step records lie within `bytes`.
+fn fields(bytes: &[u8], index: u16) -> Fields<'_> {
     let start = HEADER_LEN + index as usize * STEP_LEN;
-    let field = Fields(&bytes[start..start + STEP_LEN]);
+    Fields(&bytes[start..start + STEP_LEN])
+}
+
+/// Checks everything about step `index`.
+fn check(bytes: &[u8], index: u16, arena_bytes: usize) -> Result<(), StepFault> {
+    let step = record(bytes, index)?;
+    let mut shapes = [Shape::default(); MAX_INPUTS];
+    for (shape, input) in shapes.iter_mut().zip(step.inputs()) {
+        *shape = input.shape;
+    }
+    if step.op.out_shape(&shapes[..step.input_count]) != Ok(step.output.shape) {
+        return Err(StepFault::Shape);
+    }
+    check_memory(&step, arena_bytes)?;
+    let multipliers = with_params(step, bytes, index)?.multipliers;
+    let usable = |m: f32| m.is_normal() && m > 0.0;
+    if !(0..multipliers.len()).all(|i| usable(multipliers.get(i))) {
+        return Err(StepFault::Multiplier);
+    }
+    Ok(())
+}
+
+/// Step `index` without its parameters.
+fn record<'a>(bytes: &[u8], index: u16) -> Result<Step<'a>, StepFault> {
+    let field = fields(bytes, index);
     let op = operator(&field).ok_or(StepFault::Operator)?;
     let output = field.operand(12).ok_or(StepFault::Operator)?;
     let input_count = field.u8(1) as usize;
@@ -492,15 +520,10 @@ fn decode(bytes: &[u8], index: u16, arena_bytes: usize) -> Result<Step<'_>, Step
         return Err(StepFault::Operator);
     }
     let mut inputs = [Operand::default(); MAX_INPUTS];
-    let mut shapes = [Shape::default(); MAX_INPUTS];
-    for i in 0..input_count {
-        inputs[i] = field.operand(24 + 12 * i).ok_or(StepFault::Operator)?;
-        shapes[i] = inputs[i].shape;
+    for (i, input) in inputs[..input_count].iter_mut().enumerate() {
+        *input = field.operand(24 + 12 * i).ok_or(StepFault::Operator)?;
     }
-    if op.out_shape(&shapes[..input_count]) != Ok(output.shape) {
-        return Err(StepFault::Shape);
-    }
-    let step = Step {
+    Ok(Step {
         op,
         output,
         inputs,
@@ -510,10 +533,7 @@ fn decode(bytes: &[u8], index: u16, arena_bytes: usize) -> Result<Step<'_>, Step
         weights: &[],
         biases: I32s::default(),
         multipliers: F32s::default(),
-    };
-    check_memory(&step, arena_bytes)?;
-    let counts = op.param_counts(inputs[0].shape, output.shape);
-    with_params(step, bytes, counts, [field.u32(80), field.u32(84), field.u32(88)])
+    })
 }
 
 /// Operands inside the arena; output and scratch disjoint from everything else, but for what strips allow; zero points
@@ -558,19 +578,16 @@ fn in_arena(operand: &Operand, arena_bytes: usize) -> bool {
     operand.shape.checked_len().and_then(|len| operand.offset.checked_add(len)).is_some_and(|end| end <= arena_bytes)
 }
 
-/// Adds the parameters at the region offsets `at` (weights, biases, multipliers) to `step`.
-fn with_params<'a>(step: Step<'a>, bytes: &'a [u8], counts: ParamCounts, at: [u32; 3]) -> Result<Step<'a>, StepFault> {
+/// Adds its parameters to step `index`, whose shapes follow from its operator.
+fn with_params<'a>(step: Step<'a>, bytes: &'a [u8], index: u16) -> Result<Step<'a>, StepFault> {
+    let (field, counts) = (fields(bytes, index), step.op.param_counts(step.input().shape, step.output.shape));
     let words = |at, count: usize| {
         let len = count.checked_mul(4)?;
         Some(region(bytes, at, len, 4)?.as_chunks::<4>().0)
     };
-    let weights = region(bytes, at[0], counts.weights, 4).ok_or(StepFault::Parameters)?;
-    let biases = I32s(words(at[1], counts.biases).ok_or(StepFault::Parameters)?);
-    let multipliers = F32s(words(at[2], counts.multipliers).ok_or(StepFault::Parameters)?);
-    let usable = |m: f32| m.is_normal() && m > 0.0;
-    if !(0..multipliers.len()).all(|i| usable(multipliers.get(i))) {
-        return Err(StepFault::Multiplier);
-    }
+    let weights = region(bytes, field.u32(80), counts.weights, 4).ok_or(StepFault::Parameters)?;
+    let biases = I32s(words(field.u32(84), counts.biases).ok_or(StepFault::Parameters)?);
+    let multipliers = F32s(words(field.u32(88), counts.multipliers).ok_or(StepFault::Parameters)?);
     Ok(Step { weights: bytemuck::cast_slice(weights), biases, multipliers, ..step })
 }
 
