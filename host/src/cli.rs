@@ -4,7 +4,9 @@ mod boards;
 mod devices;
 mod values;
 
-pub use boards::{BenchArgs, BenchCommand, BoardsArgs, CaptureArgs, FlashArgs, MonitorArgs, ProbeArgs, ProbesArgs};
+pub use boards::{
+    BenchArgs, BenchCommand, BoardsArgs, CaptureArgs, FlashArgs, HostBenchArgs, MonitorArgs, ProbeArgs, ProbesArgs,
+};
 pub use devices::{DeviceArgs, ProfileArgs, RunArgs, ValidateArgs};
 pub use values::{Backend, Calibration, FrameFormat, ImageCount, Optimize, Place, SplitName, Stage, Target};
 
@@ -509,6 +511,9 @@ pub struct FirmwareArgs {
     /// Build for every board
     #[arg(long, conflicts_with = "board")]
     pub all: bool,
+    /// Link only the operators that this model needs, a plan or the folder that holds it; the board refuses others
+    #[arg(long, value_name = "MODEL")]
+    pub ops_of: Option<PathBuf>,
     /// Fail where the compiler warns
     #[arg(long)]
     pub deny_warnings: bool,

@@ -16,7 +16,7 @@ use crate::board::Board;
 mod build;
 mod elf;
 
-pub use build::{Built, build_firmware};
+pub use build::{BARE, Built, Program, build_firmware, build_program};
 pub use elf::{program_bytes, static_bytes};
 
 /// Everything that compiles and links for one target.

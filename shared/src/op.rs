@@ -4,9 +4,11 @@
 
 use crate::shape::Shape;
 
+mod linked;
 mod strips;
 pub mod winograd;
 
+pub use linked::is_linked;
 pub use strips::{Strip, strip_ranges};
 
 /// Most inputs that one operator can have.

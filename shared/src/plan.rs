@@ -48,13 +48,16 @@
 //! input's bytes under another shape, and where a step is computed in strips, its output may begin so far before an input
 //! that no strip writes to what it or a later one reads ([`Op::strip_lead`]).
 
-use crate::op::{MAX_INPUTS, Op, ParamCounts, Window, strip_ranges};
+use crate::op::{MAX_INPUTS, Op, strip_ranges};
 use crate::quant::QuantParams;
 use crate::shape::Shape;
 
+mod decode;
 #[cfg(feature = "encode")]
 pub mod encode;
 mod error;
+
+use decode::{Fields, check, header_crop, in_arena, record, region, with_params};
 
 pub use error::{PlanError, StepFault};
 
@@ -269,7 +272,7 @@ impl<'a> Plan<'a> {
         }
         let plan = Self::header(bytes)?;
         for index in 0..plan.steps {
-            decode(bytes, index, plan.arena_bytes).map_err(|fault| PlanError::Step { index, fault })?;
+            check(bytes, index, plan.arena_bytes).map_err(|fault| PlanError::Step { index, fault })?;
         }
         Ok(plan)
     }
@@ -302,7 +305,10 @@ impl<'a> Plan<'a> {
         let labels = region(bytes, field.u32(60), field.u32(64) as usize, 1)
             .and_then(|b| core::str::from_utf8(b).ok())
             .ok_or(PlanError::Labels)?;
-        if labels.lines().count() != output.shape.len() {
+        // As many lines as `str::lines` finds, which would bring a search for any character along.
+        let lines = labels.bytes().filter(|byte| *byte == b'\n').count();
+        let last = usize::from(!labels.is_empty() && !labels.ends_with('\n'));
+        if lines + last != output.shape.len() {
             return Err(PlanError::Labels);
         }
         Ok(Self { bytes, steps, arena_bytes, input, crop, output, output_scale, labels })
@@ -362,9 +368,10 @@ impl<'a> Plan<'a> {
 
     /// The steps in the order they run.
     pub fn steps(&self) -> impl Iterator<Item = Step<'a>> + Clone {
-        let (bytes, arena_bytes) = (self.bytes, self.arena_bytes);
-        // Every step decoded in `parse`, so `ok` drops nothing.
-        (0..self.steps).filter_map(move |index| decode(bytes, index, arena_bytes).ok())
+        let bytes = self.bytes;
+        // `parse` has checked every step, so that `ok` drops nothing.
+        (0..self.steps)
+            .filter_map(move |index| record(bytes, index).and_then(|step| with_params(step, bytes, index)).ok())
     }
 
     /// Multiply-accumulates of a run.
@@ -395,201 +402,3 @@ impl<'a> Iterator for Labels<'a> {
 }
 
 impl ExactSizeIterator for Labels<'_> {}
-
-/// Reads fixed positions of a record that is known to be long enough.
-struct Fields<'a>(&'a [u8]);
-
-impl Fields<'_> {
-    fn u8(&self, at: usize) -> u8 {
-        self.0[at]
-    }
-
-    fn i8(&self, at: usize) -> i8 {
-        self.0[at] as i8
-    }
-
-    fn u16(&self, at: usize) -> u16 {
-        u16::from_le_bytes([self.0[at], self.0[at + 1]])
-    }
-
-    fn u32(&self, at: usize) -> u32 {
-        u32::from_le_bytes([self.0[at], self.0[at + 1], self.0[at + 2], self.0[at + 3]])
-    }
-
-    fn shape(&self, at: usize) -> Shape {
-        Shape::new(self.u16(at), self.u16(at + 2), self.u16(at + 4))
-    }
-
-    fn zeros(&self, from: usize, to: usize) -> bool {
-        self.0[from..to].iter().all(|b| *b == 0)
-    }
-
-    /// The operand at `at`, or nothing where its reserved byte is set.
-    fn operand(&self, at: usize) -> Option<Operand> {
-        (self.u8(at + 11) == 0).then(|| Operand {
-            offset: self.u32(at) as usize,
-            shape: self.shape(at + 4),
-            zero: self.i8(at + 10),
-        })
-    }
-}
-
-pub(crate) const TAG_CONV: u8 = 1;
-pub(crate) const TAG_DEPTHWISE: u8 = 2;
-pub(crate) const TAG_DENSE: u8 = 3;
-pub(crate) const TAG_MAX_POOL: u8 = 4;
-pub(crate) const TAG_AVG_POOL: u8 = 5;
-pub(crate) const TAG_GLOBAL_AVG_POOL: u8 = 6;
-pub(crate) const TAG_ADD: u8 = 7;
-pub(crate) const TAG_LUT: u8 = 8;
-pub(crate) const TAG_FLATTEN: u8 = 9;
-pub(crate) const TAG_CONCAT: u8 = 10;
-pub(crate) const TAG_CHANNEL_SCALE: u8 = 11;
-pub(crate) const TAG_MUL: u8 = 12;
-pub(crate) const TAG_WINOGRAD: u8 = 13;
-
-fn header_crop(code: u8) -> Option<Crop> {
-    match code {
-        0 => Some(Crop::Centre),
-        1 => Some(Crop::Stretch),
-        _ => None,
-    }
-}
-
-/// The operator of a step record; `None` for an unknown one or one with stray fields.
-fn operator(field: &Fields) -> Option<Op> {
-    let byte = |i: usize| field.u8(2 + i);
-    let window =
-        Window { kernel: [byte(0), byte(1)], stride: [byte(2), byte(3)], pad: [byte(4), byte(5), byte(6), byte(7)] };
-    let out_channels = field.u16(10);
-    let (has_window, has_channels, op) = match field.u8(0) {
-        TAG_CONV => (true, true, Op::Conv { window, out_channels }),
-        TAG_WINOGRAD => (true, true, Op::Winograd { window, out_channels }),
-        TAG_DEPTHWISE => (true, false, Op::Depthwise { window }),
-        TAG_DENSE => (false, true, Op::Dense { out_channels }),
-        TAG_MAX_POOL => (true, false, Op::MaxPool { window }),
-        TAG_AVG_POOL => (true, false, Op::AvgPool { window }),
-        TAG_GLOBAL_AVG_POOL => (false, false, Op::GlobalAvgPool),
-        TAG_ADD => (false, false, Op::Add),
-        TAG_LUT => (false, false, Op::Lut),
-        TAG_FLATTEN => (false, false, Op::Flatten),
-        TAG_CONCAT => (false, false, Op::Concat),
-        TAG_CHANNEL_SCALE => (false, false, Op::ChannelScale),
-        TAG_MUL => (false, false, Op::Mul),
-        _ => return None,
-    };
-    let stray =
-        (!has_window && !field.zeros(2, 10)) || (!has_channels && out_channels != 0) || !field.zeros(94, STEP_LEN);
-    if stray { None } else { Some(op) }
-}
-
-/// Step `index` of a plan whose step records lie within `bytes`, with everything about it checked.
-fn decode(bytes: &[u8], index: u16, arena_bytes: usize) -> Result<Step<'_>, StepFault> {
-    let start = HEADER_LEN + index as usize * STEP_LEN;
-    let field = Fields(&bytes[start..start + STEP_LEN]);
-    let op = operator(&field).ok_or(StepFault::Operator)?;
-    let output = field.operand(12).ok_or(StepFault::Operator)?;
-    let input_count = field.u8(1) as usize;
-    if input_count == 0 || input_count > MAX_INPUTS || !field.zeros(24 + 12 * input_count, 72) {
-        return Err(StepFault::Operator);
-    }
-    let mut inputs = [Operand::default(); MAX_INPUTS];
-    let mut shapes = [Shape::default(); MAX_INPUTS];
-    for i in 0..input_count {
-        inputs[i] = field.operand(24 + 12 * i).ok_or(StepFault::Operator)?;
-        shapes[i] = inputs[i].shape;
-    }
-    if op.out_shape(&shapes[..input_count]) != Ok(output.shape) {
-        return Err(StepFault::Shape);
-    }
-    let step = Step {
-        op,
-        output,
-        inputs,
-        input_count,
-        scratch: (field.u32(72) as usize, field.u32(76) as usize),
-        strip_rows: field.u16(92),
-        weights: &[],
-        biases: I32s::default(),
-        multipliers: F32s::default(),
-    };
-    check_memory(&step, arena_bytes)?;
-    let counts = op.param_counts(inputs[0].shape, output.shape);
-    with_params(step, bytes, counts, [field.u32(80), field.u32(84), field.u32(88)])
-}
-
-/// Operands inside the arena; output and scratch disjoint from everything else, but for what strips allow; zero points
-/// agree where no kernel would convert them.
-fn check_memory(step: &Step, arena_bytes: usize) -> Result<(), StepFault> {
-    let Step { op, output, scratch, strip_rows, .. } = step;
-    let inputs = step.inputs();
-    let scratch_end = scratch.0.checked_add(scratch.1).ok_or(StepFault::Arena)?;
-    if scratch_end > arena_bytes || !in_arena(output, arena_bytes) || !inputs.iter().all(|i| in_arena(i, arena_bytes)) {
-        return Err(StepFault::Arena);
-    }
-    if *strip_rows > 0 && (*strip_rows >= output.shape.h || !op.reads_rows(0)) {
-        return Err(StepFault::Strips);
-    }
-    if scratch.1 != op.strip_scratch_bytes(inputs[0].shape, output.shape, *strip_rows) {
-        return Err(StepFault::Scratch);
-    }
-    let disjoint = |a: &core::ops::Range<usize>, b: &core::ops::Range<usize>| a.end <= b.start || b.end <= a.start;
-    let (out, scratch) = (output.range(), scratch.0..scratch_end);
-    let clear = (disjoint(&out, &scratch) || scratch.is_empty())
-        && inputs.iter().enumerate().all(|(index, i)| {
-            let input = i.range();
-            let apart = match op {
-                // A flattened map is the same bytes under another shape.
-                Op::Flatten => input == out,
-                _ if disjoint(&out, &input) => true,
-                _ => out.start + op.strip_lead(index, i.shape, output.shape, *strip_rows) <= input.start,
-            };
-            apart && (disjoint(&scratch, &input) || scratch.is_empty())
-        });
-    if !clear {
-        return Err(StepFault::Overlap);
-    }
-    let copies = matches!(op, Op::MaxPool { .. } | Op::Flatten | Op::Concat);
-    if copies && inputs.iter().any(|i| i.zero != output.zero) {
-        return Err(StepFault::ZeroPoint);
-    }
-    Ok(())
-}
-
-fn in_arena(operand: &Operand, arena_bytes: usize) -> bool {
-    operand.shape.checked_len().and_then(|len| operand.offset.checked_add(len)).is_some_and(|end| end <= arena_bytes)
-}
-
-/// Adds the parameters at the region offsets `at` (weights, biases, multipliers) to `step`.
-fn with_params<'a>(step: Step<'a>, bytes: &'a [u8], counts: ParamCounts, at: [u32; 3]) -> Result<Step<'a>, StepFault> {
-    let words = |at, count: usize| {
-        let len = count.checked_mul(4)?;
-        Some(region(bytes, at, len, 4)?.as_chunks::<4>().0)
-    };
-    let weights = region(bytes, at[0], counts.weights, 4).ok_or(StepFault::Parameters)?;
-    if matches!(step.op, Op::Winograd { .. }) && !weights.as_ptr().addr().is_multiple_of(4) {
-        return Err(StepFault::Address);
-    }
-    let biases = I32s(words(at[1], counts.biases).ok_or(StepFault::Parameters)?);
-    let multipliers = F32s(words(at[2], counts.multipliers).ok_or(StepFault::Parameters)?);
-    let usable = |m: f32| m.is_normal() && m > 0.0;
-    if !(0..multipliers.len()).all(|i| usable(multipliers.get(i))) {
-        return Err(StepFault::Multiplier);
-    }
-    Ok(Step { weights: bytemuck::cast_slice(weights), biases, multipliers, ..step })
-}
-
-/// `len` bytes of the file from `at`, which must be a multiple of `align`; offset zero where there are none.
-fn region(bytes: &[u8], at: u32, len: usize, align: usize) -> Option<&[u8]> {
-    let at = at as usize;
-    if !at.is_multiple_of(align) {
-        return None;
-    }
-    if len == 0 {
-        return (at == 0).then_some(&[]);
-    }
-    if at < HEADER_LEN {
-        return None;
-    }
-    bytes.get(at..at.checked_add(len)?)
-}

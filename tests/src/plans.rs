@@ -234,6 +234,26 @@ pub fn winograd(seed: u64) -> PlanSpec {
     sketch.finish()
 }
 
+/// Convolutions of more taps, and depthwise ones of larger windows, than the fast paths of workstations take, on small maps.
+pub fn large(seed: u64) -> PlanSpec {
+    let mut random = Random::new(seed);
+    let mut side = |least, most| random.between(least, most) as u16;
+    let input = Shape::new(side(4, 7), side(4, 7), side(300, 340));
+    let mut sketch = Sketch::new(random.clone(), input);
+    random.bits();
+    let window =
+        |kernel, random: &mut Random| Window { stride: [1, random.between(1, 2) as u8], ..Window::same(kernel) };
+    let layers = [
+        Op::Depthwise { window: window(7, &mut random) },
+        Op::Conv { window: window(3, &mut random), out_channels: random.between(1, 9) as u16 },
+        Op::GlobalAvgPool,
+    ];
+    for (value, op) in layers.into_iter().enumerate() {
+        sketch.push(op, &[value]).expect("the layers follow on each other");
+    }
+    sketch.finish()
+}
+
 /// A network for a camera, small enough for every board to run it many times a second.
 pub fn watched(seed: u64) -> PlanSpec {
     let mut sketch = Sketch::new(Random::new(seed), Shape::new(32, 32, 3));

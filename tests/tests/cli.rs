@@ -109,6 +109,7 @@ fn help_texts_are_as_recorded() {
         "analyze",
         "profile",
         "bench engine",
+        "bench host",
         "firmware",
         "boards",
         "probes",

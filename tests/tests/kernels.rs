@@ -51,6 +51,14 @@ fn depthwise_and_winograd_kernels_equal_their_references() {
     });
 }
 
+#[test]
+fn layers_too_large_for_a_workstations_vectors_equal_their_reference() {
+    (0..20u64).into_par_iter().for_each(|seed| {
+        let bytes = encoded(seed, &plans::large(seed));
+        compare(&Plan::parse(&bytes).unwrap(), &mut Random::new(!seed));
+    });
+}
+
 /// Runs one image by the reference, every value in a place of its own, and by the kernels in strips over their inputs.
 /// How many steps of each operator had an output that shared memory with an input.
 fn compare_overlapped(seed: u64, apart: &encode::PlanSpec) -> BTreeMap<&'static str, usize> {

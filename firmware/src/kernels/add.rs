@@ -8,7 +8,9 @@ pub fn run(step: &Step, a: &[i8], b: &[i8], output: &mut [i8]) {
     let (multiplier, zero) = (step.multipliers.get(0), step.output.zero);
     #[cfg(all(target_arch = "arm", feature = "dsp"))]
     let done = super::simd::dsp::add::run(a, b, [factor_a, factor_b], offset, multiplier, zero, output);
-    #[cfg(not(all(target_arch = "arm", feature = "dsp")))]
+    #[cfg(target_arch = "x86_64")]
+    let done = super::simd::x86::add::run(a, b, [factor_a, factor_b], offset, multiplier, zero, output);
+    #[cfg(not(any(target_arch = "x86_64", all(target_arch = "arm", feature = "dsp"))))]
     let done = 0;
     for ((a, b), result) in a.iter().zip(b).zip(output).skip(done) {
         let (a, b) = (i32::from(*a).wrapping_mul(factor_a), i32::from(*b).wrapping_mul(factor_b));

@@ -9,6 +9,10 @@ use ocellus_shared::plan::Step;
 use ocellus_shared::{Shape, Window};
 
 pub fn run(step: &Step, window: &Window, input: &[i8], scratch: &mut [i8], output: &mut [i8]) {
+    #[cfg(target_arch = "x86_64")]
+    if super::simd::x86::conv::run(step, window, input, output) {
+        return;
+    }
     let (shape, out) = (step.input().shape, step.output.shape);
     let channels = usize::from(out.c);
     let patch_len = window.taps() * usize::from(shape.c);

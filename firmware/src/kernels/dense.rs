@@ -9,18 +9,13 @@ use ocellus_shared::plan::Step;
 #[inline(never)]
 pub fn run(step: &Step, input: &[i8], output: &mut [i8]) {
     let row = row_bytes(input.len());
-    let mut pairs = step.weights.chunks_exact(2 * row);
-    let mut channel = 0;
-    for pair in &mut pairs {
-        let (first, second) = pair.split_at(row);
-        for sum in dots(input, [first, second]) {
-            output[channel] = finish(step, channel, sum);
-            channel += 1;
+    for (index, (results, weights)) in output.chunks_mut(2).zip(step.weights.chunks(2 * row)).enumerate() {
+        let (first, second) = weights.split_at(row);
+        // A last output without a partner is computed twice: a board's flash need not hold code for one alone.
+        let sums = dots(input, [first, if second.is_empty() { first } else { second }]);
+        for (channel, (sum, result)) in (2 * index..).zip(sums.into_iter().zip(results)) {
+            *result = finish(step, channel, sum);
         }
-    }
-    if !pairs.remainder().is_empty() {
-        let [sum] = dots(input, [pairs.remainder()]);
-        output[channel] = finish(step, channel, sum);
     }
 }
 

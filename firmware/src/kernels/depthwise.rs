@@ -11,6 +11,10 @@ pub fn run(step: &Step, window: &Window, input: &[i8], scratch: &mut [i8], outpu
     if let Some(bands) = ocellus_shared::op::Bands::new(window, step.input().shape) {
         return super::simd::depthwise::run(step, window, bands, input, scratch, output);
     }
+    #[cfg(target_arch = "x86_64")]
+    if super::simd::x86::depthwise::run(step, window, input, output) {
+        return;
+    }
     let _ = scratch; // Only the fast path has a use for it.
     each_pixel(window, step.input().shape, step.output.shape, output, |rows, columns, pixel| {
         let position = Position { step, window, input, rows, columns };
@@ -18,11 +22,10 @@ pub fn run(step: &Step, window: &Window, input: &[i8], scratch: &mut [i8], outpu
         let done = blocks.len() * LANES;
         for (index, block) in blocks.iter_mut().enumerate() {
             let first = index * LANES;
-            *block = position.finish(first, position.sums(first));
+            position.finish(first, &position.sums::<LANES>(first), block);
         }
-        for (channel, result) in (done..).zip(rest) {
-            let [value] = position.finish(channel, position.sums(channel));
-            *result = value;
+        for (channel, result) in (done..).zip(rest.chunks_mut(1)) {
+            position.finish(channel, &position.sums::<1>(channel), result);
         }
     });
 }
@@ -77,16 +80,13 @@ impl Position<'_> {
         }
     }
 
-    /// The int8 results of the channels from `first`.
-    #[inline(always)]
-    fn finish<const N: usize>(&self, first: usize, sums: [i32; N]) -> [i8; N] {
-        let mut channel = first;
-        sums.map(|sum| {
+    /// The int8 results of the channels from `first`. A function of its own, which all of them share.
+    #[inline(never)]
+    fn finish(&self, first: usize, sums: &[i32], results: &mut [i8]) {
+        for (channel, (sum, result)) in (first..).zip(sums.iter().zip(results)) {
             let acc = sum.wrapping_add(self.step.biases.get(channel));
-            let result = requantize(acc, self.step.multipliers.get(channel), self.step.output.zero);
-            channel += 1;
-            result
-        })
+            *result = requantize(acc, self.step.multipliers.get(channel), self.step.output.zero);
+        }
     }
 }
 

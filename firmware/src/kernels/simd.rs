@@ -55,6 +55,16 @@ impl Place {
     }
 }
 
+/// The vector instructions that the kernels use on this machine, by their makers' name; what a board has follows from its
+/// core.
+pub fn instruction_set() -> &'static str {
+    #[cfg(target_arch = "x86_64")]
+    let name = x86::instruction_set();
+    #[cfg(not(target_arch = "x86_64"))]
+    let name = "what the compiler finds";
+    name
+}
+
 /// The dot product of `x` with every `w`: `sums[c] = sum(x[i] * w[c][i])`, wrapping.
 ///
 /// Each `w` is at least as long as `x`, and what it holds beyond is not read.

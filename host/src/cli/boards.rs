@@ -11,6 +11,21 @@ use std::path::PathBuf;
 pub enum BenchCommand {
     /// Count an inference on every emulated core, beside what other engines take
     Engine(BenchArgs),
+    /// Time an inference on one thread of this machine
+    Host(HostBenchArgs),
+}
+
+/// Arguments of `ocellus bench host`.
+#[derive(Args, Debug)]
+pub struct HostBenchArgs {
+    /// Plans, or folders that hold them; else ResNet-8 and MobileNetV1-0.25 with random weights
+    pub models: Vec<PathBuf>,
+    /// Seconds to repeat each for; the best repetition counts
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub seconds: u64,
+    /// Print one JSON array
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Arguments of `ocellus bench engine`.

@@ -1,5 +1,7 @@
 //! `ocellus bench engine`: what an inference takes on every emulated core, beside what others take.
 
+mod host;
+
 use super::{export, inputs};
 use crate::board::{self, Board};
 use crate::checkpoint::Checkpoint;
@@ -16,6 +18,7 @@ use ocellus_shared::Shape;
 use ocellus_shared::plan::Plan;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 /// The table of what others take.
 #[derive(Debug, Deserialize)]
@@ -86,6 +89,7 @@ pub struct Other {
 }
 
 /// A plan, and what it is called.
+#[derive(Clone)]
 struct Subject {
     name: String,
     /// What it was packed for, where that is known.
@@ -98,15 +102,16 @@ struct Subject {
 /// # Errors
 /// A plan cannot be read or does not fit a board, or a board cannot be built or emulated.
 pub fn run(command: &BenchCommand) -> Result<()> {
-    let BenchCommand::Engine(BenchArgs { models, json }) = command;
-    let path = board::source_tree()?.join("firmware/references.toml");
-    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let table: Table = toml::from_str(&text).with_context(|| format!("in {}", path.display()))?;
-    let mut subjects = Vec::new();
-    match models.is_empty() {
-        true => table.network.iter().try_for_each(|network| anyhow::Ok(subjects.extend(untrained(network)?)))?,
-        false => models.iter().try_for_each(|path| anyhow::Ok(subjects.push(subject(&table, path)?)))?,
-    };
+    match command {
+        BenchCommand::Engine(args) => emulated(args),
+        BenchCommand::Host(args) => host::run(args),
+    }
+}
+
+/// Measures on every emulated core.
+fn emulated(BenchArgs { models, json }: &BenchArgs) -> Result<()> {
+    let table = references()?;
+    let subjects = subjects(&table, models)?;
     let mut benches = Vec::new();
     for board in Board::all()?.iter().filter(|board| board.machine.is_some()) {
         let elf = inputs::firmware(board)?;
@@ -123,8 +128,23 @@ pub fn run(command: &BenchCommand) -> Result<()> {
     if *json { report::print_json(&benches) } else { report::print(&shown(&benches)) }
 }
 
+fn references() -> Result<Table> {
+    let path = board::source_tree()?.join("firmware/references.toml");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    toml::from_str(&text).with_context(|| format!("in {}", path.display()))
+}
+
+/// The plans at the paths `models`; where there are none, of the networks that others were measured on.
+fn subjects(table: &Table, models: &[PathBuf]) -> Result<Vec<Subject>> {
+    if models.is_empty() {
+        let of_network: Vec<_> = table.network.iter().map(untrained).collect::<Result<_>>()?;
+        return Ok(of_network.concat());
+    }
+    models.iter().map(|path| subject(table, path)).collect()
+}
+
 /// The plan at `path`, by the name of the network in the table that takes as much work.
-fn subject(table: &Table, path: &std::path::Path) -> Result<Subject> {
+fn subject(table: &Table, path: &Path) -> Result<Subject> {
     let bytes = ModelFiles::find(path)?.read_plan()?;
     let plan = Plan::parse(&bytes)?;
     let (input, macs) = (plan.input().shape, plan.macs());

@@ -6,24 +6,30 @@ use serde_json::json;
 use super::Failure;
 use crate::board::Board;
 use crate::cli::FirmwareArgs;
+use crate::model::ModelFiles;
 use crate::report;
-use crate::toolchain::{self, Built};
+use crate::toolchain::{self, Built, Program};
 use crate::view;
+use ocellus_shared::plan::Plan;
+use std::collections::BTreeSet;
+use std::path::Path;
 
 /// Builds the firmware of one board or of all.
 ///
 /// # Errors
-/// An unknown board, a missing compiler, a failing build, or warnings where they are denied.
+/// An unknown board, a model without a plan, a missing compiler, a failing build, or warnings where they are denied.
 pub fn run(args: &FirmwareArgs) -> Result<()> {
     let known = Board::names()?;
     if !known.contains(&args.board) {
         return Err(Failure::Usage(format!("no board called {:?}; there are: {}", args.board, known.join(", "))).into());
     }
     let names = if args.all { known } else { vec![args.board.clone()] };
+    let ops = args.ops_of.as_deref().map(ops_of).transpose()?.unwrap_or_default();
     let mut built = Vec::new();
     for name in names {
         let board = Board::load(&name)?;
-        let Built { elf, warnings } = toolchain::build_firmware(&board, &view::note)?;
+        let program = Program { name: &name, ops: &ops };
+        let Built { elf, warnings } = toolchain::build_program(&board, program, &view::note)?;
         ensure!(
             !args.deny_warnings || warnings == 0,
             "the firmware of {name} builds with {warnings} warnings, see above"
@@ -35,4 +41,11 @@ pub fn run(args: &FirmwareArgs) -> Result<()> {
         return report::print_json(&json!({ "built": built }));
     }
     built.iter().try_for_each(|b| report::print(b["elf"].as_str().unwrap_or_default()))
+}
+
+/// Names of the operators in the plan of a model.
+fn ops_of(model: &Path) -> Result<Vec<&'static str>> {
+    let plan = ModelFiles::find(model)?.read_plan()?;
+    let ops: BTreeSet<_> = Plan::parse(&plan)?.steps().map(|step| step.op.name()).collect();
+    Ok(ops.into_iter().collect())
 }

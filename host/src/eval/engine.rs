@@ -5,6 +5,7 @@ use ocellus_firmware::Engine;
 use ocellus_firmware::kernels;
 use ocellus_shared::plan::Plan;
 use rayon::prelude::*;
+use std::time::{Duration, Instant};
 
 /// A plan that is ready to run.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +57,25 @@ impl<'a> EngineModel<'a> {
             },
         )?;
         Ok(scores)
+    }
+
+    /// How long `count` runs over one image take, one after the other on this thread.
+    ///
+    /// # Errors
+    /// The image has another length than the plan's input.
+    pub fn time(&self, image: &[i8], count: u32) -> Result<Duration> {
+        self.check_len(image.len() == self.image_len(), image.len())?;
+        let mut arena = self.arena();
+        let start = Instant::now();
+        for _ in 0..count {
+            std::hint::black_box(self.load(&mut arena, image)?.run());
+        }
+        Ok(start.elapsed())
+    }
+
+    /// The vector instructions of this machine that the kernels use.
+    pub fn instruction_set() -> &'static str {
+        kernels::simd::instruction_set()
     }
 
     /// What every step puts out for one int8 image, `(h, w, c)` each.

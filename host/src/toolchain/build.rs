@@ -23,16 +23,36 @@ pub struct Built {
     pub warnings: usize,
 }
 
-/// Builds the firmware of `board`; cargo decides whether anything is left to do.
+/// What to build for a board.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Program<'a> {
+    /// Its name: the board's, or on an emulated board [`BARE`].
+    pub name: &'a str,
+    /// The operators to link, by [`Op::name`](ocellus_shared::Op::name); all of them where there are none.
+    pub ops: &'a [&'a str],
+}
+
+/// The program that is the engine and nothing else.
+pub const BARE: &str = "bare";
+
+/// Builds the firmware of `board`, with all operators.
+///
+/// # Errors
+/// As for [`build_program`].
+pub fn build_firmware(board: &Board, progress: &dyn Fn(&str)) -> Result<Built> {
+    build_program(board, Program { name: &board.name, ops: &[] }, progress)
+}
+
+/// Builds a `program` for `board`; cargo decides whether anything is left to do.
 ///
 /// `progress` hears each line that cargo and the compiler print.
 ///
 /// # Errors
 /// No source tree, compiler or linker; or the build fails: then the end of the output is part of the error.
-pub fn build_firmware(board: &Board, progress: &dyn Fn(&str)) -> Result<Built> {
+pub fn build_program(board: &Board, program: Program, progress: &dyn Fn(&str)) -> Result<Built> {
     let source = board::source_tree()?;
     let toolchain = Toolchain::find(&board.target)?;
-    let mut child = command(&source, board, &toolchain)
+    let mut child = command(&source, board, program, &toolchain)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -56,20 +76,20 @@ pub fn build_firmware(board: &Board, progress: &dyn Fn(&str)) -> Result<Built> {
         let tail = Vec::from(tail).join("\n");
         bail!("building the firmware of {} failed ({status}); the end of cargo's output:\n{tail}", board.name);
     }
-    let elf = executable(&messages, &board.name)
-        .with_context(|| format!("cargo built no program named {}: is this source tree complete?", board.name))?;
+    let elf = executable(&messages, program.name)
+        .with_context(|| format!("cargo built no program named {}: is this source tree complete?", program.name))?;
     Ok(Built { elf, warnings: complaints.iter().filter(|complaint| complaint.is_warning).count() })
 }
 
 /// The build's command line and environment.
-fn command(source: &Path, board: &Board, toolchain: &Toolchain) -> Command {
+fn command(source: &Path, board: &Board, program: Program, toolchain: &Toolchain) -> Command {
     // The cargo that runs us, if one does: it is the one that can build this workspace.
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command
         .current_dir(source)
         .args(["build", "--package", "ocellus-firmware", "--profile", "firmware"])
-        .args(["--bin", &board.name, "--features", &format!("board-{}", board.name)])
+        .args(["--bin", program.name, "--features", &format!("board-{}", board.name)])
         .args(["--target", &board.target, "--message-format", "json"])
         .arg("--target-dir")
         .arg(source.join("target/firmware"));
@@ -77,6 +97,10 @@ fn command(source: &Path, board: &Board, toolchain: &Toolchain) -> Command {
     for name in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_TARGET", "CARGO_BUILD_RUSTFLAGS"] {
         command.env_remove(name);
     }
+    match program.ops {
+        [] => command.env_remove("OCELLUS_OPS"),
+        ops => command.env("OCELLUS_OPS", ops.join(",")),
+    };
     // Link-time optimization and incremental compilation exclude each other.
     command.env("CARGO_INCREMENTAL", "0");
     let target = board.target.to_uppercase().replace(['-', '.'], "_");

@@ -5,6 +5,7 @@ use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
+use super::decode::*;
 use super::*;
 
 /// Everything a plan holds, before it becomes bytes.

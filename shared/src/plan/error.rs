@@ -40,7 +40,7 @@ pub enum PlanError {
 /// What is wrong with a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StepFault {
-    /// Unknown operator, or a field that must be zero is not.
+    /// Unknown operator, one that is not linked, or a field that must be zero is not.
     Operator,
     /// Input and output shapes do not follow from the operator.
     Shape,
@@ -85,7 +85,7 @@ impl core::error::Error for PlanError {}
 impl core::fmt::Display for StepFault {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(match self {
-            Self::Operator => "unknown operator or non-zero reserved field",
+            Self::Operator => "unknown operator, one that this program was built without, or non-zero reserved field",
             Self::Shape => "shapes do not follow from the operator",
             Self::Arena => "an operand lies outside the arena",
             Self::Overlap => "output, scratch and inputs overlap where they must not",

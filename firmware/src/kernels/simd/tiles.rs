@@ -27,7 +27,9 @@ impl<'m> Tiles<'m> {
         Self { channels, points, sums: bytemuck::from_bytes_mut(bytemuck::cast_slice_mut(sums)) }
     }
 
-    /// Computes the points of tile `t`, whose 4x4 inputs begin with `values`, rows `pitch` apart: `B' d B`.
+    /// Computes the points of tile `t`, whose 4x4 inputs begin with `values`, rows `pitch` apart: `B' d B`. A function of its own, for
+    /// its stack.
+    #[inline(never)]
     pub fn write(&mut self, t: usize, values: &[i8], pitch: usize) {
         let filled = filled(self.channels);
         let points = &mut self.points[t * POINTS * filled..][..POINTS * filled];
@@ -43,7 +45,9 @@ impl<'m> Tiles<'m> {
         }
     }
 
-    /// Applies every filter of `step` and writes the results to the `places` of `output`.
+    /// Applies every filter of `step` and writes the results to the `places` of `output`. A function of its own, for its
+    /// stack.
+    #[inline(never)]
     pub fn filter(&mut self, step: &Step, places: &[Place; TILES], output: &mut [i8]) {
         for (pair, weights) in step.weights.chunks_exact(pair_bytes(self.channels)).enumerate() {
             self.multiply(bytemuck::cast_slice(weights));

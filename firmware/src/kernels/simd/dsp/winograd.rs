@@ -49,7 +49,9 @@ impl<'m> Tiles<'m> {
         }
     }
 
-    /// Applies every filter of `step` and writes the results to the `places` of `output`.
+    /// Applies every filter of `step` and writes the results to the `places` of `output`. A function of its own, so that its
+    /// loops have all registers.
+    #[inline(never)]
     pub fn filter(&mut self, step: &Step, places: &[Place; TILES], output: &mut [i8]) {
         let channels = usize::from(step.output.shape.c);
         let bytes = pair_bytes(self.channels);
@@ -83,34 +85,49 @@ impl<'m> Tiles<'m> {
     }
 }
 
-/// The points of one tile for two channels: the even ones of four, or the odd ones.
+/// The points of one tile for two channels: the even ones of four, or the odd ones. Written out, because loops over so few
+/// values are not always unrolled.
 #[inline(never)]
 unsafe fn transform<const ODD: bool>(values: *const i8, pitch: usize, step: usize, words: *mut u32, point: usize) {
-    let line = |[a, b, c, d]: [u32; 4]| [ssub16(a, c), sadd16(b, c), ssub16(c, b), ssub16(b, d)];
-    let columns = [0, 1, 2, 3].map(|column| {
-        line([0, 1, 2, 3].map(|row| {
+    let line = |a, b, c, d| [ssub16(a, c), sadd16(b, c), ssub16(c, b), ssub16(b, d)];
+    let column = |x: usize| {
+        let value = |y: usize| {
             // SAFETY: the caller vouches for four rows of four pixels.
-            widen::<ODD>(unsafe { values.add(row * pitch + column * step).cast::<u32>().read_unaligned() })
-        }))
-    });
-    for row in 0..4 {
-        for (column, pair) in line(columns.map(|column| column[row])).into_iter().enumerate() {
-            // SAFETY: the caller vouches for a word at each point.
-            unsafe { words.add((4 * row + column) * point).write(pair) }
+            widen::<ODD>(unsafe { values.add(y * pitch + x * step).cast::<u32>().read_unaligned() })
+        };
+        line(value(0), value(1), value(2), value(3))
+    };
+    let write = |row: usize, [a, b, c, d]: [u32; 4]| {
+        // SAFETY: the caller vouches for a word at each point.
+        unsafe {
+            let words = words.add(4 * row * point);
+            words.write(a);
+            words.add(point).write(b);
+            words.add(2 * point).write(c);
+            words.add(3 * point).write(d);
         }
-    }
+    };
+    let [a, b, c, d] = [column(0), column(1), column(2), column(3)];
+    write(0, line(a[0], b[0], c[0], d[0]));
+    write(1, line(a[1], b[1], c[1], d[1]));
+    write(2, line(a[2], b[2], c[2], d[2]));
+    write(3, line(a[3], b[3], c[3], d[3]));
 }
 
-/// The four convolutions of a tile with a filter, with `bias`: `A' sums A / 4`, row after row.
+/// The four convolutions of a tile with a filter, with `bias`: `A' sums A / 4`, row after row. Written out, because loops
+/// over so few values are not always unrolled.
 #[inline(always)]
 fn outputs(sums: &Sums, k: usize, bias: i32) -> [i32; 4] {
-    let line = |[a, b, c, d]: [i32; 4]| {
-        let (sum, difference) = (b.wrapping_add(c), b.wrapping_sub(c));
-        [a.wrapping_add(sum), difference.wrapping_sub(d)]
-    };
-    let columns = [0, 1, 2, 3].map(|column| line([0, 1, 2, 3].map(|row| sums[4 * row + column][k])));
-    let [first, second] = [0, 1].map(|row| line(columns.map(|column| column[row])));
-    [first[0], first[1], second[0], second[1]].map(|sum| bias.wrapping_add(sum >> 2))
+    let column = |j: usize| halved([sums[j][k], sums[4 + j][k], sums[8 + j][k], sums[12 + j][k]]);
+    let [a, b, c, d] = [column(0), column(1), column(2), column(3)];
+    let ([p, q], [r, s]) = (halved([a[0], b[0], c[0], d[0]]), halved([a[1], b[1], c[1], d[1]]));
+    [p, q, r, s].map(|sum| bias.wrapping_add(sum >> 2))
+}
+
+/// `A'` times a column.
+#[inline(always)]
+fn halved([a, b, c, d]: [i32; 4]) -> [i32; 2] {
+    [a.wrapping_add(b).wrapping_add(c), b.wrapping_sub(c).wrapping_sub(d)]
 }
 
 /// [`super::requantize`] for four values at once.

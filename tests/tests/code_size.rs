@@ -1,0 +1,57 @@
+//! What the engine takes of a board's flash: a program that checks a plan, runs it, and does nothing else.
+//!
+//! A compiler for the boards is needed; where it is missing this test fails and says how to get it.
+
+use std::collections::BTreeSet;
+
+use ocellus::board::Board;
+use ocellus::toolchain::{self, BARE, Program};
+use ocellus_shared::plan::Plan;
+use ocellus_shared::plan::encode::{PlanSpec, encode};
+use ocellus_tests::plans;
+
+/// A Cortex-M4F.
+const BOARD: &str = "mps2-an386";
+/// Interrupt vectors, which every program of the board has.
+const VECTORS: u64 = 1024;
+
+/// Bytes of code and constants of the engine with the operators `ops`, all where there are none: the program's, start-up
+/// code and library functions included, less the vectors.
+fn engine_bytes(ops: &[&str]) -> u64 {
+    let program = Program { name: BARE, ops };
+    let built = toolchain::build_program(&Board::load(BOARD).unwrap(), program, &|_| ());
+    let built = built.unwrap_or_else(|error| panic!("{error:#}"));
+    assert_eq!(built.warnings, 0, "{ops:?}");
+    toolchain::program_bytes(&built.elf).unwrap() - VECTORS
+}
+
+/// The operators of the plan in `bytes`.
+fn ops(bytes: &[u8]) -> Vec<&'static str> {
+    let ops: BTreeSet<_> = Plan::parse(bytes).unwrap().steps().map(|step| step.op.name()).collect();
+    ops.into_iter().collect()
+}
+
+fn encoded(spec: &PlanSpec) -> Vec<u8> {
+    encode(spec).unwrap()
+}
+
+#[test]
+fn the_engine_is_small_and_smaller_with_the_operators_of_one_plan() {
+    let models = concat!(env!("CARGO_MANIFEST_DIR"), "/../models");
+    let resnet = std::fs::read(format!("{models}/resnet8-cifar10/model.plan")).unwrap();
+    let cases = [
+        ("all operators", vec![], ALL),
+        ("of ResNet-8", ops(&resnet), RESNET),
+        ("of MobileNetV1", ops(&encoded(&plans::mobilenet(1))), MOBILENET),
+    ];
+    let mut wrong = Vec::new();
+    for (what, ops, most) in cases {
+        let bytes = engine_bytes(&ops);
+        println!("{what}: {bytes} bytes, {most} at most; {}", ops.join(", "));
+        // More than 1 KiB below would mean that the bound is no longer one, or that the engine was left out.
+        if bytes > most || most - bytes > 1024 {
+            wrong.push((what, bytes, most));
+        }
+    }
+    assert!(wrong.is_empty(), "operators, bytes, most: {wrong:?}");
+}
