@@ -88,13 +88,11 @@ fn yuyv(mode: &Mode, coding: Coding, bytes: &[u8], width: usize) -> Option<Vec<u
             pairs.iter().zip(colours).map(|([y0, y1], [u, v])| [*y0, u, *y1, v]).collect()
         }
     };
-    let (luma, chroma): (fn(u8) -> u8, fn(u8) -> u8) =
-        if mode.full_range { (level, level) } else { (wide_luma, wide_chroma) };
-    Some(pairs.into_iter().flat_map(|[y0, u, y1, v]| [luma(y0), chroma(u), luma(y1), chroma(v)]).collect())
-}
-
-fn level(level: u8) -> u8 {
-    level
+    if mode.full_range {
+        return Some(pairs.concat());
+    }
+    let stretched = |[y0, u, y1, v]: [u8; 4]| [wide_luma(y0), wide_chroma(u), wide_luma(y1), wide_chroma(v)];
+    Some(pairs.into_iter().flat_map(stretched).collect())
 }
 
 /// Brightness from 16 to 235, stretched to 0 to 255 (BT.601, 2.5.3).

@@ -22,7 +22,7 @@ pub fn run(step: &Step, window: &Window, input: &[i8], output: &mut [i8]) -> boo
     // SAFETY: the machine has AVX2.
     match window.taps() {
         ..=9 => unsafe { filter::<5>(step, window, band, output) },
-        ..=25 => unsafe { filter::<13>(step, window, band, output) },
+        10..=25 => unsafe { filter::<13>(step, window, band, output) },
         _ => return false,
     }
     true
