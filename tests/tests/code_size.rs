@@ -40,10 +40,10 @@ fn the_engine_is_small_and_smaller_with_the_operators_of_one_plan() {
     let models = concat!(env!("CARGO_MANIFEST_DIR"), "/../models");
     let resnet = std::fs::read(format!("{models}/resnet8-cifar10/model.plan")).unwrap();
     let cases = [
-        ("all operators", vec![], 28_800),
-        ("those of ResNet-8", ops(&resnet), 19_000),
-        ("those of MobileNetV1", ops(&encoded(&plans::mobilenet(1))), 26_000),
-        ("hardly any", vec!["flatten"], 10_400),
+        ("all operators", vec![], 32_900),
+        ("those of ResNet-8", ops(&resnet), 19_700),
+        ("those of MobileNetV1", ops(&encoded(&plans::mobilenet(1))), 26_700),
+        ("hardly any", vec!["flatten"], 11_100),
     ];
     let mut wrong = Vec::new();
     for (what, ops, most) in cases {
