@@ -4,13 +4,20 @@ use super::simd::{dots, requantize};
 use ocellus_shared::op::row_bytes;
 use ocellus_shared::plan::Step;
 
-/// Computes two outputs at a time, which share each load of the input. A function of its own, so that its loops have all
-/// registers.
+/// Computes four outputs at a time where the core has registers for them, and two elsewhere, which share each load of the
+/// input. A function of its own, so that its loops have all registers.
 #[inline(never)]
 pub fn run(step: &Step, input: &[i8], output: &mut [i8]) {
     let row = row_bytes(input.len());
-    let mut pairs = step.weights.chunks_exact(2 * row);
     let mut channel = 0;
+    #[cfg(all(target_arch = "arm", feature = "dsp"))]
+    for rows in step.weights.chunks_exact(4 * row) {
+        for sum in super::simd::dsp::four_dots(input, rows, row) {
+            output[channel] = finish(step, channel, sum);
+            channel += 1;
+        }
+    }
+    let mut pairs = step.weights[channel * row..].chunks_exact(2 * row);
     for pair in &mut pairs {
         let (first, second) = pair.split_at(row);
         for sum in dots(input, [first, second]) {

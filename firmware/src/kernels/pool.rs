@@ -14,12 +14,22 @@ pub fn max(step: &Step, window: &Window, input: &[i8], output: &mut [i8]) {
         pixel.fill(i8::MIN);
         for line in lines(input, usize::from(shape.w), channels, rows, columns) {
             for values in line.chunks_exact(channels) {
-                for (most, value) in pixel.iter_mut().zip(values) {
-                    *most = (*most).max(*value);
-                }
+                larger(pixel, values);
             }
         }
     });
+}
+
+/// Keeps the larger of each of `most` and `values`.
+#[inline(always)]
+fn larger(most: &mut [i8], values: &[i8]) {
+    #[cfg(all(target_arch = "arm", feature = "dsp"))]
+    let done = super::simd::dsp::larger(most, values);
+    #[cfg(not(all(target_arch = "arm", feature = "dsp")))]
+    let done = 0;
+    for (most, value) in most.iter_mut().zip(values).skip(done) {
+        *most = (*most).max(*value);
+    }
 }
 
 /// Mean under the window.
@@ -27,13 +37,25 @@ pub fn average(step: &Step, window: &Window, input: &[i8], output: &mut [i8]) {
     let shape = step.input().shape;
     each_pixel(window, shape, step.output.shape, output, |rows, columns, pixel| {
         let lines = lines(input, usize::from(shape.w), usize::from(shape.c), rows, columns);
-        mean(step, lines, pixel, |channel| channel);
+        mean(step, lines, pixel.len(), 0, pixel, |channel| channel);
     });
 }
 
 /// Mean of each channel over the whole map. All channels share the one bias and multiplier.
 pub fn global_average(step: &Step, input: &[i8], output: &mut [i8]) {
-    mean(step, core::iter::once(input), output, |_| 0);
+    let channels = output.len();
+    #[cfg(all(target_arch = "arm", feature = "dsp"))]
+    let done = {
+        let (words, _) = output.as_chunks_mut::<4>();
+        for (index, results) in words.iter_mut().enumerate() {
+            let sums = super::simd::dsp::sums_of_pixels(input, channels, 4 * index);
+            *results = sums.map(|sum| finish(step, sum, 0));
+        }
+        4 * words.len()
+    };
+    #[cfg(not(all(target_arch = "arm", feature = "dsp")))]
+    let done = 0;
+    mean(step, core::iter::once(input), channels, done, &mut output[done..], |_| 0);
 }
 
 /// The part of each input row that lies under the window, `(w, c)`.
@@ -51,16 +73,18 @@ fn lines(
         .map(move |line| &line[columns.at * channels..][..columns.len * channels])
 }
 
-/// Requantized sums over all pixels of `lines`, per channel; `parameter` tells which bias and multiplier a channel uses.
+/// Requantized sums over all pixels of `lines`, which have `channels`, for those from `from` on; `parameter` tells which bias and
+/// multiplier a channel uses.
 fn mean<'a>(
     step: &Step,
     lines: impl Iterator<Item = &'a [i8]> + Clone,
-    pixel: &mut [i8], // (c)
+    channels: usize,
+    from: usize,
+    results: &mut [i8], // (channels - from)
     parameter: impl Fn(usize) -> usize,
 ) {
-    let channels = pixel.len();
-    for (index, block) in pixel.chunks_mut(LANES).enumerate() {
-        let first = index * LANES;
+    for (index, block) in results.chunks_mut(LANES).enumerate() {
+        let first = from + index * LANES;
         let mut sums = [0i32; LANES];
         for values in lines.clone().flat_map(|line| line.chunks_exact(channels)) {
             for (sum, value) in sums.iter_mut().zip(&values[first..][..block.len()]) {
@@ -68,9 +92,12 @@ fn mean<'a>(
             }
         }
         for (channel, (sum, result)) in (first..).zip(sums.iter().zip(block)) {
-            let at = parameter(channel);
-            let acc = sum.wrapping_add(step.biases.get(at));
-            *result = requantize(acc, step.multipliers.get(at), step.output.zero);
+            *result = finish(step, *sum, parameter(channel));
         }
     }
+}
+
+/// The int8 result of `sum` with the bias and multiplier at `parameter`.
+fn finish(step: &Step, sum: i32, parameter: usize) -> i8 {
+    requantize(sum.wrapping_add(step.biases.get(parameter)), step.multipliers.get(parameter), step.output.zero)
 }
