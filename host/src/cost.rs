@@ -127,8 +127,9 @@ impl Kernel {
             Self::Winograd => "Winograd, 3 tiles x 2 filters",
             Self::Bands | Self::WideBands => "4 channels x 4 outputs",
             Self::Taps => "16 channels, tap by tap",
-            Self::Dense => "2 rows",
+            Self::Dense => "rows together",
             Self::Add => "4 sums",
+            Self::Lut => "4 entries",
             Self::Flatten => "no work",
             _ => "plain",
         }
@@ -151,8 +152,10 @@ pub fn counts(core: Core, step: &Step) -> (Kernel, Vec<f64>) {
             None => (Kernel::Taps, taps(window, input, out)),
         },
         Op::Dense { .. } => {
-            let (pairs, odd, words) = (channels / 2, channels % 2, row_bytes(input.len()) / 4);
-            (Kernel::Dense, vec![1, pairs, pairs * words, odd, odd * words])
+            let words = row_bytes(input.len()) / 4;
+            let fours = if core == Core::Dsp { channels / 4 } else { 0 };
+            let (pairs, odd) = ((channels - 4 * fours) / 2, channels % 2);
+            (Kernel::Dense, vec![1, fours, fours * words, pairs, pairs * words, odd, odd * words])
         }
         Op::MaxPool { window } => {
             let reach = Reached::of(window, input, out);

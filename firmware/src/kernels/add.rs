@@ -7,7 +7,7 @@ pub fn run(step: &Step, a: &[i8], b: &[i8], output: &mut [i8]) {
     let [factor_a, factor_b, offset] = [0, 1, 2].map(|i| step.biases.get(i));
     let (multiplier, zero) = (step.multipliers.get(0), step.output.zero);
     #[cfg(all(target_arch = "arm", feature = "dsp"))]
-    let done = super::simd::dsp::add::run(a, b, [factor_a, factor_b], offset, multiplier, zero, output);
+    let done = super::simd::dsp::maps::add(a, b, [factor_a, factor_b], offset, multiplier, zero, output);
     #[cfg(target_arch = "x86_64")]
     let done = super::simd::x86::add::run(a, b, [factor_a, factor_b], offset, multiplier, zero, output);
     #[cfg(not(any(target_arch = "x86_64", all(target_arch = "arm", feature = "dsp"))))]

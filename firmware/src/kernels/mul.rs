@@ -4,12 +4,17 @@ use super::simd::requantize;
 use ocellus_shared::plan::Step;
 
 pub fn run(step: &Step, map: &[i8], factors: &[i8], output: &mut [i8]) {
-    let [zero_map, zero_factor] = [0, 1].map(|k| i32::from(step.inputs()[k].zero));
-    let multiplier = step.multipliers.get(0);
+    let zeros = [0, 1].map(|k| step.inputs()[k].zero);
+    let (multiplier, zero) = (step.multipliers.get(0), step.output.zero);
     for (values, results) in map.chunks_exact(factors.len()).zip(output.chunks_exact_mut(factors.len())) {
-        for ((value, factor), result) in values.iter().zip(factors).zip(results) {
-            let product = (i32::from(*value) - zero_map) * (i32::from(*factor) - zero_factor);
-            *result = requantize(product, multiplier, step.output.zero);
+        #[cfg(all(target_arch = "arm", feature = "dsp"))]
+        let done = super::simd::dsp::maps::mul(values, factors, zeros, multiplier, zero, results);
+        #[cfg(not(all(target_arch = "arm", feature = "dsp")))]
+        let done = 0;
+        for ((value, factor), result) in values.iter().zip(factors).zip(results).skip(done) {
+            let [value, factor] =
+                [(*value, zeros[0]), (*factor, zeros[1])].map(|(q, zero)| i32::from(q) - i32::from(zero));
+            *result = requantize(value * factor, multiplier, zero);
         }
     }
 }

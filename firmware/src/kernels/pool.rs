@@ -15,20 +15,30 @@ pub fn max(step: &Step, window: &Window, input: &[i8], output: &mut [i8]) {
         pixel.fill(i8::MIN);
         for _ in 0..rows.len {
             for values in input[start..][..columns.len * pixel.len()].chunks_exact(pixel.len()) {
-                for (most, value) in pixel.iter_mut().zip(values) {
-                    *most = (*most).max(*value);
-                }
+                larger(pixel, values);
             }
             start += line;
         }
     });
 }
 
+/// Keeps the larger of each of `most` and `values`.
+#[inline(always)]
+fn larger(most: &mut [i8], values: &[i8]) {
+    #[cfg(all(target_arch = "arm", feature = "dsp"))]
+    let done = super::simd::dsp::larger(most, values);
+    #[cfg(not(all(target_arch = "arm", feature = "dsp")))]
+    let done = 0;
+    for (most, value) in most.iter_mut().zip(values).skip(done) {
+        *most = (*most).max(*value);
+    }
+}
+
 /// Mean under the window.
 pub fn average(step: &Step, window: &Window, input: &[i8], output: &mut [i8]) {
     let shape = step.input().shape;
     each_pixel(window, shape, step.output.shape, output, |rows, columns, pixel| {
-        mean(step, input, [rows, columns], 1, pixel);
+        mean(step, input, [rows, columns], 1, 0, pixel);
     });
 }
 
@@ -36,16 +46,29 @@ pub fn average(step: &Step, window: &Window, input: &[i8], output: &mut [i8]) {
 pub fn global_average(step: &Step, input: &[i8], output: &mut [i8]) {
     let shape = step.input().shape;
     let all = [shape.h, shape.w].map(|size| Reach { tap: 0, at: 0, len: size.into() });
-    mean(step, input, all, 0, output);
+    #[cfg(all(target_arch = "arm", feature = "dsp"))]
+    let done = {
+        let (words, _) = output.as_chunks_mut::<4>();
+        for (index, results) in words.iter_mut().enumerate() {
+            let sums = super::simd::dsp::sums_of_pixels(input, shape.c.into(), 4 * index);
+            *results = sums.map(|sum| finish(step, sum, 0));
+        }
+        4 * words.len()
+    };
+    #[cfg(not(all(target_arch = "arm", feature = "dsp")))]
+    let done = 0;
+    mean(step, input, all, 0, done, &mut output[done..]);
 }
 
-/// Requantized sums over the pixels that `rows` and `columns` reach, per channel; the biases and multipliers of neighbouring
-/// channels lie `apart` by 1, or by 0 where all share one. A function of its own, which both means share.
+/// Requantized sums over the pixels that `rows` and `columns` reach, for the channels from `from` on; the biases and
+/// multipliers of neighbouring channels lie `apart` by 1, or by 0 where all share one. A function of its own, which both
+/// means share.
 #[inline(never)]
-fn mean(step: &Step, input: &[i8], [rows, columns]: [Reach; 2], apart: usize, pixel: &mut [i8]) {
-    let (width, channels) = (usize::from(step.input().shape.w), pixel.len());
-    for (index, block) in pixel.chunks_mut(LANES).enumerate() {
-        let first = index * LANES;
+fn mean(step: &Step, input: &[i8], [rows, columns]: [Reach; 2], apart: usize, from: usize, results: &mut [i8]) {
+    let shape = step.input().shape;
+    let (width, channels) = (usize::from(shape.w), usize::from(shape.c));
+    for (index, block) in results.chunks_mut(LANES).enumerate() {
+        let first = from + index * LANES;
         let mut sums = [0i32; LANES];
         let mut start = (rows.at * width + columns.at) * channels;
         for _ in 0..rows.len {
@@ -57,8 +80,13 @@ fn mean(step: &Step, input: &[i8], [rows, columns]: [Reach; 2], apart: usize, pi
             start += width * channels;
         }
         for (channel, (sum, result)) in (first..).zip(sums.iter().zip(block)) {
-            let acc = sum.wrapping_add(step.biases.get(apart * channel));
-            *result = requantize(acc, step.multipliers.get(apart * channel), step.output.zero);
+            *result = finish(step, *sum, apart * channel);
         }
     }
+}
+
+/// The int8 result of a sum.
+#[inline(always)]
+fn finish(step: &Step, sum: i32, parameter: usize) -> i8 {
+    requantize(sum.wrapping_add(step.biases.get(parameter)), step.multipliers.get(parameter), step.output.zero)
 }

@@ -3,9 +3,9 @@
 //! Four int8 values are one load; `SXTB16` widens the even and the odd ones of a word to pairs of int16, and `SMLAD`
 //! multiplies two such pairs and adds both products. Compilers do not find these by themselves.
 
-pub mod add;
 mod conv;
 pub mod depthwise;
+pub mod maps;
 mod winograd;
 
 use super::portable::dot;
@@ -65,6 +65,138 @@ fn words<const C: usize>(x: &[[i8; 4]], w: [&[[i8; 4]]; C]) -> [i32; C] {
         for (sum, w) in sums.iter_mut().zip(w) {
             let w = widen(&w[i]);
             *sum = smlad(x[1], w[1], smlad(x[0], w[0], *sum));
+        }
+    }
+    sums
+}
+
+/// The dot products of `x` with four rows of weights, which are `row` bytes each, a multiple of 4 and not less than `x` is long;
+/// what they hold beyond `x` is not read.
+pub fn four_dots(x: &[i8], rows: &[i8], row: usize) -> [i32; 4] {
+    let whole = x.len() / 4 * 4;
+    let mut sums = [0; 4];
+    assert!(rows.len() >= 4 * row && row >= x.len());
+    if whole > 0 {
+        let x = x[..whole].as_ptr_range();
+        // SAFETY: there are `whole` values of `x`, and as many at the begin of each of four rows.
+        unsafe { four_rows(x.start, x.end, rows.as_ptr(), row, &mut sums) }
+    }
+    for (k, sum) in sums.iter_mut().enumerate() {
+        *sum = sum.wrapping_add(dot(&x[whole..], &rows[k * row + whole..]));
+    }
+    sums
+}
+
+/// The same over whole words, of which there are some: 25 instructions for 16 products.
+#[inline(never)]
+unsafe fn four_rows(x: *const i8, end: *const i8, rows: *const i8, row: usize, sums: &mut [i32; 4]) {
+    // SAFETY: the code reads what the caller vouches for and writes the sums; it restores the registers that it may not name.
+    unsafe {
+        asm!(
+            "push {{r4, r6-r11}}",
+            "lsl r5, r3, #1",
+            "add lr, r5, r3",
+            "mov r6, #0",
+            "mov r7, #0",
+            "mov r8, #0",
+            "mov r9, #0",
+            "2:",
+            "ldr r10, [r0], #4",
+            "sxtb16 r11, r10, ror #8",
+            "sxtb16 r10, r10",
+            "ldr r12, [r2, r3]",
+            "sxtb16 r4, r12, ror #8",
+            "sxtb16 r12, r12",
+            "smlad r7, r10, r12, r7",
+            "smlad r7, r11, r4, r7",
+            "ldr r12, [r2, r5]",
+            "sxtb16 r4, r12, ror #8",
+            "sxtb16 r12, r12",
+            "smlad r8, r10, r12, r8",
+            "smlad r8, r11, r4, r8",
+            "ldr r12, [r2, lr]",
+            "sxtb16 r4, r12, ror #8",
+            "sxtb16 r12, r12",
+            "smlad r9, r10, r12, r9",
+            "smlad r9, r11, r4, r9",
+            "ldr r12, [r2], #4",
+            "sxtb16 r4, r12, ror #8",
+            "sxtb16 r12, r12",
+            "smlad r6, r10, r12, r6",
+            "smlad r6, r11, r4, r6",
+            "cmp r0, r1",
+            "bne 2b",
+            "ldr r4, [sp]",
+            "stm r4, {{r6-r9}}",
+            "pop {{r4, r6-r11}}",
+            inout("r0") x => _,
+            in("r1") end,
+            inout("r2") rows => _,
+            in("r3") row,
+            in("r4") sums,
+            out("r5") _,
+            out("r12") _,
+            out("lr") _,
+        )
+    }
+}
+
+/// Keeps the larger of each of `most` and `values`, for as many as make whole words; how many.
+#[inline(always)]
+pub fn larger(most: &mut [i8], values: &[i8]) -> usize {
+    let (most, values) = (most.as_chunks_mut::<4>().0, values.as_chunks::<4>().0);
+    for (most, values) in most.iter_mut().zip(values) {
+        let mut word: u32 = bytemuck::cast(*most);
+        // SAFETY: the instructions touch nothing but their registers and the flags that tell for each byte whether it was
+        // not less.
+        unsafe {
+            asm!(
+                "ssub8 {0}, {1}, {2}",
+                "sel {1}, {1}, {2}",
+                out(reg) _,
+                inout(reg) word,
+                in(reg) bytemuck::cast::<_, u32>(*values),
+                options(pure, nomem, nostack),
+            );
+        }
+        *most = bytemuck::cast(word);
+    }
+    4 * most.len()
+}
+
+/// Sums over all pixels of `map`, `(pixels, channels)`, of each of the four channels from `first`, which it has.
+pub fn sums_of_pixels(map: &[i8], channels: usize, first: usize) -> [i32; 4] {
+    /// Pixels whose sum fits an int16.
+    const PIXELS: usize = 256;
+    assert!(first + 4 <= channels);
+    let mut sums = [0; 4];
+    for pixels in map.chunks(PIXELS * channels) {
+        let (mut even, mut odd) = (0u32, 0u32);
+        let count = pixels.len() / channels;
+        if count > 0 {
+            // SAFETY: `count` pixels are there, each with four channels from `first`; the instructions touch nothing but
+            // their registers and flags.
+            unsafe {
+                asm!(
+                    "2:",
+                    "ldr {word}, [{at}]",
+                    "add {at}, {channels}",
+                    "sxtab16 {even}, {even}, {word}",
+                    "sxtab16 {odd}, {odd}, {word}, ror #8",
+                    "subs {count}, #1",
+                    "bne 2b",
+                    word = out(reg) _,
+                    at = inout(reg) pixels.as_ptr().wrapping_add(first) => _,
+                    channels = in(reg) channels,
+                    even = inout(reg) even,
+                    odd = inout(reg) odd,
+                    count = inout(reg) count => _,
+                    options(pure, readonly, nostack),
+                );
+            }
+        }
+        for (sum, part) in sums.iter_mut().zip([low(even), low(odd), high(even), high(odd)]) {
+            *sum += part;
         }
     }
     sums
