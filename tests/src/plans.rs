@@ -284,15 +284,32 @@ pub fn layers(seed: u64, input: Shape, layers: &[(Op, usize)]) -> PlanSpec {
 
 /// The 22.6 million multiply-accumulates of the CIFAR network, with random parameters.
 pub fn cifar_cnn(seed: u64) -> PlanSpec {
+    cifar_cnn_of(seed, |out_channels, _| Op::Conv { window: Window::same(3), out_channels })
+}
+
+/// The same, packed for speed.
+pub fn fast_cifar_cnn(seed: u64) -> PlanSpec {
+    let window = Window::same(3);
+    cifar_cnn_of(seed, |out_channels, input| match winograd::takes(&window, input, out_channels) {
+        true => Op::Winograd { window, out_channels },
+        false => Op::Conv { window, out_channels },
+    })
+}
+
+/// The same with the convolutions that `conv` makes of their filters and input.
+fn cifar_cnn_of(seed: u64, conv: impl Fn(u16, Shape) -> Op) -> PlanSpec {
     let mut sketch = Sketch::new(Random::new(seed), Shape::new(32, 32, 3));
     sketch.extreme = false;
-    let conv = |out_channels| Op::Conv { window: Window::same(3), out_channels };
-    let pool = Op::MaxPool { window: Window::valid(2, 2) };
-    let dense = |out_channels| Op::Dense { out_channels };
-    let layers = [conv(32), conv(32), pool, conv(64), conv(32), pool, conv(128), pool, dense(256), dense(10)];
-    for (value, op) in layers.into_iter().enumerate() {
-        sketch.push(op, &[value]).expect("the layers follow on each other");
+    let mut push = |op: &dyn Fn(Shape) -> Op| {
+        let last = sketch.values.len() - 1;
+        let op = op(sketch.shape(last));
+        sketch.push(op, &[last]).expect("the layers follow on each other");
+    };
+    for filters in [&[32, 32][..], &[64, 32], &[128]] {
+        filters.iter().for_each(|&filters| push(&|input| conv(filters, input)));
+        push(&|_| Op::MaxPool { window: Window::valid(2, 2) });
     }
+    [256, 10].into_iter().for_each(|out_channels| push(&|_| Op::Dense { out_channels }));
     sketch.finish()
 }
 
