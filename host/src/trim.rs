@@ -3,13 +3,13 @@
 //! Training leaves such channels behind: a filter whose weights became zero, or whose results all end where the
 //! activation clips. Three steps, each a file:
 //!
-//! 1. [`range`]: interval arithmetic over the integers gives the least and the largest value that every channel can have for
+//! 1. `range`: interval arithmetic over the integers gives the least and the largest value that every channel can have for
 //!    any image. Where both are one, the channel is a constant.
-//! 2. [`choose`]: a channel can go where everything that reads it can do without: a filter whose weights for it are zero,
+//! 2. `choose`: a channel can go where everything that reads it can do without: a filter whose weights for it are zero,
 //!    or one that takes the constant's part into its bias. Under padding a constant's part is the same everywhere only if
 //!    the constant is the zero point, which is what padding counts as. Channels that an operator maps one to one
 //!    (depthwise, addition, pooling, ...) go together or stay together; what only channels that go have read, goes too.
-//! 3. [`cut`]: the graph without them. Its sums are the same integers, so that its results are too.
+//! 3. `cut`: the graph without them. Its sums are the same integers, so that its results are too.
 
 mod choose;
 mod cut;

@@ -3,6 +3,50 @@
 //! Four int8 values are one load; `SXTB16` widens the even and the odd ones of a word to pairs of int16, and `SMLAD`
 //! multiplies two such pairs and adds both products. Compilers do not find these by themselves.
 
+/// Four values of two filters, pairs of int16 in r2, r3 and in r10, r11, times four of each of three patches or tiles, which
+/// begin at r1: added to the sums r4 to r9, of both filters for each patch.
+macro_rules! six_sums {
+    () => {
+        "
+        ldrd r12, lr, [r1], #8
+        smlad r4, r2, r12, r4
+        smlad r5, r10, r12, r5
+        smlad r4, r3, lr, r4
+        smlad r5, r11, lr, r5
+        ldrd r12, lr, [r1], #8
+        smlad r6, r2, r12, r6
+        smlad r7, r10, r12, r7
+        smlad r6, r3, lr, r6
+        smlad r7, r11, lr, r7
+        ldrd r12, lr, [r1], #8
+        smlad r8, r2, r12, r8
+        smlad r9, r10, r12, r9
+        smlad r8, r3, lr, r8
+        smlad r9, r11, lr, r9
+        "
+    };
+}
+
+/// Rounds the products of the int32 in s0 to s3 with s4.
+macro_rules! round_four {
+    () => {
+        "
+        vcvt.f32.s32 s0, s0
+        vcvt.f32.s32 s1, s1
+        vcvt.f32.s32 s2, s2
+        vcvt.f32.s32 s3, s3
+        vmul.f32 s0, s0, s4
+        vmul.f32 s1, s1, s4
+        vmul.f32 s2, s2, s4
+        vmul.f32 s3, s3, s4
+        vcvtr.s32.f32 s0, s0
+        vcvtr.s32.f32 s1, s1
+        vcvtr.s32.f32 s2, s2
+        vcvtr.s32.f32 s3, s3
+        "
+    };
+}
+
 mod conv;
 pub mod depthwise;
 pub mod maps;

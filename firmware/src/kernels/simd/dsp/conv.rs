@@ -263,27 +263,13 @@ unsafe fn widen_colours(values: *const i8, target: *mut u32, pitch: usize) {
 /// Four values of both filters, which are in r2 and r10, times four of each patch, from r1 on.
 macro_rules! four_values {
     () => {
-        "
-        sxtb16 r3, r2, ror #8
-        sxtb16 r2, r2
-        sxtb16 r11, r10, ror #8
-        sxtb16 r10, r10
-        ldrd r12, lr, [r1], #8
-        smlad r4, r2, r12, r4
-        smlad r5, r10, r12, r5
-        smlad r4, r3, lr, r4
-        smlad r5, r11, lr, r5
-        ldrd r12, lr, [r1], #8
-        smlad r6, r2, r12, r6
-        smlad r7, r10, r12, r7
-        smlad r6, r3, lr, r6
-        smlad r7, r11, lr, r7
-        ldrd r12, lr, [r1], #8
-        smlad r8, r2, r12, r8
-        smlad r9, r10, r12, r9
-        smlad r8, r3, lr, r8
-        smlad r9, r11, lr, r9
-        "
+        concat!(
+            "sxtb16 r3, r2, ror #8\n",
+            "sxtb16 r2, r2\n",
+            "sxtb16 r11, r10, ror #8\n",
+            "sxtb16 r10, r10\n",
+            six_sums!(),
+        )
     };
 }
 

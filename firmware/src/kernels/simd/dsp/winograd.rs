@@ -141,18 +141,7 @@ fn requantize(values: [i32; 4], multiplier: f32, zero: i32) -> [i32; 4] {
             "vmov s0, s1, {a}, {b}",
             "vmov s2, s3, {c}, {d}",
             "vmov s4, {multiplier}",
-            "vcvt.f32.s32 s0, s0",
-            "vcvt.f32.s32 s1, s1",
-            "vcvt.f32.s32 s2, s2",
-            "vcvt.f32.s32 s3, s3",
-            "vmul.f32 s0, s0, s4",
-            "vmul.f32 s1, s1, s4",
-            "vmul.f32 s2, s2, s4",
-            "vmul.f32 s3, s3, s4",
-            "vcvtr.s32.f32 s0, s0",
-            "vcvtr.s32.f32 s1, s1",
-            "vcvtr.s32.f32 s2, s2",
-            "vcvtr.s32.f32 s3, s3",
+            round_four!(),
             "vmov {a}, {b}, s0, s1",
             "vmov {c}, {d}, s2, s3",
             "qadd {a}, {a}, {zero}",
@@ -242,23 +231,7 @@ macro_rules! four_channels {
         "
     };
     (next) => {
-        "
-        ldrd r12, lr, [r1], #8
-        smlad r4, r2, r12, r4
-        smlad r5, r10, r12, r5
-        smlad r4, r3, lr, r4
-        smlad r5, r11, lr, r5
-        ldrd r12, lr, [r1], #8
-        smlad r6, r2, r12, r6
-        smlad r7, r10, r12, r7
-        smlad r6, r3, lr, r6
-        smlad r7, r11, lr, r7
-        ldrd r12, lr, [r1], #8
-        smlad r8, r2, r12, r8
-        smlad r9, r10, r12, r9
-        smlad r8, r3, lr, r8
-        smlad r9, r11, lr, r9
-        "
+        six_sums!()
     };
 }
 
