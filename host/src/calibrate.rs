@@ -62,8 +62,39 @@ pub struct Ranges(pub Vec<Range>);
 /// Runs `graph` over `recipe.images` images, evenly spread over `split`, and chooses a range for every value.
 ///
 /// # Errors
-/// There are no images, they are of another size than the graph's input, or a layer's result is not finite.
+/// As for [`observe`].
 pub fn ranges(graph: &Graph, split: &Split, recipe: &QuantRecipe) -> Result<Ranges> {
+    Ok(observe(graph, split, recipe)?.ranges(recipe.method, recipe.percentile))
+}
+
+/// What calibration saw of a graph's values, the image's first.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    extremes: Vec<Range>,
+    histograms: Vec<Histogram>,
+}
+
+impl Observed {
+    /// The range of every value by one method; `percentile` is the part of the values in percent that
+    /// [`CalibrationMethod::Percentile`] keeps. [`CalibrationMethod::Auto`] is for whoever can compare what ranges cost:
+    /// here it is [`CalibrationMethod::Mse`].
+    pub fn ranges(&self, method: CalibrationMethod, percentile: f64) -> Ranges {
+        let choose = |h: &Histogram| match method {
+            CalibrationMethod::Percentile => h.percentile(percentile),
+            _ => h.least_squares(),
+        };
+        match method {
+            CalibrationMethod::MinMax => Ranges(self.extremes.clone()),
+            _ => Ranges(self.histograms.par_iter().map(choose).collect()),
+        }
+    }
+}
+
+/// Runs `graph` over `recipe.images` images, evenly spread over `split`.
+///
+/// # Errors
+/// There are no images, they are of another size than the graph's input, or a layer's result is not finite.
+pub fn observe(graph: &Graph, split: &Split, recipe: &QuantRecipe) -> Result<Observed> {
     ensure!(!split.is_empty(), "no images to calibrate with: the training and validation splits are empty");
     let (h, w) = (graph.input.h.into(), graph.input.w.into());
     ensure!(
@@ -84,16 +115,12 @@ pub fn ranges(graph: &Graph, split: &Split, recipe: &QuantRecipe) -> Result<Rang
         bail!("layer `{}` gives values that are not finite: the training diverged", graph.value_name(v));
     }
     if recipe.method == CalibrationMethod::MinMax {
-        return Ok(Ranges(extremes));
+        return Ok(Observed { extremes, histograms: Vec::new() });
     }
     let empty = || extremes.iter().map(|&range| Histogram::new(range)).collect();
     let histograms: Vec<Histogram> = chosen.par_iter().map(run).fold(empty, count_values).reduce(empty, merge_counts);
     bar.finish_and_clear();
-    let choose = |h: &Histogram| match recipe.method {
-        CalibrationMethod::Percentile => h.percentile(recipe.percentile),
-        _ => h.least_squares(),
-    };
-    Ok(Ranges(histograms.par_iter().map(choose).collect()))
+    Ok(Observed { extremes, histograms })
 }
 
 /// Positions of `recipe.images` images, evenly spread over `split`.

@@ -6,6 +6,7 @@ use ocellus::commands::analyze::raw_bytes;
 use ocellus::commands::export::export;
 use ocellus::data::Dataset;
 use ocellus::eval::tract::TractModel;
+use ocellus::recipe::CalibrationMethod;
 use ocellus_shared::Shape;
 use ocellus_shared::plan::Plan;
 use random::network;
@@ -43,6 +44,25 @@ fn the_files_belong_together() {
     let names = std::fs::read_dir(&out).unwrap().count();
     assert_eq!(names, 4, "nothing temporary is left");
     assert!(TractModel::load(&read("float.onnx")).unwrap_err().to_string().contains("float model"));
+}
+
+/// One picture is far brighter than the others: how far ranges follow it is what the methods differ in.
+#[test]
+fn the_closest_calibration_is_found() {
+    let (mut checkpoint, mut dataset) = model();
+    let pixels = dataset.train.height * dataset.train.width * 3;
+    let levels = |i: usize| if i / pixels == 0 { 255 } else { (i * 7 % 40) as u8 };
+    dataset.train.images = (0..dataset.train.images.len()).map(levels).collect();
+    let mut digest = |method: CalibrationMethod, percentile: f64| {
+        (checkpoint.recipe.quant.method, checkpoint.recipe.quant.percentile) = (method, percentile);
+        let folder = tempfile::tempdir().unwrap();
+        export(&checkpoint, &dataset, None, folder.path()).unwrap().digest
+    };
+    let percentile = |kept| (CalibrationMethod::Percentile, kept);
+    let methods = [(CalibrationMethod::Mse, 100.0), percentile(99.99), percentile(99.9), percentile(99.8)];
+    let each: Vec<String> = methods.into_iter().map(|(method, percentile)| digest(method, percentile)).collect();
+    assert_ne!(each[0], each[3], "the methods differ here");
+    assert!(each.contains(&digest(CalibrationMethod::Auto, 99.99)));
 }
 
 #[test]

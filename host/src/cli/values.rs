@@ -13,6 +13,8 @@ pub enum Calibration {
     Percentile,
     /// With the smallest squared error
     Mse,
+    /// Whichever of several comes closest to the float network's scores
+    Auto,
 }
 
 impl From<Calibration> for CalibrationMethod {
@@ -21,6 +23,7 @@ impl From<Calibration> for CalibrationMethod {
             Calibration::MinMax => Self::MinMax,
             Calibration::Percentile => Self::Percentile,
             Calibration::Mse => Self::Mse,
+            Calibration::Auto => Self::Auto,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! `ocellus export`.
 
+mod closest;
+
 use super::{Failure, inputs};
 use crate::board::Board;
 use crate::checkpoint::{Checkpoint, write_together};
@@ -12,7 +14,7 @@ use crate::eval::tract::{FloatModel, TractModel};
 use crate::graph::{Graph, run};
 use crate::pack::{Packed, Room};
 use crate::quantize::QuantGraph;
-use crate::recipe::{Optimize, Recipe};
+use crate::recipe::{CalibrationMethod, Optimize, Recipe};
 use crate::trim::{self, Removed, Trimmed};
 use crate::{calibrate, checkpoint, fold, graph, model, net, onnx, pack, quantize, report, view};
 use anyhow::{Context, Result, bail, ensure};
@@ -137,20 +139,27 @@ pub(super) fn quantized(checkpoint: &Checkpoint, dataset: &Dataset) -> Result<Qu
     let network = net::build(&checkpoint.recipe, checkpoint.input, checkpoint.classes.len())?;
     let folded = fold::fold(graph::lower(&network, checkpoint)?);
     let mut graph = fold::centre(folded.clone());
-    let mut ranges = calibrate::ranges(&graph, images, recipe)?;
+    let mut observed = calibrate::observe(&graph, images, recipe)?;
     let mut seen = Vec::new();
     if recipe.equalise || recipe.bias_correction {
         seen = calibrate::channels(&graph, images, recipe);
     }
     if recipe.equalise {
         calibrate::equalise(&mut graph, &mut seen);
-        ranges = calibrate::ranges(&graph, images, recipe)?;
+        observed = calibrate::observe(&graph, images, recipe)?;
     }
-    let mut quantized = quantize::quantize(&graph, &ranges)?;
-    if recipe.bias_correction {
-        quantize::correct_bias(&mut quantized, &graph, &seen);
-        quantized.check()?;
-    }
+    let quantized = |(method, percentile)| {
+        let mut quantized = quantize::quantize(&graph, &observed.ranges(method, percentile))?;
+        if recipe.bias_correction {
+            quantize::correct_bias(&mut quantized, &graph, &seen);
+            quantized.check()?;
+        }
+        Ok(quantized)
+    };
+    let quantized = match recipe.method {
+        CalibrationMethod::Auto => closest::closest(&graph, images, &quantized)?,
+        method => quantized((method, recipe.percentile))?,
+    };
     Ok(Quantized { folded, graph, quantized })
 }
 

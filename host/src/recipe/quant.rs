@@ -54,6 +54,8 @@ pub enum CalibrationMethod {
     /// The range with the smallest squared quantization error.
     #[default]
     Mse,
+    /// Whichever of several comes closest to the float network's scores.
+    Auto,
 }
 
 /// What a plan is packed for. The scores are the same.
