@@ -103,7 +103,7 @@ pub fn observe(graph: &Graph, split: &Split, recipe: &QuantRecipe) -> Result<Obs
         split.height,
         split.width
     );
-    let chosen = chosen(split, recipe);
+    let chosen = split.spread(recipe.images);
     let bar = view::bar(2 * chosen.len() as u64, "calibrate");
     let run = |&i: &usize| {
         bar.inc(1);
@@ -121,12 +121,6 @@ pub fn observe(graph: &Graph, split: &Split, recipe: &QuantRecipe) -> Result<Obs
     let histograms: Vec<Histogram> = chosen.par_iter().map(run).fold(empty, count_values).reduce(empty, merge_counts);
     bar.finish_and_clear();
     Ok(Observed { extremes, histograms })
-}
-
-/// Positions of `recipe.images` images, evenly spread over `split`.
-fn chosen(split: &Split, recipe: &QuantRecipe) -> Vec<usize> {
-    let count = recipe.images.clamp(1, split.len());
-    (0..count).map(|i| i * split.len() / count).collect()
 }
 
 /// The extremes of `values`; not finite if one of them is not.

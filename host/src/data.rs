@@ -64,6 +64,21 @@ impl Split {
         let bytes = self.height * self.width * 3;
         &self.images[i * bytes..(i + 1) * bytes]
     }
+
+    /// Positions of `count` images, or of all if there are fewer, evenly spread.
+    pub fn spread(&self, count: usize) -> Vec<usize> {
+        let count = count.min(self.len());
+        (0..count).map(|i| i * self.len() / count).collect()
+    }
+
+    /// The images at these positions.
+    pub fn only(&self, positions: &[usize]) -> Self {
+        Self {
+            images: positions.iter().flat_map(|&i| self.image(i)).copied().collect(),
+            labels: positions.iter().map(|&i| self.labels[i]).collect(),
+            ..*self
+        }
+    }
 }
 
 /// A dataset with its three disjoint splits.

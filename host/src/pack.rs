@@ -15,7 +15,11 @@ use ocellus_shared::plan::encode::{self, PlanSpec, StepSpec};
 /// # Errors
 /// The graph breaks a rule of [`QuantGraph::check`], or is too large for the format.
 pub fn pack(graph: &QuantGraph, optimize: Optimize) -> Result<Packed> {
-    pack_within(graph, optimize, Room { plan: usize::MAX, arena: usize::MAX })
+    graph.check()?;
+    match optimize {
+        Optimize::Size => packed(graph, graph.digest()),
+        Optimize::Speed => packed(&faster(graph, usize::MAX), graph.digest()),
+    }
 }
 
 /// The memory of a board, in bytes.
@@ -33,8 +37,7 @@ pub struct Room {
 /// # Errors
 /// As [`pack`].
 pub fn pack_within(graph: &QuantGraph, optimize: Optimize, room: Room) -> Result<Packed> {
-    graph.check()?;
-    let size = packed(graph, graph.digest())?;
+    let size = pack(graph, Optimize::Size)?;
     if optimize == Optimize::Size {
         return Ok(size);
     }

@@ -16,6 +16,7 @@ mod tiles;
 pub mod x86;
 
 use ocellus_shared::Shape;
+use ocellus_shared::op::winograd::{POINTS, TILES};
 
 #[cfg(all(target_arch = "arm", feature = "dsp"))]
 pub use dsp::{Patches, Tiles, depthwise, requantize};
@@ -53,6 +54,26 @@ impl Place {
     pub fn of(&self, channel: usize) -> [usize; 4] {
         [0, self.right, self.down, self.down + self.right].map(|offset| self.at + channel + offset)
     }
+}
+
+/// The products of a pair of filters with [`TILES`] Winograd tiles, summed over the channels: for each point both filters
+/// times the first tile, then times the others.
+pub type TileSums = [[i32; 2 * TILES]; POINTS];
+
+/// The four convolutions of a tile with a filter, which are `k` of each point: `A' sums A / 4`, row after row. Written out,
+/// because loops over so few values are not always unrolled.
+#[inline(always)]
+fn convolutions(sums: &TileSums, k: usize) -> [i32; 4] {
+    let column = |j: usize| halved([sums[j][k], sums[4 + j][k], sums[8 + j][k], sums[12 + j][k]]);
+    let [a, b, c, d] = [column(0), column(1), column(2), column(3)];
+    let ([p, q], [r, s]) = (halved([a[0], b[0], c[0], d[0]]), halved([a[1], b[1], c[1], d[1]]));
+    [p, q, r, s].map(|sum| sum >> 2)
+}
+
+/// `A'` times a column.
+#[inline(always)]
+fn halved([a, b, c, d]: [i32; 4]) -> [i32; 2] {
+    [a.wrapping_add(b).wrapping_add(c), b.wrapping_sub(c).wrapping_sub(d)]
 }
 
 /// The vector instructions that the kernels use on this machine, by their makers' name; what a board has follows from its

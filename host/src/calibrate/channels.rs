@@ -1,6 +1,5 @@
 //! What calibration sees of each channel: for the corrections that need more than a range per value.
 
-use super::chosen;
 use crate::data::Split;
 use crate::graph::{Graph, run};
 use crate::recipe::QuantRecipe;
@@ -18,7 +17,7 @@ pub struct Channels {
 /// Runs `graph` over the calibration images of `split`, which [`ranges`](super::ranges) has found fit for it; the
 /// channels of every value, the image's first.
 pub fn channels(graph: &Graph, split: &Split, recipe: &QuantRecipe) -> Vec<Channels> {
-    let images = chosen(split, recipe);
+    let images = split.spread(recipe.images);
     let of_image = |&i: &usize| -> Vec<Channels> {
         let values = run::values(graph, &run::input(graph, split.image(i)));
         values.iter().enumerate().map(|(v, values)| of_value(values, graph.shape(v).c.into())).collect()

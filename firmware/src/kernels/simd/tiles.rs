@@ -1,19 +1,16 @@
 //! Winograd tiles in plain loops, whose dot products of int16 compilers make vectors of.
 
-use super::Place;
+use super::{Place, TileSums, convolutions};
 use ocellus_shared::op::winograd::{BLOCK, POINTS, TILES, filled, lane, pair_bytes};
 use ocellus_shared::plan::Step;
 use ocellus_shared::quant::requantize;
-
-/// Products of the tiles with a pair of filters, summed over the channels.
-type Sums = [[[i32; 2]; TILES]; POINTS];
 
 /// The points of [`TILES`] tiles.
 #[derive(Debug)]
 pub struct Tiles<'m> {
     channels: usize,
     points: &'m mut [i16], // (TILES, POINTS, filled channels)
-    sums: &'m mut Sums,
+    sums: &'m mut TileSums,
 }
 
 impl<'m> Tiles<'m> {
@@ -21,7 +18,7 @@ impl<'m> Tiles<'m> {
     /// [`Op::scratch_bytes`](ocellus_shared::Op::scratch_bytes) says, less one tile's inputs.
     pub fn new(scratch: &'m mut [i8], channels: usize) -> Self {
         let (_, words, _) = bytemuck::pod_align_to_mut::<i8, i32>(scratch);
-        let (sums, points) = words.split_at_mut(size_of::<Sums>() / size_of::<i32>());
+        let (sums, points) = words.split_at_mut(size_of::<TileSums>() / size_of::<i32>());
         // What lies there for channels that are filled up meets weights of zero.
         let points = &mut bytemuck::cast_slice_mut(points)[..TILES * POINTS * filled(channels)];
         Self { channels, points, sums: bytemuck::from_bytes_mut(bytemuck::cast_slice_mut(sums)) }
@@ -55,7 +52,7 @@ impl<'m> Tiles<'m> {
                 let channel = 2 * pair + half;
                 let (bias, multiplier) = (step.biases.get(channel), step.multipliers.get(channel));
                 for (t, place) in places.iter().enumerate() {
-                    let results = outputs(self.sums, t, half)
+                    let results = convolutions(self.sums, 2 * t + half)
                         .map(|sum| requantize(sum.wrapping_add(bias), multiplier, step.output.zero));
                     // Those last that are there in any case.
                     for (at, result) in place.of(channel).into_iter().zip(results).rev() {
@@ -70,7 +67,7 @@ impl<'m> Tiles<'m> {
     fn multiply(&mut self, weights: &[i16]) {
         let filled = filled(self.channels);
         for (point, (sums, weights)) in self.sums.iter_mut().zip(weights.chunks_exact(2 * filled)).enumerate() {
-            for (t, sums) in sums.iter_mut().enumerate() {
+            for (t, sums) in sums.as_chunks_mut::<2>().0.iter_mut().enumerate() {
                 let values = &self.points[(t * POINTS + point) * filled..][..filled];
                 *sums = [0; 2];
                 for (values, weights) in values.as_chunks().0.iter().zip(weights.as_chunks::<BLOCK>().0.as_chunks().0) {
@@ -86,15 +83,4 @@ impl<'m> Tiles<'m> {
 #[inline(always)]
 fn dot(x: &[i16; BLOCK], w: &[i16; BLOCK]) -> i32 {
     x.iter().zip(w).fold(0, |sum, (x, w)| sum.wrapping_add(i32::from(*x) * i32::from(*w)))
-}
-
-/// The four convolutions of tile `t`: `A' sums A / 4`, row after row.
-fn outputs(sums: &Sums, t: usize, half: usize) -> [i32; 4] {
-    let line = |[a, b, c, d]: [i32; 4]| {
-        let (sum, difference) = (b.wrapping_add(c), b.wrapping_sub(c));
-        [a.wrapping_add(sum), difference.wrapping_sub(d)]
-    };
-    let columns = [0, 1, 2, 3].map(|column| line([0, 1, 2, 3].map(|row| sums[4 * row + column][t][half])));
-    let [first, second] = [0, 1].map(|row| line(columns.map(|column| column[row])));
-    [first[0], first[1], second[0], second[1]].map(|sum| sum >> 2)
 }

@@ -27,7 +27,7 @@ const COMPARED_IMAGES: usize = 64;
 /// # Errors
 /// A layer that cannot be quantized, by name.
 pub fn closest(graph: &Graph, images: &Split, quantized: &dyn Fn(Method) -> Result<QuantGraph>) -> Result<QuantGraph> {
-    let some = spread(images, COMPARED_IMAGES);
+    let some = images.only(&images.spread(COMPARED_IMAGES));
     let mut best: Option<(f64, Method, QuantGraph)> = None;
     for method in METHODS {
         let quantized = quantized(method)?;
@@ -45,15 +45,4 @@ pub fn closest(graph: &Graph, images: &Split, quantized: &dyn Fn(Method) -> Resu
     };
     view::note(&format!("calibrated by {name}: {ratio:.1} dB between float and int8 scores"));
     Ok(quantized)
-}
-
-/// Some images of `split`, evenly spread over it.
-fn spread(split: &Split, count: usize) -> Split {
-    let count = count.min(split.len());
-    let positions: Vec<usize> = (0..count).map(|i| i * split.len() / count).collect();
-    Split {
-        images: positions.iter().flat_map(|&i| split.image(i)).copied().collect(),
-        labels: positions.iter().map(|&i| split.labels[i]).collect(),
-        ..*split
-    }
 }

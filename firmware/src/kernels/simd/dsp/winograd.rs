@@ -1,6 +1,6 @@
 //! Winograd tiles: pairs of int16 by `SADD16`, `SSUB16` and `SMLAD`.
 
-use super::super::Place;
+use super::super::{Place, TileSums, convolutions};
 use core::arch::asm;
 use ocellus_shared::op::winograd::{POINTS, TILES, filled, pair_bytes};
 use ocellus_shared::plan::Step;
@@ -11,12 +11,8 @@ use ocellus_shared::plan::Step;
 pub struct Tiles<'m> {
     channels: usize,
     words: &'m mut [u32], // (POINTS, filled channels / 4, TILES, 2)
-    sums: &'m mut Sums,
+    sums: &'m mut TileSums,
 }
-
-/// Products of the tiles with a pair of filters, summed over the channels: for each point both filters times the first
-/// tile, then times the others.
-type Sums = [[i32; 2 * TILES]; POINTS];
 
 /// Words from one group of four channels to the next.
 const STRIDE: usize = 2 * TILES;
@@ -26,7 +22,7 @@ impl<'m> Tiles<'m> {
     /// [`Op::scratch_bytes`](ocellus_shared::Op::scratch_bytes) says, less one tile's inputs.
     pub fn new(scratch: &'m mut [i8], channels: usize) -> Self {
         let (_, words, _) = bytemuck::pod_align_to_mut::<i8, u32>(scratch);
-        let (sums, words) = words.split_at_mut(size_of::<Sums>() / 4);
+        let (sums, words) = words.split_at_mut(size_of::<TileSums>() / 4);
         // What lies there for channels that are filled up meets weights of zero.
         let words = &mut words[..POINTS * filled(channels) / 4 * STRIDE];
         Self { channels, words, sums: bytemuck::from_bytes_mut(bytemuck::cast_slice_mut(sums)) }
@@ -68,8 +64,8 @@ impl<'m> Tiles<'m> {
                 let channel = 2 * pair + half;
                 let (bias, multiplier) = (step.biases.get(channel), step.multipliers.get(channel));
                 for (t, place) in places.iter().enumerate() {
-                    let results =
-                        requantize(outputs(self.sums, 2 * t + half, bias), multiplier, step.output.zero.into());
+                    let sums = convolutions(self.sums, 2 * t + half).map(|sum| sum.wrapping_add(bias));
+                    let results = requantize(sums, multiplier, step.output.zero.into());
                     // SAFETY: the last channel of each place lies within the output.
                     unsafe {
                         let at = output.as_mut_ptr().add(place.at + channel);
@@ -112,22 +108,6 @@ unsafe fn transform<const ODD: bool>(values: *const i8, pitch: usize, step: usiz
     write(1, line(a[1], b[1], c[1], d[1]));
     write(2, line(a[2], b[2], c[2], d[2]));
     write(3, line(a[3], b[3], c[3], d[3]));
-}
-
-/// The four convolutions of a tile with a filter, with `bias`: `A' sums A / 4`, row after row. Written out, because loops
-/// over so few values are not always unrolled.
-#[inline(always)]
-fn outputs(sums: &Sums, k: usize, bias: i32) -> [i32; 4] {
-    let column = |j: usize| halved([sums[j][k], sums[4 + j][k], sums[8 + j][k], sums[12 + j][k]]);
-    let [a, b, c, d] = [column(0), column(1), column(2), column(3)];
-    let ([p, q], [r, s]) = (halved([a[0], b[0], c[0], d[0]]), halved([a[1], b[1], c[1], d[1]]));
-    [p, q, r, s].map(|sum| bias.wrapping_add(sum >> 2))
-}
-
-/// `A'` times a column.
-#[inline(always)]
-fn halved([a, b, c, d]: [i32; 4]) -> [i32; 2] {
-    [a.wrapping_add(b).wrapping_add(c), b.wrapping_sub(c).wrapping_sub(d)]
 }
 
 /// [`super::requantize`] for four values at once.
@@ -262,7 +242,7 @@ unsafe fn multiply(
     weights: *const i8,
     words: *const u32,
     point_end: *const u32,
-    sums: &mut Sums,
+    sums: &mut TileSums,
     end: *const u32,
     bytes: usize,
 ) {
