@@ -327,8 +327,7 @@ impl Bands {
         Some(Self { kernel, out_width, out_rows, rows: (out_rows - 1) * down + kernel, row_words })
     }
 
-    /// Words of a channel's weights, two weights each. For each row of a 3x3 window the first and second, the second and
-    /// third; of a 5x5 window the first and second, third and fourth, second and third, fourth and fifth.
+    /// Words of a channel's weights: for each row of the window, every weight but the last with its right neighbour.
     pub const fn weight_words(&self) -> usize {
         self.kernel * (self.kernel - 1)
     }
