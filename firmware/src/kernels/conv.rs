@@ -54,9 +54,9 @@ impl<'a> Gather<'a> {
         let shape = step.input().shape;
         let out_width = usize::from(step.output.shape.w);
         let rows = Reach::rows(window, shape, 0);
-        let is_inside = |x: &usize| Reach::columns(window, shape, *x).len == usize::from(window.kernel[1]);
-        let first = (0..out_width).find(is_inside).unwrap_or(out_width);
-        let last = (first..out_width).rfind(is_inside).map_or(first, |x| x + 1);
+        // Of the columns under a window, counted from the start of the padding.
+        let [left, stride, kernel] = [window.pad[1], window.stride[1], window.kernel[1]].map(usize::from);
+        let end = (left + usize::from(shape.w)).checked_sub(kernel).map_or(0, |last| last / stride + 1);
         Self {
             window,
             shape,
@@ -67,7 +67,7 @@ impl<'a> Gather<'a> {
             y: 0,
             x: 0,
             rows,
-            inside: first..last,
+            inside: left.div_ceil(stride)..end.min(out_width),
         }
     }
 

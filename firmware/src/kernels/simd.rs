@@ -86,25 +86,44 @@ pub fn instruction_set() -> &'static str {
     name
 }
 
-/// The dot product of `x` with every `w`: `sums[c] = sum(x[i] * w[c][i])`, wrapping.
-///
-/// Each `w` is at least as long as `x`, and what it holds beyond is not read.
+/// Rows that [`dots`] takes at a time, which share each load of what they are multiplied with.
+pub const ROWS: usize = if cfg!(all(target_arch = "arm", feature = "dsp")) { 4 } else { 2 };
+
+/// The dot products of `x` with so many rows of `row` bytes, a multiple of 4 and not less than `x` is long, wrapping: the first
+/// row is where `rows` begins, and each is `apart` bytes from the last. What a row holds beyond `x` counts for nothing.
 #[inline(always)]
-pub fn dots<const C: usize>(x: &[i8], w: [&[i8]; C]) -> [i32; C] {
-    #[cfg(target_arch = "x86_64")]
-    let sums = x86::dots(x, w);
+pub fn dots(x: &[i8], rows: &[i8], row: usize, apart: usize) -> [i32; ROWS] {
     #[cfg(all(target_arch = "arm", feature = "dsp"))]
-    let sums = dsp::dots(x, w);
+    let sums = dsp::dots(x, rows, row, apart);
+    #[cfg(not(all(target_arch = "arm", feature = "dsp")))]
+    let rows: [&[i8]; ROWS] = core::array::from_fn(|k| &rows[k * apart..][..row]);
+    #[cfg(target_arch = "x86_64")]
+    let sums = x86::dots(x, rows);
     #[cfg(not(any(target_arch = "x86_64", all(target_arch = "arm", feature = "dsp"))))]
-    let sums = portable::dots(x, w);
+    let sums = portable::dots(x, rows);
     sums
 }
 
-/// Adds the products of neighbours to their sums: `sums[i] += x[i] * w[i]`, wrapping.
+/// Adds the products of neighbours to their sums: `sums[i] += x[i] * w[i]`, wrapping. What `x` and `w` hold beyond is not
+/// read.
 #[inline(always)]
-pub fn multiply_add<const N: usize>(x: &[i8; N], w: &[i8; N], sums: &mut [i32; N]) {
+pub fn multiply_add(x: &[i8], w: &[i8], sums: &mut [i32]) {
+    let (x, w) = (&x[..sums.len()], &w[..sums.len()]);
     #[cfg(all(target_arch = "arm", feature = "dsp"))]
     dsp::multiply_add(x, w, sums);
     #[cfg(not(all(target_arch = "arm", feature = "dsp")))]
     portable::multiply_add(x, w, sums);
+}
+
+/// Channels that [`add_pixels`] takes at a time.
+pub const GROUP: usize = if cfg!(all(target_arch = "arm", feature = "dsp")) { 4 } else { LANES };
+
+/// Adds each pixel's values to their sums: `sums[i] += pixels[p][first + i]`, over the whole of `pixels`, `(pixels, channels)`,
+/// wrapping; for [`GROUP`] channels or for one.
+#[inline(always)]
+pub fn add_pixels(pixels: &[i8], channels: usize, first: usize, sums: &mut [i32]) {
+    #[cfg(all(target_arch = "arm", feature = "dsp"))]
+    dsp::add_pixels(pixels, channels, first, sums);
+    #[cfg(not(all(target_arch = "arm", feature = "dsp")))]
+    portable::add_pixels(pixels, channels, first, sums);
 }

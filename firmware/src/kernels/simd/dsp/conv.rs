@@ -315,7 +315,7 @@ struct Filters {
 }
 
 /// Whole blocks of a filter that are multiplied without asking whether they were the last.
-const BLOCKS: usize = 3;
+const BLOCKS: usize = 2;
 
 /// Applies pairs of filters to three patches, and requantizes, with nothing but registers between the sums and the results:
 /// six dot products at once, so that all registers but two pointers hold sums or values. That is more than a compiler can
@@ -352,16 +352,15 @@ unsafe fn filter(job: &Filters, words: *const u32, pixels: *mut i8) {
             "ldr r12, [sp, #40]",
             "tbh [pc, r12, lsl #1]",
             "9:",
-            ".hword (6f - 9b) / 2, (4f - 9b) / 2, (3f - 9b) / 2, (2f - 9b) / 2",
-            "2:",
-            block!(),
+            ".hword (6f - 9b) / 2, (4f - 9b) / 2, (3f - 9b) / 2",
+            ".p2align 1",
             "3:",
             block!(),
             "4:",
             block!(),
             "ldr r12, [sp, #28]",
             "cmp r1, r12",
-            "bne 2b",
+            "bne 3b",
             "6:",
             "ldr r12, [sp, #32]",
             "cmp r1, r12",

@@ -6,7 +6,7 @@
 //! `(w0, w1), (w2, w3), (w1, w2), (w3, w4)` three.
 
 use core::arch::asm;
-use ocellus_shared::op::Bands;
+use ocellus_shared::op::{Bands, has_kernel};
 use ocellus_shared::plan::{Operand, Step};
 use ocellus_shared::{Shape, Window};
 
@@ -21,14 +21,18 @@ pub fn run(step: &Step, window: &Window, bands: Bands, input: &[i8], scratch: &m
     planes.fill(pair(step.input().zero));
     let mut work = Work { step, window, bands, weights, planes };
     let (channels, out_height) = (usize::from(step.output.shape.c), usize::from(step.output.shape.h));
-    for first in (0..channels).step_by(CHANNELS) {
+    let mut next = 0;
+    while next < channels {
         // Where the last channels are fewer, those before them are computed once more.
-        let first = first.min(channels - CHANNELS);
+        let first = next.min(channels - CHANNELS);
+        next += CHANNELS;
         work.turn_weights(first);
-        for y in (0..out_height).step_by(bands.out_rows) {
+        let mut y = 0;
+        while y < out_height {
             let rows = bands.out_rows.min(out_height - y);
             work.turn(input, first, y, rows);
             work.filter(first, y, rows, output);
+            y += rows;
         }
     }
 }
@@ -153,10 +157,12 @@ impl Work<'_> {
         // channels are left.
         unsafe {
             match (kernel, right) {
-                (3, 1) => filter_3_1(&mut job),
-                (3, _) => filter_3_2(&mut job),
-                (_, 1) => filter_5_1(&mut job),
-                _ => filter_5_2(&mut job),
+                (3, 1) if const { has_kernel("depthwise_3x3") } => filter_3_1(&mut job),
+                (3, _) if const { has_kernel("depthwise_3x3") } => filter_3_2(&mut job),
+                (5, 1) if const { has_kernel("depthwise_5x5") } => filter_5_1(&mut job),
+                (5, _) if const { has_kernel("depthwise_5x5") } => filter_5_2(&mut job),
+                // Not linked: no plan that was parsed has them.
+                _ => {}
             }
         }
     }
