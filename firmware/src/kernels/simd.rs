@@ -31,6 +31,7 @@ pub const LANES: usize = 16;
 /// Where the 2x2 results of a tile go: to the next column is `right`, to the next row `down`. Each is 0 where there is none
 /// any more, so that the results beyond fall on those that are there, and must be written before them.
 #[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
 pub struct Place {
     /// The first channel of the first result.
     pub at: usize,
@@ -59,22 +60,6 @@ impl Place {
 /// The products of a pair of filters with [`TILES`] Winograd tiles, summed over the channels: for each point both filters
 /// times the first tile, then times the others.
 pub type TileSums = [[i32; 2 * TILES]; POINTS];
-
-/// The four convolutions of a tile with a filter, which are `k` of each point: `A' sums A / 4`, row after row. Written out,
-/// because loops over so few values are not always unrolled.
-#[inline(always)]
-fn convolutions(sums: &TileSums, k: usize) -> [i32; 4] {
-    let column = |j: usize| halved([sums[j][k], sums[4 + j][k], sums[8 + j][k], sums[12 + j][k]]);
-    let [a, b, c, d] = [column(0), column(1), column(2), column(3)];
-    let ([p, q], [r, s]) = (halved([a[0], b[0], c[0], d[0]]), halved([a[1], b[1], c[1], d[1]]));
-    [p, q, r, s].map(|sum| sum >> 2)
-}
-
-/// `A'` times a column.
-#[inline(always)]
-fn halved([a, b, c, d]: [i32; 4]) -> [i32; 2] {
-    [a.wrapping_add(b).wrapping_add(c), b.wrapping_sub(c).wrapping_sub(d)]
-}
 
 /// The vector instructions that the kernels use on this machine, by their makers' name; what a board has follows from its
 /// core.
