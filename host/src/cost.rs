@@ -140,7 +140,6 @@ impl Kernel {
 pub fn counts(core: Core, step: &Step) -> (Kernel, Vec<f64>) {
     let (input, out) = (step.input().shape, step.output.shape);
     let [pixels, channels, len] = [out.pixels(), out.c.into(), out.len()];
-    let blocks = channels.div_ceil(LANES);
     let (kernel, counts): (_, Vec<usize>) = match &step.op {
         Op::Conv { window, .. } => (Kernel::Pairs, pairs(core, window, input, out)),
         Op::Winograd { window, .. } => (Kernel::Winograd, tiles(window, input, out)),
@@ -152,22 +151,30 @@ pub fn counts(core: Core, step: &Step) -> (Kernel, Vec<f64>) {
             None => (Kernel::Taps, taps(window, input, out)),
         },
         Op::Dense { .. } => {
-            let words = row_bytes(input.len()) / 4;
-            let fours = if core == Core::Dsp { channels / 4 } else { 0 };
-            let (pairs, odd) = ((channels - 4 * fours) / 2, channels % 2);
-            (Kernel::Dense, vec![1, fours, fours * words, pairs, pairs * words, odd, odd * words])
+            let groups = groups(channels, if core == Core::Dsp { 4 } else { 2 });
+            let (words, rest) = (input.len() / 4, usize::from(!input.len().is_multiple_of(4)));
+            (Kernel::Dense, vec![1, groups, groups * words, groups * rest])
         }
         Op::MaxPool { window } => {
             let reach = Reached::of(window, input, out);
-            (Kernel::MaxPool, vec![1, pixels, reach.rows, reach.taps, reach.taps * channels, len])
+            let [words, rest] = [channels / 4, channels % 4].map(|count| reach.taps * count);
+            (Kernel::MaxPool, vec![1, pixels, reach.rows, reach.taps, words, rest, len])
         }
         Op::AvgPool { window } => {
-            let taps = pixels * window.taps();
-            (Kernel::AvgPool, vec![1, pixels, pixels * blocks, taps * blocks, taps * channels, len])
+            let [groups, alone] = channel_groups(core, channels).map(|count| pixels * count);
+            let (rows, taps) = (usize::from(window.kernel[0]), window.taps());
+            let counts = vec![1, pixels, groups, groups * rows, groups * taps, alone, alone * rows, alone * taps];
+            (Kernel::AvgPool, counts)
         }
-        Op::GlobalAvgPool => (Kernel::GlobalAvgPool, vec![1, blocks, input.pixels() * blocks, input.len(), channels]),
+        Op::GlobalAvgPool => {
+            let ([groups, alone], pixels) = (channel_groups(core, channels), input.pixels());
+            (Kernel::GlobalAvgPool, vec![1, groups, groups * pixels, alone, alone * pixels])
+        }
         Op::Add => (Kernel::Add, vec![1, len]),
-        Op::Mul => (Kernel::Mul, vec![1, pixels, len]),
+        Op::Mul => {
+            let [words, rest] = [channels / 4, channels % 4].map(|count| pixels * count);
+            (Kernel::Mul, vec![1, pixels, words, rest])
+        }
         Op::Lut => (Kernel::Lut, vec![1, len]),
         Op::Flatten => (Kernel::Flatten, vec![1]),
         Op::Concat => {
@@ -178,6 +185,17 @@ pub fn counts(core: Core, step: &Step) -> (Kernel, Vec<f64>) {
         Op::ChannelScale => (Kernel::Scale, vec![1, pixels, len]),
     };
     (kernel, counts.into_iter().map(|count| count as f64).collect())
+}
+
+/// Groups of `each` channels, the last of which may overlap the one before; where there are not so many, each channel is one.
+fn groups(channels: usize, each: usize) -> usize {
+    if channels < each { channels } else { channels.div_ceil(each) }
+}
+
+/// Groups of channels that a mean is computed for, and channels where there are too few for a group.
+fn channel_groups(core: Core, channels: usize) -> [usize; 2] {
+    let each = if core == Core::Dsp { 4 } else { LANES };
+    if channels < each { [0, channels] } else { [groups(channels, each), 0] }
 }
 
 /// What a turn of each loop of the kernels of one core takes, in instructions.
@@ -371,21 +389,11 @@ fn banded(window: &Window, bands: Bands, input: Shape, out: Shape) -> Vec<usize>
 
 /// See the plain depthwise kernel of the firmware.
 fn taps(window: &Window, input: Shape, out: Shape) -> Vec<usize> {
-    let reach = Reached::of(window, input, out);
+    let inside = Reached::of(window, input, out).taps;
     let (pixels, channels) = (out.pixels(), usize::from(out.c));
-    let (blocks, rest) = (channels / LANES, channels % LANES);
-    vec![
-        1,
-        pixels,
-        pixels * blocks,
-        reach.rows * blocks,
-        reach.taps * blocks,
-        pixels * rest,
-        reach.rows * rest,
-        reach.taps * rest,
-        reach.padded * blocks * window.taps(),
-        reach.padded * rest * window.taps(),
-    ]
+    let (blocks, all) = (channels.div_ceil(LANES), pixels * window.taps());
+    let [words, rest] = [channels / 4, channels % 4];
+    vec![1, pixels, pixels * blocks, all * blocks, inside * blocks, all * words, all * rest, pixels * channels]
 }
 
 #[cfg(test)]

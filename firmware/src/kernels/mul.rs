@@ -5,12 +5,15 @@ use ocellus_shared::plan::Step;
 
 pub fn run(step: &Step, map: &[i8], factors: &[i8], output: &mut [i8]) {
     let zeros = [0, 1].map(|k| step.inputs()[k].zero);
-    let (multiplier, zero) = (step.multipliers.get(0), step.output.zero);
-    for (values, results) in map.chunks_exact(factors.len()).zip(output.chunks_exact_mut(factors.len())) {
-        #[cfg(all(target_arch = "arm", feature = "dsp"))]
-        let done = super::simd::dsp::maps::mul(values, factors, zeros, multiplier, zero, results);
-        #[cfg(not(all(target_arch = "arm", feature = "dsp")))]
-        let done = 0;
+    let (multiplier, zero, channels) = (step.multipliers.get(0), step.output.zero, factors.len());
+    #[cfg(all(target_arch = "arm", feature = "dsp"))]
+    let done = super::simd::dsp::maps::mul(map, factors, zeros, multiplier, zero, output);
+    #[cfg(not(all(target_arch = "arm", feature = "dsp")))]
+    let done = 0;
+    if done == channels {
+        return;
+    }
+    for (values, results) in map.chunks_exact(channels).zip(output.chunks_exact_mut(channels)) {
         for ((value, factor), result) in values.iter().zip(factors).zip(results).skip(done) {
             let [value, factor] =
                 [(*value, zeros[0]), (*factor, zeros[1])].map(|(q, zero)| i32::from(q) - i32::from(zero));

@@ -1,4 +1,4 @@
-//! Sums and products of two maps, value by value and four at a time.
+//! Sums and products of two maps, and entries of a table, four values at a time.
 //!
 //! `SMLAD` takes a value of each map at once for a sum. For a product, `SXTAB16` widens two values and takes their zero point
 //! off.
@@ -25,34 +25,75 @@ struct Job {
     multiplier: f32,
 }
 
-/// Runs `$function` on as many values of both maps as make whole words; how many.
-macro_rules! run {
-    ($function:ident, $a:expr, $b:expr, $first:expr, $second:expr, $multiplier:expr, $zero:expr, $output:expr) => {{
-        let count = $output.len() / WORD * WORD;
-        let (a, b) = ($a[..count].as_ptr_range(), $b[..count].as_ptr());
-        if count > 0 {
-            let (output, zero) = ($output.as_mut_ptr(), i32::from($zero));
-            let (first, second, multiplier) = ($first, $second, $multiplier);
-            let mut job = Job { a: a.start, b, output, first, second, zero, end: a.end, multiplier };
-            // SAFETY: both maps and the output have `count` values.
-            unsafe { $function(&mut job) }
-        }
-        count
-    }};
-}
-
 /// Writes `a * factors[0] + b * factors[1] + offset`, requantized, for as many values as make whole words; how many. None
 /// where a factor does not fit 16 bits.
 pub fn add(a: &[i8], b: &[i8], factors: [i32; 2], offset: i32, multiplier: f32, zero: i8, output: &mut [i8]) -> usize {
     let (Ok(first), Ok(second)) = (i16::try_from(factors[0]), i16::try_from(factors[1])) else { return 0 };
-    let factors = u32::from(first as u16) | u32::from(second as u16) << 16;
-    run!(sums, a, b, factors, offset as u32, multiplier, zero, output)
+    let first = u32::from(first as u16) | u32::from(second as u16) << 16;
+    let count = output.len() / WORD * WORD;
+    let (a, b) = (a[..count].as_ptr_range(), b[..count].as_ptr());
+    let (output, zero) = (output.as_mut_ptr(), zero.into());
+    if count > 0 {
+        // SAFETY: both maps and the output have `count` values.
+        unsafe { sums(&Job { a: a.start, b, output, first, second: offset as u32, zero, end: a.end, multiplier }) }
+    }
+    count
 }
 
-/// Writes `(a - zeros[0]) * (b - zeros[1])`, requantized, for as many values as make whole words; how many.
-pub fn mul(a: &[i8], b: &[i8], zeros: [i8; 2], multiplier: f32, zero: i8, output: &mut [i8]) -> usize {
+/// Writes `(value - zeros[0]) * (factor - zeros[1])`, requantized, for as many values of each pixel of `map`, which has as
+/// many channels as there are `factors`, as make whole words; how many of a pixel.
+pub fn mul(map: &[i8], factors: &[i8], zeros: [i8; 2], multiplier: f32, zero: i8, output: &mut [i8]) -> usize {
     let [first, second] = zeros.map(|zero| u32::from(-i16::from(zero) as u16) * 0x1_0001);
-    run!(products, a, b, first, second, multiplier, zero, output)
+    let (channels, b, zero) = (factors.len(), factors.as_ptr(), zero.into());
+    let count = channels / WORD * WORD;
+    if count > 0 {
+        for (values, results) in map.chunks_exact(channels).zip(output.chunks_exact_mut(channels)) {
+            let (a, output) = (values[..count].as_ptr_range(), results.as_mut_ptr());
+            // SAFETY: the pixel, the factors and the results have `count` values.
+            unsafe { products(&Job { a: a.start, b, output, first, second, zero, end: a.end, multiplier }) }
+        }
+    }
+    count
+}
+
+/// Writes the entries of `table`, whose first is that of -128, for as many values as make whole words; how many.
+pub fn lut(table: &[i8; 256], input: &[i8], output: &mut [i8]) -> usize {
+    let count = output.len() / WORD * WORD;
+    let (input, output) = (input[..count].as_ptr_range(), output.as_mut_ptr());
+    if count > 0 {
+        // SAFETY: there are `count` values and room for as many results, and a value is an entry's place from the middle of
+        // the table.
+        unsafe {
+            asm!(
+                "1:",
+                "ldr {d}, [{input}], #4",
+                "sxtb {a}, {d}",
+                "sxtb {b}, {d}, ror #8",
+                "sxtb {c}, {d}, ror #16",
+                "asr {d}, #24",
+                "ldrb {a}, [{table}, {a}]",
+                "ldrb {b}, [{table}, {b}]",
+                "ldrb {c}, [{table}, {c}]",
+                "ldrb {d}, [{table}, {d}]",
+                "strb {b}, [{output}, #1]",
+                "strb {c}, [{output}, #2]",
+                "strb {d}, [{output}, #3]",
+                "strb {a}, [{output}], #4",
+                "cmp {input}, {end}",
+                "bne 1b",
+                input = inout(reg) input.start => _,
+                output = inout(reg) output => _,
+                end = in(reg) input.end,
+                table = in(reg) table[128..].as_ptr(),
+                a = out(reg) _,
+                b = out(reg) _,
+                c = out(reg) _,
+                d = out(reg) _,
+                options(nostack),
+            );
+        }
+    }
+    count
 }
 
 /// A loop over words up to the job's end, which is not its start: `$lines` make the accumulators of the values in `r6` and
@@ -108,7 +149,7 @@ macro_rules! each_word {
 
 /// Adds.
 #[inline(never)]
-unsafe fn sums(job: &mut Job) {
+unsafe fn sums(job: &Job) {
     // SAFETY: the code reads and writes what the caller vouches for, and its registers; the others are restored.
     unsafe {
         each_word!(
@@ -131,7 +172,7 @@ unsafe fn sums(job: &mut Job) {
 
 /// Multiplies.
 #[inline(never)]
-unsafe fn products(job: &mut Job) {
+unsafe fn products(job: &Job) {
     // SAFETY: as for `sums`.
     unsafe {
         each_word!(
