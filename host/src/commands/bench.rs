@@ -12,7 +12,7 @@ use crate::net::{self, module::Module};
 use crate::recipe::{Optimize, Recipe};
 use crate::report;
 use crate::sim::{Clock, Sim};
-use crate::{pack, view};
+use crate::{cost, pack, view};
 use anyhow::{Context, Result};
 use ocellus_shared::Shape;
 use ocellus_shared::plan::Plan;
@@ -47,7 +47,11 @@ struct Reference {
     #[serde(default)]
     ram_bytes: BTreeMap<String, u64>,
     /// By core, then network.
+    #[serde(default)]
     instructions: BTreeMap<String, BTreeMap<String, u64>>,
+    /// Measured on a board; by core, then network.
+    #[serde(default)]
+    cycles: BTreeMap<String, BTreeMap<String, u64>>,
 }
 
 /// What a network takes on a board.
@@ -65,6 +69,8 @@ pub struct Bench {
     pub macs: u64,
     /// Executed instructions. They are not cycles.
     pub instructions: u64,
+    /// Fewest and most cycles that are to be expected of them: [`cost::cycles_per_instruction`].
+    pub cycles_expected: [u64; 2],
     /// Bytes of the plan, in flash.
     pub plan_bytes: usize,
     /// Bytes of RAM: feature maps, scratch, and the stack that the run was measured to use.
@@ -78,10 +84,12 @@ pub struct Bench {
 pub struct Other {
     /// Its name.
     pub engine: String,
-    /// Executed instructions.
-    pub instructions: u64,
+    /// Executed instructions, where they were counted.
+    pub instructions: Option<u64>,
     /// Its instructions by ours.
-    pub ratio: f64,
+    pub ratio: Option<f64>,
+    /// Cycles, where they were measured on a board.
+    pub cycles: Option<u64>,
     /// Bytes of RAM, where they are known.
     pub ram_bytes: Option<u64>,
     /// Where the figures come from.
@@ -191,11 +199,13 @@ fn measure(table: &Table, board: &Board, sim: &mut Sim, subject: &Subject) -> Re
     sim.load_plan(&subject.plan)?;
     let profile = sim.profile(&vec![0; plan.input().shape.len()])?;
     let other = |reference: &Reference| {
-        let instructions = *reference.instructions.get(&board.cpu)?.get(&subject.name)?;
-        Some(Other {
+        let of = |figures: &BTreeMap<_, BTreeMap<_, _>>| figures.get(&board.cpu)?.get(&subject.name).copied();
+        let (instructions, cycles) = (of(&reference.instructions), of(&reference.cycles));
+        (instructions.is_some() || cycles.is_some()).then(|| Other {
             engine: reference.engine.clone(),
             instructions,
-            ratio: instructions as f64 / profile.instructions as f64,
+            ratio: instructions.map(|other| other as f64 / profile.instructions as f64),
+            cycles,
             ram_bytes: reference.ram_bytes.get(&subject.name).copied(),
             provenance: reference.provenance.clone(),
         })
@@ -207,6 +217,8 @@ fn measure(table: &Table, board: &Board, sim: &mut Sim, subject: &Subject) -> Re
         cpu: board.cpu.clone(),
         macs: plan.macs(),
         instructions: profile.instructions,
+        cycles_expected: cost::cycles_per_instruction(&board.cpu)
+            .map(|each| (each * profile.instructions as f64).round() as u64),
         plan_bytes: subject.plan.len(),
         ram_bytes: plan.arena_bytes() as u64 + u64::from(profile.stack_bytes),
         references: table.reference.iter().filter_map(other).collect(),
@@ -215,25 +227,32 @@ fn measure(table: &Table, board: &Board, sim: &mut Sim, subject: &Subject) -> Re
 
 /// The table, as Markdown, and where the others' figures come from.
 fn shown(benches: &[Bench]) -> String {
+    let figure = |figure: Option<u64>| figure.map_or_else(String::new, report::thousands);
     let mut rows = Vec::new();
     for bench in benches {
-        let figures = [bench.instructions, bench.ram_bytes].map(report::thousands);
-        let [instructions, ram] = figures;
         let ours = match bench.optimize {
             Some(Optimize::Speed) => "Ocellus, for speed",
             _ => "Ocellus",
         };
-        let first = [bench.network.clone(), bench.cpu.clone(), ours.into(), instructions, String::new(), ram];
-        rows.push(first.to_vec());
+        let row = |engine: &str, [instructions, ratio, cycles, ram]: [String; 4]| {
+            vec![bench.network.clone(), bench.cpu.clone(), engine.into(), instructions, ratio, cycles, ram]
+        };
+        let [instructions, ram] = [bench.instructions, bench.ram_bytes].map(report::thousands);
+        let expected = bench.cycles_expected.map(|cycles| format!("{:.1}", cycles as f64 / 1e6)).join(" to ");
+        rows.push(row(ours, [instructions, String::new(), format!("{expected} million"), ram]));
         for other in &bench.references {
-            let ram = other.ram_bytes.map_or_else(String::new, report::thousands);
-            let (instructions, ratio) = (report::thousands(other.instructions), format!("{:.2}x", other.ratio));
-            rows.push(vec![bench.network.clone(), bench.cpu.clone(), other.engine.clone(), instructions, ratio, ram]);
+            let ratio = other.ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}x"));
+            let figures = [figure(other.instructions), ratio, figure(other.cycles), figure(other.ram_bytes)];
+            rows.push(row(&other.engine, figures));
         }
     }
     let sources: BTreeMap<&str, &str> =
         benches.iter().flat_map(|b| &b.references).map(|o| (o.engine.as_str(), o.provenance.as_str())).collect();
     let sources: Vec<String> = sources.into_iter().map(|(engine, source)| format!("{engine}: {source}")).collect();
-    let table = report::markdown(&["network", "core", "engine", "instructions", "of ours", "RAM"], &rows);
-    format!("{table}\n\n{}\nInstructions are executed ones, not cycles; RAM is in bytes.", sources.join("\n"))
+    let table = report::markdown(&["network", "core", "engine", "instructions", "of ours", "cycles", "RAM"], &rows);
+    format!(
+        "{table}\n\n{}\nInstructions are executed ones. Our cycles are what is to be expected of them, from memory without wait \
+         states to slow memory; those of others were measured on boards. RAM is in bytes.",
+        sources.join("\n")
+    )
 }
