@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod checksum;
 pub mod frame;
 pub mod op;
 pub mod plan;

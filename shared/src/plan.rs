@@ -48,6 +48,7 @@
 //! input's bytes under another shape, and where a step is computed in strips, its output may begin so far before an input
 //! that no strip writes to what it or a later one reads ([`Op::strip_lead`]).
 
+use crate::checksum::Crc32;
 use crate::op::{MAX_INPUTS, Op, strip_ranges};
 use crate::quant::QuantParams;
 use crate::shape::Shape;
@@ -73,21 +74,12 @@ pub(crate) const STEP_LEN: usize = 128;
 /// Where the checksum stands.
 pub(crate) const CRC_FIELD: core::ops::Range<usize> = 12..16;
 
-/// How the checksum is computed: on a board bit by bit, since a table would take 1 KiB of its flash to save some milliseconds
-/// of its start.
-#[cfg(target_os = "none")]
-type Tables = crc::NoTable;
-#[cfg(not(target_os = "none"))]
-type Tables = crc::Table<1>;
-
-pub(crate) const CRC: crc::Crc<u32, Tables> = crc::Crc::<u32, Tables>::new(&crc::CRC_32_ISO_HDLC);
-
 /// Checksum of a plan, which is at least a header long, without the field that holds it.
 pub(crate) fn checksum(plan: &[u8]) -> u32 {
-    let mut digest = CRC.digest();
-    digest.update(&plan[..CRC_FIELD.start]);
-    digest.update(&plan[CRC_FIELD.end..]);
-    digest.finalize()
+    let mut crc = Crc32::new();
+    crc.update(&plan[..CRC_FIELD.start]);
+    crc.update(&plan[CRC_FIELD.end..]);
+    crc.finish()
 }
 
 /// How a frame of another shape is brought to the input's aspect ratio before it is resized.

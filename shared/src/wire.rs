@@ -44,6 +44,7 @@
 //! | `picture seq=N format=N width=N height=N` | the newest camera frame follows; never in the log |
 //! | `rows seq=N first=N` and bytes | some of its rows, from row `first` on; never in the log |
 
+use crate::checksum::Crc32;
 use crate::frame::PixelFormat;
 
 pub mod packet;
@@ -183,7 +184,7 @@ impl Header {
 
 /// CRC-32 (ISO-HDLC) of a tensor, as replies carry it.
 pub fn tensor_crc(values: &[i8]) -> u32 {
-    crate::plan::CRC.checksum(bytemuck::cast_slice(values))
+    Crc32::of(bytemuck::cast_slice(values))
 }
 
 #[cfg(test)]

@@ -13,8 +13,8 @@
 //! A fault's word comes behind its tally, as a text does.
 
 use super::reply::{Refusal, Reply, Tally};
+use crate::checksum::Crc32;
 use crate::frame::PixelFormat;
-use crate::plan::CRC;
 
 /// First bytes of every packet.
 pub const MAGIC: [u8; 4] = *b"OCMR";
@@ -40,14 +40,14 @@ impl core::error::Error for Damaged {}
 
 /// Gives `sink` the bytes of `reply`, piece by piece.
 pub fn emit(reply: &Reply<'_, &[i8]>, sink: &mut dyn FnMut(&[u8])) {
-    let (mut length, mut crc) = (0u32, CRC.digest());
+    let (mut length, mut crc) = (0u32, Crc32::new());
     body(reply, &mut |bytes| {
         length += bytes.len() as u32;
         crc.update(bytes);
     });
     sink(&MAGIC);
     sink(&length.to_le_bytes());
-    sink(&crc.finalize().to_le_bytes());
+    sink(&crc.finish().to_le_bytes());
     body(reply, sink);
 }
 
@@ -67,7 +67,7 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(Said<'_>, usize)>, Damaged> {
         return Err(Damaged);
     }
     let Some(body) = rest.get(..length) else { return Ok(None) };
-    if CRC.checksum(body) != crc {
+    if Crc32::of(body) != crc {
         return Err(Damaged);
     }
     let reply = Fields(body).reply().ok_or(Damaged)?;
@@ -315,7 +315,7 @@ mod tests {
     fn bodies_that_are_too_long_or_of_no_reply_are_damaged() {
         let packet = |body: &[u8]| {
             let length = (body.len() as u32).to_le_bytes();
-            [&MAGIC[..], &length, &CRC.checksum(body).to_le_bytes(), body].concat()
+            [&MAGIC[..], &length, &Crc32::of(body).to_le_bytes(), body].concat()
         };
         assert!(matches!(parse(&packet(&[11, 2, 0, 0, 0])), Ok(Some((Reply::End { messages: 2 }, 17)))));
         for body in [&[][..], &[11, 2, 0, 0], &[11, 2, 0, 0, 0, 0], &[14, 1, 0, 0, 0], &[12, 1, 0, 0, 0, 9, 1, 0, 1, 0]]
