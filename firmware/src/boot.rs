@@ -12,7 +12,7 @@ use crate::session::door::{Scene, Visitor};
 use crate::session::{Plate, tell_plan};
 use crate::time::{Clock, Watchdog};
 use embedded_hal::digital::OutputPin;
-use ocellus_shared::plan::{Plan, PlanError};
+use ocellus_shared::plan::{Plan, PlanError, StepFault};
 use ocellus_shared::wire::{Refusal, Tally};
 
 /// What flash holds where nothing was written.
@@ -43,6 +43,10 @@ impl core::fmt::Display for ModelError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::Empty => f.write_str("there is no model in flash: write one with `ocellus flash --model`"),
+            // Writing the same model again would not help.
+            Self::Plan(error @ (PlanError::Version { .. } | PlanError::Step { fault: StepFault::Operator, .. })) => {
+                write!(f, "the model in flash is not for this program, write both without --model: {error}")
+            }
             Self::Plan(error) => write!(f, "the model in flash is not usable, write it again: {error}"),
             Self::Arena(error) => error.fmt(f),
             Self::Watch(error) => error.fmt(f),

@@ -11,7 +11,7 @@ use ocellus_firmware::session::door::{Scene, Visitor};
 use ocellus_firmware::time::{Clock, Pause, Watchdog};
 use ocellus_shared::PixelFormat;
 use ocellus_shared::plan::encode;
-use ocellus_shared::plan::{Plan, PlanError, VERSION};
+use ocellus_shared::plan::{Plan, PlanError, StepFault, VERSION};
 use ocellus_shared::wire::{Refusal, Reply, Tally};
 use ocellus_tests::plans;
 use std::cell::Cell;
@@ -97,8 +97,20 @@ fn every_damage_is_refused_by_its_reason() {
         let ModelError::Plan(error) = error else { panic!("{error:?}") };
         assert!(reason(&error), "{error:?}");
         assert_eq!(refusal, Refusal::BadPlan);
-        assert!(detail.contains("write it again"), "{detail}");
+        let remedy = match error {
+            PlanError::Version { .. } => "write both without --model",
+            _ => "write it again",
+        };
+        assert!(detail.contains(remedy), "{detail}");
     }
+}
+
+#[test]
+fn a_model_with_an_operator_that_the_program_lacks_is_no_damage() {
+    let fault = StepFault::Operator;
+    let lacking = ModelError::Plan(PlanError::Step { index: 3, fault }).to_string();
+    assert!(lacking.contains("step 3") && lacking.contains("built without"), "{lacking}");
+    assert!(lacking.contains("write both without --model") && !lacking.contains("write it again"), "{lacking}");
 }
 
 #[test]
