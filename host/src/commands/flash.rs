@@ -20,7 +20,9 @@ use crate::{report, toolchain, view};
 pub fn run(args: &FlashArgs) -> Result<()> {
     let board = real_board(&args.board)?;
     let plan = ModelFiles::find(&args.model)?.read_plan()?;
-    board.check_fit(&Plan::parse(&plan)?)?;
+    let parsed = Plan::parse(&plan)?;
+    board.check_fit(&parsed)?;
+    check_act(args, &parsed)?;
     let program = program(args, &board)?.map(|path| read_program(&board, &path)).transpose()?;
     let settings = Settings { allow_erase_all: args.allow_erase_all, ..settings(&args.probe) };
     let rehearses = matches!(settings.probe, Selector::Simulated(_));
@@ -67,7 +69,28 @@ fn program(args: &FlashArgs, board: &Board) -> Result<Option<PathBuf>> {
     match (&args.elf, args.model_only) {
         (_, true) => Ok(None),
         (Some(elf), _) => Ok(Some(elf.clone())),
-        (None, _) => inputs::firmware(board).map(Some),
+        (None, _) => inputs::firmware_that(board, &args.act.env()).map(Some),
+    }
+}
+
+/// Refuses a label that the model does not have, and says where a program that is kept decides.
+fn check_act(args: &FlashArgs, plan: &Plan) -> Result<()> {
+    if args.model_only || args.elf.is_some() {
+        if !args.act.env().is_empty() {
+            view::warn(
+                "the program decides for which label the LED lights, and how steadily: --look-for and --steady are left out",
+            );
+        }
+        return Ok(());
+    }
+    let labels: Vec<&str> = (0..plan.output().shape.len()).filter_map(|class| plan.label(class)).collect();
+    match &args.act.look_for {
+        Some(label) if !labels.contains(&label.as_str()) => Err(Failure::Usage(format!(
+            "the model has no label {label:?} for --look-for; it has: {}",
+            labels.join(", ")
+        ))
+        .into()),
+        _ => Ok(()),
     }
 }
 

@@ -14,7 +14,7 @@ use crate::data::{self, Dataset, Split};
 use crate::eval;
 use crate::probe::{self, Conversation, Link, Selector};
 use crate::recipe::DataRecipe;
-use crate::toolchain;
+use crate::toolchain::{self, Program};
 use crate::view;
 
 /// The emulated board called `name`.
@@ -78,8 +78,14 @@ pub fn call(device: &DeviceArgs, plan: &[u8]) -> Result<Conversation> {
 
 /// Builds the firmware of `board`, with a spinner that shows what cargo does.
 pub fn firmware(board: &Board) -> Result<PathBuf> {
+    firmware_that(board, &[])
+}
+
+/// The same with variables that decide what it does.
+pub fn firmware_that(board: &Board, env: &[(&'static str, String)]) -> Result<PathBuf> {
     let spinner = view::spinner(&format!("building the firmware of {}", board.name));
-    let built = toolchain::build_firmware(board, &|line| spinner.set_message(format!("{}: {line}", board.name)))?;
+    let hear = |line: &str| spinner.set_message(format!("{}: {line}", board.name));
+    let built = toolchain::build_program(board, Program { name: &board.name, ops: &[], env }, &hear)?;
     spinner.finish_and_clear();
     Ok(built.elf)
 }
