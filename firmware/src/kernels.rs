@@ -22,7 +22,6 @@ mod winograd;
 use views::{Inputs, Views};
 
 use ocellus_shared::Op;
-use ocellus_shared::op::is_linked;
 use ocellus_shared::plan::Step;
 
 /// Runs one step in the `arena` of its plan, strip after strip.
@@ -36,33 +35,21 @@ fn run_strip(step: &Step, views: Views) {
     let Views { inputs, output, scratch } = views;
     let input = inputs.get(step.input());
     match &step.op {
-        Op::Conv { window, .. } if const { is_linked("conv") } => conv::run(step, window, input, scratch, output),
-        Op::Winograd { window, .. } if const { is_linked("winograd") } => {
-            winograd::run(step, window, input, scratch, output)
-        }
-        Op::Depthwise { window } if const { is_linked("depthwise") } => {
-            depthwise::run(step, window, input, scratch, output)
-        }
-        Op::Dense { .. } if const { is_linked("dense") } => dense::run(step, input, output),
-        Op::MaxPool { window } if const { is_linked("max_pool") } => pool::max(step, window, input, output),
-        Op::AvgPool { window } if const { is_linked("avg_pool") } => pool::average(step, window, input, output),
-        Op::GlobalAvgPool if const { is_linked("global_avg_pool") } => pool::global_average(step, input, output),
-        Op::Add if const { is_linked("add") } => add::run(step, input, inputs.get(step.inputs()[1]), output),
-        Op::Mul if const { is_linked("mul") } => mul::run(step, input, inputs.get(step.inputs()[1]), output),
-        Op::Lut if const { is_linked("lut") } => lut::run(step, input, output),
-        Op::Concat if const { is_linked("concat") } => concat::run(step, inputs, output),
-        Op::ChannelScale if const { is_linked("channel_scale") } => scale::run(step, input, output),
+        // No plan that was parsed has it.
+        op if !op.is_linked() => {}
+        Op::Conv { window, .. } => conv::run(step, window, input, scratch, output),
+        Op::Winograd { window, .. } => winograd::run(step, window, input, scratch, output),
+        Op::Depthwise { window } => depthwise::run(step, window, input, scratch, output),
+        Op::Dense { .. } => dense::run(step, input, output),
+        Op::MaxPool { window } => pool::max(step, window, input, output),
+        Op::AvgPool { window } => pool::average(step, window, input, output),
+        Op::GlobalAvgPool => pool::global_average(step, input, output),
+        Op::Add => add::run(step, input, inputs.get(step.inputs()[1]), output),
+        Op::Mul => mul::run(step, input, inputs.get(step.inputs()[1]), output),
+        Op::Lut => lut::run(step, input, output),
+        Op::Concat => concat::run(step, inputs, output),
+        Op::ChannelScale => scale::run(step, input, output),
         // The same bytes under another shape.
         Op::Flatten => {}
-        // Not linked: no plan that was parsed has them.
-        Op::Conv { .. } | Op::Winograd { .. } | Op::Depthwise { .. } | Op::Dense { .. } => {}
-        Op::MaxPool { .. }
-        | Op::AvgPool { .. }
-        | Op::GlobalAvgPool
-        | Op::Add
-        | Op::Mul
-        | Op::Lut
-        | Op::Concat
-        | Op::ChannelScale => {}
     }
 }

@@ -8,7 +8,7 @@ mod linked;
 mod strips;
 pub mod winograd;
 
-pub use linked::is_linked;
+pub use linked::has_kernel;
 pub use strips::{Strip, strip_ranges};
 
 /// Most inputs that one operator can have.
@@ -176,7 +176,7 @@ impl Op {
             Self::Concat => 2..=MAX_INPUTS,
             _ => 1..=1,
         };
-        if !arity.contains(&inputs.len()) {
+        if !arity.contains(&inputs.len()) || !self.is_linked() {
             return Err(OpError::Arity);
         }
         if inputs.iter().any(|s| s.checked_len().is_none()) {
@@ -250,6 +250,7 @@ impl Op {
         let c = output.c as usize;
         let filters = |weights| ParamCounts { weights, biases: c, multipliers: c };
         match self {
+            _ if !self.is_linked() => ParamCounts::default(),
             Self::Conv { window, .. } => {
                 filters(c.next_multiple_of(2).saturating_mul(row_bytes(window.taps() * input.c as usize)))
             }
@@ -273,6 +274,7 @@ impl Op {
     /// [`Bands`] of their input.
     pub fn scratch_bytes(&self, input: Shape) -> usize {
         match self {
+            _ if !self.is_linked() => 0,
             Self::Depthwise { window } => Bands::new(window, input).map_or(0, |bands| bands.scratch_bytes()),
             Self::Conv { window, .. } => {
                 (2 * PATCHES + 1).saturating_mul(row_bytes(window.taps() * input.c as usize)).saturating_add(4)
@@ -327,8 +329,7 @@ impl Bands {
         Some(Self { kernel, out_width, out_rows, rows: (out_rows - 1) * down + kernel, row_words })
     }
 
-    /// Words of a channel's weights, two weights each. For each row of a 3x3 window the first and second, the second and
-    /// third; of a 5x5 window the first and second, third and fourth, second and third, fourth and fifth.
+    /// Words of a channel's weights: for each row of the window, every weight but the last with its right neighbour.
     pub const fn weight_words(&self) -> usize {
         self.kernel * (self.kernel - 1)
     }

@@ -73,7 +73,14 @@ pub(crate) const STEP_LEN: usize = 128;
 /// Where the checksum stands.
 pub(crate) const CRC_FIELD: core::ops::Range<usize> = 12..16;
 
-pub(crate) const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
+/// How the checksum is computed: on a board bit by bit, since a table would take 1 KiB of its flash to save some milliseconds
+/// of its start.
+#[cfg(target_os = "none")]
+type Tables = crc::NoTable;
+#[cfg(not(target_os = "none"))]
+type Tables = crc::Table<1>;
+
+pub(crate) const CRC: crc::Crc<u32, Tables> = crc::Crc::<u32, Tables>::new(&crc::CRC_32_ISO_HDLC);
 
 /// Checksum of a plan, which is at least a header long, without the field that holds it.
 pub(crate) fn checksum(plan: &[u8]) -> u32 {
@@ -270,7 +277,7 @@ impl<'a> Plan<'a> {
         if stored != computed {
             return Err(PlanError::Crc { stored, computed });
         }
-        let plan = Self::header(bytes)?;
+        let plan = Self::header(header, bytes)?;
         for index in 0..plan.steps {
             check(bytes, index, plan.arena_bytes).map_err(|fault| PlanError::Step { index, fault })?;
         }
@@ -278,8 +285,8 @@ impl<'a> Plan<'a> {
     }
 
     /// The fields before the first step, checked.
-    fn header(bytes: &'a [u8]) -> Result<Self, PlanError> {
-        let field = Fields(bytes);
+    fn header(header: &[u8; HEADER_LEN], bytes: &'a [u8]) -> Result<Self, PlanError> {
+        let field = Fields(header);
         let steps = field.u16(6);
         let arena_bytes = field.u32(24) as usize;
         let input = Operand { offset: field.u32(28) as usize, shape: field.shape(36), zero: field.i8(32) };
@@ -370,8 +377,11 @@ impl<'a> Plan<'a> {
     pub fn steps(&self) -> impl Iterator<Item = Step<'a>> + Clone {
         let bytes = self.bytes;
         // `parse` has checked every step, so that `ok` drops nothing.
-        (0..self.steps)
-            .filter_map(move |index| record(bytes, index).and_then(|step| with_params(step, bytes, index)).ok())
+        (0..self.steps).filter_map(move |index| {
+            let mut step = record(bytes, index).ok()?;
+            with_params(&mut step, bytes, index).ok()?;
+            Some(step)
+        })
     }
 
     /// Multiply-accumulates of a run.

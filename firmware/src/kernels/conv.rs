@@ -1,7 +1,7 @@
 //! Convolution: the input under the window of [`PATCHES`] neighbouring outputs is gathered into patches, and the filters
 //! are applied to them two at a time.
 
-use super::simd::{Patches, requantize};
+use super::simd::Patches;
 use super::window::Reach;
 use core::ops::Range;
 use ocellus_shared::op::{PATCHES, row_bytes};
@@ -20,40 +20,14 @@ pub fn run(step: &Step, window: &Window, input: &[i8], scratch: &mut [i8], outpu
     let (staging, scratch) = scratch.split_at_mut(row);
     // What fills the filters up to whole words meets zeros.
     staging[patch_len..].fill(0);
-    let mut patches = Patches::new(scratch, row);
+    let mut patches = Patches::new(step, scratch, row);
     let mut gather = Gather::new(step, window, input, staging);
     for pixels in output.chunks_mut(PATCHES * channels) {
         let count = pixels.len() / channels;
         if !gather.group(&mut patches, count) {
             (0..count).for_each(|p| gather.next(&mut patches, p));
         }
-        apply(step, &patches, row, pixels);
-    }
-}
-
-/// Applies every filter of `step` to the patches, whose filters have `row` bytes; the results go to `pixels`, one value
-/// per filter and patch. A function of its own, so that its loops have all registers.
-#[inline(never)]
-fn apply(step: &Step, patches: &Patches, row: usize, pixels: &mut [i8]) {
-    let channels = usize::from(step.output.shape.c);
-    let done = patches.filter(step, row, pixels);
-    for (pair, weights) in step.weights.chunks_exact(2 * row).enumerate().skip(done) {
-        let sums = patches.dots(weights);
-        for half in 0..2 {
-            let channel = 2 * pair + half;
-            if channel == channels {
-                break;
-            }
-            let (bias, multiplier) = (step.biases.get(channel), step.multipliers.get(channel));
-            let mut at = channel;
-            for sums in sums {
-                // The last outputs may be fewer than the patches.
-                if let Some(pixel) = pixels.get_mut(at) {
-                    *pixel = requantize(sums[half].wrapping_add(bias), multiplier, step.output.zero);
-                }
-                at += channels;
-            }
-        }
+        patches.apply(pixels);
     }
 }
 
@@ -80,9 +54,9 @@ impl<'a> Gather<'a> {
         let shape = step.input().shape;
         let out_width = usize::from(step.output.shape.w);
         let rows = Reach::rows(window, shape, 0);
-        let is_inside = |x: &usize| Reach::columns(window, shape, *x).len == usize::from(window.kernel[1]);
-        let first = (0..out_width).find(is_inside).unwrap_or(out_width);
-        let last = (first..out_width).rfind(is_inside).map_or(first, |x| x + 1);
+        // Of the columns under a window, counted from the start of the padding.
+        let [left, stride, kernel] = [window.pad[1], window.stride[1], window.kernel[1]].map(usize::from);
+        let end = (left + usize::from(shape.w)).checked_sub(kernel).map_or(0, |last| last / stride + 1);
         Self {
             window,
             shape,
@@ -93,7 +67,7 @@ impl<'a> Gather<'a> {
             y: 0,
             x: 0,
             rows,
-            inside: first..last,
+            inside: left.div_ceil(stride)..end.min(out_width),
         }
     }
 

@@ -1,15 +1,14 @@
 //! Pooling: the largest value or the mean under a window, and the mean of whole maps.
 
-use super::simd::LANES;
-use super::simd::requantize;
-use super::window::{Reach, each_pixel};
+use super::simd::{GROUP, add_pixels, requantize};
+use super::window::each_pixel;
 use ocellus_shared::Window;
 use ocellus_shared::plan::Step;
 
 /// Largest value under the window; padding never wins.
 pub fn max(step: &Step, window: &Window, input: &[i8], output: &mut [i8]) {
     let shape = step.input().shape;
-    each_pixel(window, shape, step.output.shape, output, |rows, columns, pixel| {
+    each_pixel(window, shape, step.output.shape, output, &mut |rows, columns, pixel| {
         let line = usize::from(shape.w) * pixel.len();
         let mut start = rows.at * line + columns.at * pixel.len();
         pixel.fill(i8::MIN);
@@ -37,56 +36,39 @@ fn larger(most: &mut [i8], values: &[i8]) {
 /// Mean under the window.
 pub fn average(step: &Step, window: &Window, input: &[i8], output: &mut [i8]) {
     let shape = step.input().shape;
-    each_pixel(window, shape, step.output.shape, output, |rows, columns, pixel| {
-        mean(step, input, [rows, columns], 1, 0, pixel);
+    each_pixel(window, shape, step.output.shape, output, &mut |rows, columns, pixel| {
+        let pitch = usize::from(shape.w) * pixel.len();
+        let values = &input[rows.at * pitch + columns.at * pixel.len()..];
+        mean(step, values, [rows.len, columns.len], pitch, 1, pixel);
     });
 }
 
 /// Mean of each channel over the whole map. All channels share the one bias and multiplier.
 pub fn global_average(step: &Step, input: &[i8], output: &mut [i8]) {
-    let shape = step.input().shape;
-    let all = [shape.h, shape.w].map(|size| Reach { tap: 0, at: 0, len: size.into() });
-    #[cfg(all(target_arch = "arm", feature = "dsp"))]
-    let done = {
-        let (words, _) = output.as_chunks_mut::<4>();
-        for (index, results) in words.iter_mut().enumerate() {
-            let sums = super::simd::dsp::sums_of_pixels(input, shape.c.into(), 4 * index);
-            *results = sums.map(|sum| finish(step, sum, 0));
-        }
-        4 * words.len()
-    };
-    #[cfg(not(all(target_arch = "arm", feature = "dsp")))]
-    let done = 0;
-    mean(step, input, all, 0, done, &mut output[done..]);
+    mean(step, input, [1, step.input().shape.pixels()], 0, 0, output);
 }
 
-/// Requantized sums over the pixels that `rows` and `columns` reach, for the channels from `from` on; the biases and
-/// multipliers of neighbouring channels lie `apart` by 1, or by 0 where all share one. A function of its own, which both
-/// means share.
+/// Requantized sums over some rows of `columns` pixels, the first of which begins with `values`, and each of the others `pitch`
+/// bytes further. The biases and multipliers of neighbouring channels lie `apart` by 1, or by 0 where all share one. A
+/// function of its own, which both means share.
 #[inline(never)]
-fn mean(step: &Step, input: &[i8], [rows, columns]: [Reach; 2], apart: usize, from: usize, results: &mut [i8]) {
-    let shape = step.input().shape;
-    let (width, channels) = (usize::from(shape.w), usize::from(shape.c));
-    for (index, block) in results.chunks_mut(LANES).enumerate() {
-        let first = from + index * LANES;
-        let mut sums = [0i32; LANES];
-        let mut start = (rows.at * width + columns.at) * channels;
-        for _ in 0..rows.len {
-            for values in input[start..][..columns.len * channels].chunks_exact(channels) {
-                for (sum, value) in sums.iter_mut().zip(&values[first..][..block.len()]) {
-                    *sum = sum.wrapping_add(i32::from(*value));
-                }
-            }
-            start += width * channels;
+fn mean(step: &Step, values: &[i8], [rows, columns]: [usize; 2], pitch: usize, apart: usize, results: &mut [i8]) {
+    let channels = results.len();
+    // So few that they do not make one group are computed one by one.
+    let count = if channels < GROUP { 1 } else { GROUP };
+    let mut next = 0;
+    while next < channels {
+        // Where the last channels are fewer, those before them are computed once more.
+        let first = next.min(channels - count);
+        next += count;
+        let mut sums = [0; GROUP];
+        for row in 0..rows {
+            add_pixels(&values[row * pitch..][..columns * channels], channels, first, &mut sums[..count]);
         }
-        for (channel, (sum, result)) in (first..).zip(sums.iter().zip(block)) {
-            *result = finish(step, *sum, apart * channel);
+        for (channel, sum) in (first..).zip(sums).take(count) {
+            let parameter = apart * channel;
+            let acc = sum.wrapping_add(step.biases.get(parameter));
+            results[channel] = requantize(acc, step.multipliers.get(parameter), step.output.zero);
         }
     }
-}
-
-/// The int8 result of a sum.
-#[inline(always)]
-fn finish(step: &Step, sum: i32, parameter: usize) -> i8 {
-    requantize(sum.wrapping_add(step.biases.get(parameter)), step.multipliers.get(parameter), step.output.zero)
 }

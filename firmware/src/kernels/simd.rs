@@ -31,6 +31,7 @@ pub const LANES: usize = 16;
 /// Where the 2x2 results of a tile go: to the next column is `right`, to the next row `down`. Each is 0 where there is none
 /// any more, so that the results beyond fall on those that are there, and must be written before them.
 #[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
 pub struct Place {
     /// The first channel of the first result.
     pub at: usize,
@@ -60,22 +61,6 @@ impl Place {
 /// times the first tile, then times the others.
 pub type TileSums = [[i32; 2 * TILES]; POINTS];
 
-/// The four convolutions of a tile with a filter, which are `k` of each point: `A' sums A / 4`, row after row. Written out,
-/// because loops over so few values are not always unrolled.
-#[inline(always)]
-fn convolutions(sums: &TileSums, k: usize) -> [i32; 4] {
-    let column = |j: usize| halved([sums[j][k], sums[4 + j][k], sums[8 + j][k], sums[12 + j][k]]);
-    let [a, b, c, d] = [column(0), column(1), column(2), column(3)];
-    let ([p, q], [r, s]) = (halved([a[0], b[0], c[0], d[0]]), halved([a[1], b[1], c[1], d[1]]));
-    [p, q, r, s].map(|sum| sum >> 2)
-}
-
-/// `A'` times a column.
-#[inline(always)]
-fn halved([a, b, c, d]: [i32; 4]) -> [i32; 2] {
-    [a.wrapping_add(b).wrapping_add(c), b.wrapping_sub(c).wrapping_sub(d)]
-}
-
 /// The vector instructions that the kernels use on this machine, by their makers' name; what a board has follows from its
 /// core.
 pub fn instruction_set() -> &'static str {
@@ -86,25 +71,44 @@ pub fn instruction_set() -> &'static str {
     name
 }
 
-/// The dot product of `x` with every `w`: `sums[c] = sum(x[i] * w[c][i])`, wrapping.
-///
-/// Each `w` is at least as long as `x`, and what it holds beyond is not read.
+/// Rows that [`dots`] takes at a time, which share each load of what they are multiplied with.
+pub const ROWS: usize = if cfg!(all(target_arch = "arm", feature = "dsp")) { 4 } else { 2 };
+
+/// The dot products of `x` with so many rows of `row` bytes, a multiple of 4 and not less than `x` is long, wrapping: the first
+/// row is where `rows` begins, and each is `apart` bytes from the last. What a row holds beyond `x` counts for nothing.
 #[inline(always)]
-pub fn dots<const C: usize>(x: &[i8], w: [&[i8]; C]) -> [i32; C] {
-    #[cfg(target_arch = "x86_64")]
-    let sums = x86::dots(x, w);
+pub fn dots(x: &[i8], rows: &[i8], row: usize, apart: usize) -> [i32; ROWS] {
     #[cfg(all(target_arch = "arm", feature = "dsp"))]
-    let sums = dsp::dots(x, w);
+    let sums = dsp::dots(x, rows, row, apart);
+    #[cfg(not(all(target_arch = "arm", feature = "dsp")))]
+    let rows: [&[i8]; ROWS] = core::array::from_fn(|k| &rows[k * apart..][..row]);
+    #[cfg(target_arch = "x86_64")]
+    let sums = x86::dots(x, rows);
     #[cfg(not(any(target_arch = "x86_64", all(target_arch = "arm", feature = "dsp"))))]
-    let sums = portable::dots(x, w);
+    let sums = portable::dots(x, rows);
     sums
 }
 
-/// Adds the products of neighbours to their sums: `sums[i] += x[i] * w[i]`, wrapping.
+/// Adds the products of neighbours to their sums: `sums[i] += x[i] * w[i]`, wrapping. What `x` and `w` hold beyond is not
+/// read.
 #[inline(always)]
-pub fn multiply_add<const N: usize>(x: &[i8; N], w: &[i8; N], sums: &mut [i32; N]) {
+pub fn multiply_add(x: &[i8], w: &[i8], sums: &mut [i32]) {
+    let (x, w) = (&x[..sums.len()], &w[..sums.len()]);
     #[cfg(all(target_arch = "arm", feature = "dsp"))]
     dsp::multiply_add(x, w, sums);
     #[cfg(not(all(target_arch = "arm", feature = "dsp")))]
     portable::multiply_add(x, w, sums);
+}
+
+/// Channels that [`add_pixels`] takes at a time.
+pub const GROUP: usize = if cfg!(all(target_arch = "arm", feature = "dsp")) { 4 } else { LANES };
+
+/// Adds each pixel's values to their sums: `sums[i] += pixels[p][first + i]`, over the whole of `pixels`, `(pixels, channels)`,
+/// wrapping; for [`GROUP`] channels or for one.
+#[inline(always)]
+pub fn add_pixels(pixels: &[i8], channels: usize, first: usize, sums: &mut [i32]) {
+    #[cfg(all(target_arch = "arm", feature = "dsp"))]
+    dsp::add_pixels(pixels, channels, first, sums);
+    #[cfg(not(all(target_arch = "arm", feature = "dsp")))]
+    portable::add_pixels(pixels, channels, first, sums);
 }

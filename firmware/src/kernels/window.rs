@@ -22,6 +22,11 @@ impl Reach {
         Self { tap: first - start, at: first - before, len: end - first }
     }
 
+    /// Where on the input `tap` falls, if it does.
+    pub fn on_input(&self, tap: usize) -> Option<usize> {
+        tap.checked_sub(self.tap).filter(|tap| *tap < self.len).map(|tap| self.at + tap)
+    }
+
     /// The rows under output row `y`.
     pub fn rows(window: &Window, input: Shape, y: usize) -> Self {
         Self::new(y, window.stride[0], window.pad[0], window.kernel[0], input.h)
@@ -33,13 +38,15 @@ impl Reach {
     }
 }
 
-/// Calls `visit` for every output pixel: its rows, its columns, and its channels in `output`.
+/// Calls `visit` for every output pixel: its rows, its columns, and its channels in `output`. One function for all who
+/// visit, since a board's flash pays for each.
+#[inline(never)]
 pub fn each_pixel(
     window: &Window,
     input: Shape,
     out: Shape,
     output: &mut [i8], // (out.h, out.w, out.c)
-    mut visit: impl FnMut(Reach, Reach, &mut [i8]),
+    visit: &mut dyn FnMut(Reach, Reach, &mut [i8]),
 ) {
     let channels = usize::from(out.c);
     for (y, line) in output.chunks_exact_mut(usize::from(out.w) * channels).enumerate() {
@@ -68,5 +75,7 @@ mod tests {
         assert_eq!(reach(1, 2, 0, 5), (0, 2, 3));
         // A single pixel between two of padding: each window sees it with another tap.
         assert_eq!([reach(0, 1, 2, 1), reach(1, 1, 2, 1), reach(2, 1, 2, 1)], [(2, 0, 1), (1, 0, 1), (0, 0, 1)]);
+        let last = Reach { tap: 1, at: 3, len: 2 };
+        assert_eq!([0, 1, 2, 3].map(|tap| last.on_input(tap)), [None, Some(3), Some(4), None]);
     }
 }

@@ -43,9 +43,9 @@ pub fn run(args: &FirmwareArgs) -> Result<()> {
     built.iter().try_for_each(|b| report::print(b["elf"].as_str().unwrap_or_default()))
 }
 
-/// Names of the operators in the plan of a model.
+/// Names of the kernels that the plan of a model needs.
 fn ops_of(model: &Path) -> Result<Vec<&'static str>> {
     let plan = ModelFiles::find(model)?.read_plan()?;
-    let ops: BTreeSet<_> = Plan::parse(&plan)?.steps().map(|step| step.op.name()).collect();
+    let ops: BTreeSet<_> = Plan::parse(&plan)?.steps().map(|step| step.op.kernel(step.input().shape)).collect();
     Ok(ops.into_iter().collect())
 }

@@ -51,7 +51,7 @@ impl Op {
     /// How the output rows `rows`, at least one, are made of the rows of an `input` that the operator takes; nothing where
     /// it needs its input whole.
     pub fn strip(&self, input: Shape, rows: Range<u16>) -> Option<Strip> {
-        if !self.reads_rows(0) {
+        if !self.reads_rows(0) || !self.is_linked() {
             return None;
         }
         let mut op = *self;
@@ -81,12 +81,13 @@ impl Op {
             return output.len();
         }
         let row_bytes = |shape: Shape| usize::from(shape.w) * usize::from(shape.c);
-        let lead = |strip: Strip| {
+        let mut lead = 0;
+        for rows in strip_ranges(output.h, strip_rows) {
+            let Some(strip) = self.strip(input, rows) else { return output.len() };
             let written = usize::from(strip.output.end) * row_bytes(output);
-            written.saturating_sub(usize::from(strip.input.start) * row_bytes(input))
-        };
-        let strips = strip_ranges(output.h, strip_rows).filter_map(|rows| self.strip(input, rows));
-        strips.map(lead).max().unwrap_or(output.len())
+            lead = lead.max(written.saturating_sub(usize::from(strip.input.start) * row_bytes(input)));
+        }
+        lead
     }
 
     /// [`Self::scratch_bytes`] where `output` is computed in strips of `strip_rows` rows, 0 standing for all.
@@ -105,8 +106,9 @@ impl Op {
 
 /// The rows of each strip of an output of `height` rows, from top to bottom.
 pub fn strip_ranges(height: u16, strip_rows: u16) -> impl Iterator<Item = Range<u16>> + Clone {
-    let each = if strip_rows == 0 { height } else { strip_rows };
-    (0..height).step_by(usize::from(each.max(1))).map(move |y| y..y.saturating_add(each).min(height))
+    let each = if strip_rows == 0 { height } else { strip_rows }.max(1);
+    // The last strip begins within the height, so that no start overflows.
+    (0..height.div_ceil(each)).map(move |k| k * each..(k * each).saturating_add(each).min(height))
 }
 
 #[cfg(test)]

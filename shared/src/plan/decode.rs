@@ -1,29 +1,34 @@
 //! Reads step records, and checks them: once everything, then only what a run needs.
 
 use super::{Crop, F32s, HEADER_LEN, I32s, Operand, STEP_LEN, Step, StepFault};
-use crate::op::{MAX_INPUTS, Op, Window, is_linked};
+use crate::op::{MAX_INPUTS, Op, Window};
 use crate::shape::Shape;
 
-/// Reads fixed positions of a record that is known to be long enough.
-pub(super) struct Fields<'a>(pub(super) &'a [u8]);
+/// Reads fixed positions of a record of `N` bytes. Inlined, so that no position need be compared with `N` on a board.
+pub(super) struct Fields<'a, const N: usize>(pub(super) &'a [u8; N]);
 
-impl Fields<'_> {
+impl<const N: usize> Fields<'_, N> {
+    #[inline(always)]
     pub(super) fn u8(&self, at: usize) -> u8 {
         self.0[at]
     }
 
+    #[inline(always)]
     pub(super) fn i8(&self, at: usize) -> i8 {
         self.0[at] as i8
     }
 
+    #[inline(always)]
     pub(super) fn u16(&self, at: usize) -> u16 {
         u16::from_le_bytes([self.0[at], self.0[at + 1]])
     }
 
+    #[inline(always)]
     pub(super) fn u32(&self, at: usize) -> u32 {
         u32::from_le_bytes([self.0[at], self.0[at + 1], self.0[at + 2], self.0[at + 3]])
     }
 
+    #[inline(always)]
     pub(super) fn shape(&self, at: usize) -> Shape {
         Shape::new(self.u16(at), self.u16(at + 2), self.u16(at + 4))
     }
@@ -31,15 +36,17 @@ impl Fields<'_> {
     pub(super) fn zeros(&self, from: usize, to: usize) -> bool {
         self.0[from..to].iter().all(|b| *b == 0)
     }
+}
 
-    /// The operand at `at`, or nothing where its reserved byte is set.
-    pub(super) fn operand(&self, at: usize) -> Option<Operand> {
-        (self.u8(at + 11) == 0).then(|| Operand {
-            offset: self.u32(at) as usize,
-            shape: self.shape(at + 4),
-            zero: self.i8(at + 10),
-        })
-    }
+/// Bytes of an operand.
+const OPERAND_LEN: usize = 12;
+
+/// Reads an operand, or nothing where its reserved byte is set. A function of its own: a board's flash pays for each copy.
+#[inline(never)]
+fn operand(bytes: &[u8; OPERAND_LEN]) -> Option<Operand> {
+    let field = Fields(bytes);
+    let operand = Operand { offset: field.u32(0) as usize, shape: field.shape(4), zero: field.i8(10) };
+    (field.u8(11) == 0).then_some(operand)
 }
 
 pub(super) const TAG_CONV: u8 = 1;
@@ -65,41 +72,41 @@ pub(super) fn header_crop(code: u8) -> Option<Crop> {
 }
 
 /// The operator of a step record; `None` for an unknown one, one that is not linked, or one with stray fields.
-fn operator(field: &Fields) -> Option<Op> {
+fn operator(field: &Fields<STEP_LEN>) -> Option<Op> {
     let byte = |i: usize| field.u8(2 + i);
     let window =
         Window { kernel: [byte(0), byte(1)], stride: [byte(2), byte(3)], pad: [byte(4), byte(5), byte(6), byte(7)] };
     let out_channels = field.u16(10);
     let (has_window, has_channels, op) = match field.u8(0) {
-        TAG_CONV if const { is_linked("conv") } => (true, true, Op::Conv { window, out_channels }),
-        TAG_WINOGRAD if const { is_linked("winograd") } => (true, true, Op::Winograd { window, out_channels }),
-        TAG_DEPTHWISE if const { is_linked("depthwise") } => (true, false, Op::Depthwise { window }),
-        TAG_DENSE if const { is_linked("dense") } => (false, true, Op::Dense { out_channels }),
-        TAG_MAX_POOL if const { is_linked("max_pool") } => (true, false, Op::MaxPool { window }),
-        TAG_AVG_POOL if const { is_linked("avg_pool") } => (true, false, Op::AvgPool { window }),
-        TAG_GLOBAL_AVG_POOL if const { is_linked("global_avg_pool") } => (false, false, Op::GlobalAvgPool),
-        TAG_ADD if const { is_linked("add") } => (false, false, Op::Add),
-        TAG_LUT if const { is_linked("lut") } => (false, false, Op::Lut),
-        TAG_FLATTEN if const { is_linked("flatten") } => (false, false, Op::Flatten),
-        TAG_CONCAT if const { is_linked("concat") } => (false, false, Op::Concat),
-        TAG_CHANNEL_SCALE if const { is_linked("channel_scale") } => (false, false, Op::ChannelScale),
-        TAG_MUL if const { is_linked("mul") } => (false, false, Op::Mul),
+        TAG_CONV => (true, true, Op::Conv { window, out_channels }),
+        TAG_WINOGRAD => (true, true, Op::Winograd { window, out_channels }),
+        TAG_DEPTHWISE => (true, false, Op::Depthwise { window }),
+        TAG_DENSE => (false, true, Op::Dense { out_channels }),
+        TAG_MAX_POOL => (true, false, Op::MaxPool { window }),
+        TAG_AVG_POOL => (true, false, Op::AvgPool { window }),
+        TAG_GLOBAL_AVG_POOL => (false, false, Op::GlobalAvgPool),
+        TAG_ADD => (false, false, Op::Add),
+        TAG_LUT => (false, false, Op::Lut),
+        TAG_FLATTEN => (false, false, Op::Flatten),
+        TAG_CONCAT => (false, false, Op::Concat),
+        TAG_CHANNEL_SCALE => (false, false, Op::ChannelScale),
+        TAG_MUL => (false, false, Op::Mul),
         _ => return None,
     };
     let stray =
         (!has_window && !field.zeros(2, 10)) || (!has_channels && out_channels != 0) || !field.zeros(94, STEP_LEN);
-    if stray { None } else { Some(op) }
+    if stray || !op.is_linked() { None } else { Some(op) }
 }
 
-/// The fields of step `index` of a plan whose step records lie within `bytes`.
-fn fields(bytes: &[u8], index: u16) -> Fields<'_> {
+/// The fields of step `index`; nothing where `bytes` end before it does.
+fn fields(bytes: &[u8], index: u16) -> Option<Fields<'_, STEP_LEN>> {
     let start = HEADER_LEN + index as usize * STEP_LEN;
-    Fields(&bytes[start..start + STEP_LEN])
+    bytes.get(start..)?.first_chunk().map(Fields)
 }
 
 /// Checks everything about step `index`.
 pub(super) fn check(bytes: &[u8], index: u16, arena_bytes: usize) -> Result<(), StepFault> {
-    let step = record(bytes, index)?;
+    let mut step = record(bytes, index)?;
     let mut shapes = [Shape::default(); MAX_INPUTS];
     for (shape, input) in shapes.iter_mut().zip(step.inputs()) {
         *shape = input.shape;
@@ -107,13 +114,16 @@ pub(super) fn check(bytes: &[u8], index: u16, arena_bytes: usize) -> Result<(), 
     if step.op.out_shape(&shapes[..step.input_count]) != Ok(step.output.shape) {
         return Err(StepFault::Shape);
     }
+    if !step.op.has_kernel(step.input().shape) {
+        return Err(StepFault::Operator);
+    }
     check_memory(&step, arena_bytes)?;
-    let Step { weights, multipliers, .. } = with_params(step, bytes, index)?;
-    if matches!(step.op, Op::Winograd { .. }) && !weights.as_ptr().addr().is_multiple_of(4) {
+    with_params(&mut step, bytes, index)?;
+    if matches!(step.op, Op::Winograd { .. }) && !step.weights.as_ptr().addr().is_multiple_of(4) {
         return Err(StepFault::Address);
     }
     let usable = |m: f32| m.is_normal() && m > 0.0;
-    if !(0..multipliers.len()).all(|i| usable(multipliers.get(i))) {
+    if !(0..step.multipliers.len()).all(|i| usable(step.multipliers.get(i))) {
         return Err(StepFault::Multiplier);
     }
     Ok(())
@@ -121,16 +131,16 @@ pub(super) fn check(bytes: &[u8], index: u16, arena_bytes: usize) -> Result<(), 
 
 /// Step `index` without its parameters.
 pub(super) fn record<'a>(bytes: &[u8], index: u16) -> Result<Step<'a>, StepFault> {
-    let field = fields(bytes, index);
+    let field = fields(bytes, index).ok_or(StepFault::Operator)?;
     let op = operator(&field).ok_or(StepFault::Operator)?;
-    let output = field.operand(12).ok_or(StepFault::Operator)?;
-    let input_count = field.u8(1) as usize;
-    if input_count == 0 || input_count > MAX_INPUTS || !field.zeros(24 + 12 * input_count, 72) {
+    let (input_count, operands) = (field.u8(1) as usize, field.0[12..72].as_chunks::<OPERAND_LEN>().0);
+    if !(1..=MAX_INPUTS).contains(&input_count) || !field.zeros(24 + OPERAND_LEN * input_count, 72) {
         return Err(StepFault::Operator);
     }
+    let output = operand(&operands[0]).ok_or(StepFault::Operator)?;
     let mut inputs = [Operand::default(); MAX_INPUTS];
-    for (i, input) in inputs[..input_count].iter_mut().enumerate() {
-        *input = field.operand(24 + 12 * i).ok_or(StepFault::Operator)?;
+    for (input, bytes) in inputs.iter_mut().zip(&operands[1..]).take(input_count) {
+        *input = operand(bytes).ok_or(StepFault::Operator)?;
     }
     Ok(Step {
         op,
@@ -160,19 +170,20 @@ fn check_memory(step: &Step, arena_bytes: usize) -> Result<(), StepFault> {
     if scratch.1 != op.strip_scratch_bytes(inputs[0].shape, output.shape, *strip_rows) {
         return Err(StepFault::Scratch);
     }
-    let disjoint = |a: &core::ops::Range<usize>, b: &core::ops::Range<usize>| a.end <= b.start || b.end <= a.start;
     let (out, scratch) = (output.range(), scratch.0..scratch_end);
-    let clear = (disjoint(&out, &scratch) || scratch.is_empty())
-        && inputs.iter().enumerate().all(|(index, i)| {
-            let input = i.range();
-            let apart = match op {
-                // A flattened map is the same bytes under another shape.
-                Op::Flatten => input == out,
-                _ if disjoint(&out, &input) => true,
-                _ => out.start + op.strip_lead(index, i.shape, output.shape, *strip_rows) <= input.start,
-            };
-            apart && (disjoint(&scratch, &input) || scratch.is_empty())
-        });
+    let is_clear = |(index, input): (usize, &Operand)| {
+        let range = input.range();
+        let apart = match op {
+            // A flattened map is the same bytes under another shape.
+            Op::Flatten => range == out,
+            _ => {
+                disjoint(&out, &range)
+                    || out.start + op.strip_lead(index, input.shape, output.shape, *strip_rows) <= range.start
+            }
+        };
+        apart && disjoint(&scratch, &range)
+    };
+    let clear = disjoint(&out, &scratch) && inputs.iter().enumerate().all(is_clear);
     if !clear {
         return Err(StepFault::Overlap);
     }
@@ -183,24 +194,37 @@ fn check_memory(step: &Step, arena_bytes: usize) -> Result<(), StepFault> {
     Ok(())
 }
 
+/// Whether nothing lies in both.
+#[inline(never)]
+fn disjoint(a: &core::ops::Range<usize>, b: &core::ops::Range<usize>) -> bool {
+    a.is_empty() || b.is_empty() || a.end <= b.start || b.end <= a.start
+}
+
+/// Whether the operand is a map that lies in the arena. A function of its own, like [`region`]: a board's flash pays for
+/// each copy.
+#[inline(never)]
 pub(super) fn in_arena(operand: &Operand, arena_bytes: usize) -> bool {
     operand.shape.checked_len().and_then(|len| operand.offset.checked_add(len)).is_some_and(|end| end <= arena_bytes)
 }
 
 /// Adds its parameters to step `index`, whose shapes follow from its operator.
-pub(super) fn with_params<'a>(step: Step<'a>, bytes: &'a [u8], index: u16) -> Result<Step<'a>, StepFault> {
-    let (field, counts) = (fields(bytes, index), step.op.param_counts(step.input().shape, step.output.shape));
+pub(super) fn with_params<'a>(step: &mut Step<'a>, bytes: &'a [u8], index: u16) -> Result<(), StepFault> {
+    let field = fields(bytes, index).ok_or(StepFault::Parameters)?;
+    let counts = step.op.param_counts(step.input().shape, step.output.shape);
+    // A number of words whose length overflows is more than any file holds.
     let words = |at, count: usize| {
-        let len = count.checked_mul(4)?;
-        Some(region(bytes, at, len, 4)?.as_chunks::<4>().0)
+        let bytes = region(bytes, at, count.saturating_mul(4), 4).ok_or(StepFault::Parameters)?;
+        Ok(bytes.as_chunks::<4>().0)
     };
     let weights = region(bytes, field.u32(80), counts.weights, 4).ok_or(StepFault::Parameters)?;
-    let biases = I32s(words(field.u32(84), counts.biases).ok_or(StepFault::Parameters)?);
-    let multipliers = F32s(words(field.u32(88), counts.multipliers).ok_or(StepFault::Parameters)?);
-    Ok(Step { weights: bytemuck::cast_slice(weights), biases, multipliers, ..step })
+    step.weights = bytemuck::cast_slice(weights);
+    step.biases = I32s(words(field.u32(84), counts.biases)?);
+    step.multipliers = F32s(words(field.u32(88), counts.multipliers)?);
+    Ok(())
 }
 
 /// `len` bytes of the file from `at`, which must be a multiple of `align`; offset zero where there are none.
+#[inline(never)]
 pub(super) fn region(bytes: &[u8], at: u32, len: usize, align: usize) -> Option<&[u8]> {
     let at = at as usize;
     if !at.is_multiple_of(align) {

@@ -52,7 +52,7 @@ pub mod depthwise;
 pub mod maps;
 mod winograd;
 
-use super::portable::dot;
+use super::{GROUP, ROWS};
 use core::arch::asm;
 
 pub use conv::Patches;
@@ -88,62 +88,36 @@ pub fn requantize(acc: i32, multiplier: f32, zero: i8) -> i8 {
 }
 
 /// See [`super::dots`].
-#[inline(always)]
-pub fn dots<const C: usize>(x: &[i8], w: [&[i8]; C]) -> [i32; C] {
-    let w = w.map(|w| w[..x.len()].as_chunks());
-    let (x, rest) = x.as_chunks();
-    let mut sums = words(x, w.map(|w| w.0));
-    for (sum, w) in sums.iter_mut().zip(w) {
-        *sum = sum.wrapping_add(dot(rest, w.1));
-    }
-    sums
-}
-
-/// The same over whole words. A function of its own, so that the loop has all registers to itself.
-#[inline(never)]
-fn words<const C: usize>(x: &[[i8; 4]], w: [&[[i8; 4]]; C]) -> [i32; C] {
-    let mut sums = [0i32; C];
-    let w = w.map(|w| &w[..x.len()]);
-    for (i, x) in x.iter().enumerate() {
-        let x = widen(x);
-        for (sum, w) in sums.iter_mut().zip(w) {
-            let w = widen(&w[i]);
-            *sum = smlad(x[1], w[1], smlad(x[0], w[0], *sum));
+pub fn dots(x: &[i8], rows: &[i8], row: usize, apart: usize) -> [i32; ROWS] {
+    let (words, rest) = x.as_chunks::<4>();
+    let mut last = [0; 4];
+    last[..rest.len()].copy_from_slice(rest);
+    let mut sums = [0; ROWS];
+    assert!(rows.len() >= (ROWS - 1) * apart + row && row >= x.len() && row.is_multiple_of(4));
+    // SAFETY: each of four rows has `row` values, as many as the words and, where there is a rest, the last.
+    unsafe {
+        if !words.is_empty() {
+            let x = words.as_ptr_range();
+            four_rows(x.start, x.end, rows.as_ptr(), apart, &mut sums);
+        }
+        if !rest.is_empty() {
+            let x = core::slice::from_ref(&last).as_ptr_range();
+            four_rows(x.start, x.end, rows.as_ptr().add(4 * words.len()), apart, &mut sums);
         }
     }
     sums
 }
 
-/// The dot products of `x` with four rows of weights, which are `row` bytes each, a multiple of 4 and not less than `x` is long;
-/// what they hold beyond `x` is not read.
-pub fn four_dots(x: &[i8], rows: &[i8], row: usize) -> [i32; 4] {
-    let whole = x.len() / 4 * 4;
-    let mut sums = [0; 4];
-    assert!(rows.len() >= 4 * row && row >= x.len());
-    if whole > 0 {
-        let x = x[..whole].as_ptr_range();
-        // SAFETY: there are `whole` values of `x`, and as many at the begin of each of four rows.
-        unsafe { four_rows(x.start, x.end, rows.as_ptr(), row, &mut sums) }
-    }
-    for (k, sum) in sums.iter_mut().enumerate() {
-        *sum = sum.wrapping_add(dot(&x[whole..], &rows[k * row + whole..]));
-    }
-    sums
-}
-
-/// The same over whole words, of which there are some: 25 instructions for 16 products.
+/// Adds the dot products over whole words, of which there are some, to the sums: 25 instructions for 16 products.
 #[inline(never)]
-unsafe fn four_rows(x: *const i8, end: *const i8, rows: *const i8, row: usize, sums: &mut [i32; 4]) {
+unsafe fn four_rows(x: *const [i8; 4], end: *const [i8; 4], rows: *const i8, row: usize, sums: &mut [i32; ROWS]) {
     // SAFETY: the code reads what the caller vouches for and writes the sums; it restores the registers that it may not name.
     unsafe {
         asm!(
             "push {{r4, r6-r11}}",
+            "ldm r4, {{r6-r9}}",
             "lsl r5, r3, #1",
             "add lr, r5, r3",
-            "mov r6, #0",
-            "mov r7, #0",
-            "mov r8, #0",
-            "mov r9, #0",
             "2:",
             "ldr r10, [r0], #4",
             "sxtb16 r11, r10, ror #8",
@@ -208,48 +182,44 @@ pub fn larger(most: &mut [i8], values: &[i8]) -> usize {
     4 * most.len()
 }
 
-/// Sums over all pixels of `map`, `(pixels, channels)`, of each of the four channels from `first`, which it has.
-pub fn sums_of_pixels(map: &[i8], channels: usize, first: usize) -> [i32; 4] {
-    /// Pixels whose sum fits an int16.
-    const PIXELS: usize = 256;
-    assert!(first + 4 <= channels);
-    let mut sums = [0; 4];
-    for pixels in map.chunks(PIXELS * channels) {
-        let (mut even, mut odd) = (0u32, 0u32);
-        let count = pixels.len() / channels;
-        if count > 0 {
-            // SAFETY: `count` pixels are there, each with four channels from `first`; the instructions touch nothing but
-            // their registers and flags.
+/// See [`super::add_pixels`].
+#[inline(always)]
+pub fn add_pixels(pixels: &[i8], channels: usize, first: usize, sums: &mut [i32]) {
+    let values = &pixels[first..];
+    match sums {
+        // The last pixel has as many channels as the others.
+        [a, b, c, d] if first + GROUP <= channels && !pixels.is_empty() => {
+            // SAFETY: each pixel has four channels from `first`; the instructions touch nothing but their registers and flags.
             unsafe {
                 asm!(
                     "2:",
                     "ldr {word}, [{at}]",
                     "add {at}, {channels}",
-                    "sxtab16 {even}, {even}, {word}",
-                    "sxtab16 {odd}, {odd}, {word}, ror #8",
+                    "sxtab {a}, {a}, {word}",
+                    "sxtab {b}, {b}, {word}, ror #8",
+                    "sxtab {c}, {c}, {word}, ror #16",
+                    "sxtab {d}, {d}, {word}, ror #24",
                     "subs {count}, #1",
                     "bne 2b",
                     word = out(reg) _,
-                    at = inout(reg) pixels.as_ptr().wrapping_add(first) => _,
+                    at = inout(reg) values.as_ptr() => _,
                     channels = in(reg) channels,
-                    even = inout(reg) even,
-                    odd = inout(reg) odd,
-                    count = inout(reg) count => _,
+                    a = inout(reg) *a,
+                    b = inout(reg) *b,
+                    c = inout(reg) *c,
+                    d = inout(reg) *d,
+                    count = inout(reg) pixels.len() / channels => _,
                     options(pure, readonly, nostack),
                 );
             }
         }
-        for (sum, part) in sums.iter_mut().zip([low(even), low(odd), high(even), high(odd)]) {
-            *sum += part;
-        }
+        _ => super::portable::add_pixels(pixels, channels, first, sums),
     }
-    sums
 }
 
-/// See [`super::multiply_add`]. A function of its own: where it is inlined, the sums are moved about between registers and
-/// stack far more often than they are used.
-#[inline(never)]
-pub fn multiply_add<const N: usize>(x: &[i8; N], w: &[i8; N], sums: &mut [i32; N]) {
+/// See [`super::multiply_add`].
+#[inline(always)]
+pub fn multiply_add(x: &[i8], w: &[i8], sums: &mut [i32]) {
     let (x, w) = (x.as_chunks(), w.as_chunks());
     let (words, rest) = sums.as_chunks_mut::<4>();
     for (sums, (x, w)) in words.iter_mut().zip(x.0.iter().zip(w.0)) {
@@ -292,14 +262,4 @@ fn widen(values: &[i8; 4]) -> [u32; 2] {
         asm!("sxtb16 {0}, {0}, ror #8", inlateout(reg) word => odd, options(pure, nomem, nostack, preserves_flags));
     }
     [even, odd]
-}
-
-/// `sum + x.low * w.low + x.high * w.high`, wrapping.
-#[inline(always)]
-fn smlad(x: u32, w: u32, mut sum: i32) -> i32 {
-    // SAFETY: the instruction touches nothing but its registers and the saturation flag, which nobody reads.
-    unsafe {
-        asm!("smlad {0}, {1}, {2}, {0}", inlateout(reg) sum, in(reg) x, in(reg) w, options(pure, nomem, nostack));
-    }
-    sum
 }

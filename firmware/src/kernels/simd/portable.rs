@@ -33,8 +33,18 @@ pub(super) fn dot(x: &[i8], w: &[i8]) -> i32 {
 
 /// See [`super::multiply_add`].
 #[inline(always)]
-pub fn multiply_add<const N: usize>(x: &[i8; N], w: &[i8; N], sums: &mut [i32; N]) {
+pub fn multiply_add(x: &[i8], w: &[i8], sums: &mut [i32]) {
     for ((sum, x), w) in sums.iter_mut().zip(x).zip(w) {
         *sum = sum.wrapping_add(i32::from(*x) * i32::from(*w));
+    }
+}
+
+/// See [`super::add_pixels`].
+#[inline(always)]
+pub fn add_pixels(pixels: &[i8], channels: usize, first: usize, sums: &mut [i32]) {
+    for values in pixels.chunks_exact(channels) {
+        for (sum, value) in sums.iter_mut().zip(&values[first..]) {
+            *sum = sum.wrapping_add(i32::from(*value));
+        }
     }
 }

@@ -2,19 +2,21 @@
 
 use ocellus_shared::op::PATCHES;
 use ocellus_shared::plan::Step;
+use ocellus_shared::quant::requantize;
 
-/// What lies under the windows of [`PATCHES`] outputs, a row each.
+/// What lies under the windows of [`PATCHES`] outputs, a row each, and the filters that are applied to them.
 #[derive(Debug)]
 pub struct Patches<'m> {
+    step: &'m Step<'m>,
     row: usize,
     rows: &'m mut [i8], // (PATCHES, row)
 }
 
 impl<'m> Patches<'m> {
-    /// Patches of `row` bytes each in `scratch`, which is as long as
+    /// Patches for the filters of `step`, `row` bytes each, in `scratch`, which is as long as
     /// [`Op::scratch_bytes`](ocellus_shared::Op::scratch_bytes) says, less one patch.
-    pub fn new(scratch: &'m mut [i8], row: usize) -> Self {
-        Self { row, rows: &mut scratch[..PATCHES * row] }
+    pub fn new(step: &'m Step<'m>, scratch: &'m mut [i8], row: usize) -> Self {
+        Self { step, row, rows: &mut scratch[..PATCHES * row] }
     }
 
     /// Fills patch `p` with `zero`.
@@ -40,19 +42,31 @@ impl<'m> Patches<'m> {
         true
     }
 
-    /// Applies whole pairs of the filters of `step`, each of `row` bytes, and writes the results to `pixels`; how many.
-    /// Other cores than those with vectors leave them all to [`Self::dots`].
-    pub fn filter(&self, step: &Step, row: usize, pixels: &mut [i8]) -> usize {
+    /// Applies every filter and writes the results to `pixels`, one value per filter and patch; the last patches count for
+    /// nothing where there are fewer pixels. A function of its own, so that its loops have all registers.
+    #[inline(never)]
+    pub fn apply(&mut self, pixels: &mut [i8]) {
+        let (step, row) = (self.step, self.row);
         #[cfg(all(target_arch = "arm", feature = "mve"))]
         let done = super::mve::conv::filter(step, self.rows, row, pixels);
         #[cfg(not(all(target_arch = "arm", feature = "mve")))]
-        let (done, _) = (0, (step, row, pixels));
-        done
+        let done = 0;
+        let channels = usize::from(step.output.shape.c);
+        for (pair, weights) in step.weights.chunks_exact(2 * row).enumerate().skip(done) {
+            let sums = self.dots(weights);
+            for channel in 2 * pair..(2 * pair + 2).min(channels) {
+                let (bias, multiplier) = (step.biases.get(channel), step.multipliers.get(channel));
+                for (pixel, sums) in pixels.chunks_exact_mut(channels).zip(&sums) {
+                    let acc = sums[channel - 2 * pair].wrapping_add(bias);
+                    pixel[channel] = requantize(acc, multiplier, step.output.zero);
+                }
+            }
+        }
     }
 
     /// The dot products of each patch with both filters of a pair.
     #[inline(always)]
-    pub fn dots(&self, pair: &[i8]) -> [[i32; 2]; PATCHES] {
+    fn dots(&self, pair: &[i8]) -> [[i32; 2]; PATCHES] {
         #[cfg(target_arch = "x86_64")]
         let sums = super::x86::pair(self.rows, pair);
         #[cfg(all(target_arch = "arm", feature = "mve"))]

@@ -1,6 +1,6 @@
 //! Winograd tiles in plain loops, whose dot products of int16 compilers make vectors of.
 
-use super::{Place, TileSums, convolutions};
+use super::{Place, TileSums};
 use ocellus_shared::op::winograd::{BLOCK, POINTS, TILES, filled, lane, pair_bytes};
 use ocellus_shared::plan::Step;
 use ocellus_shared::quant::requantize;
@@ -83,4 +83,19 @@ impl<'m> Tiles<'m> {
 #[inline(always)]
 fn dot(x: &[i16; BLOCK], w: &[i16; BLOCK]) -> i32 {
     x.iter().zip(w).fold(0, |sum, (x, w)| sum.wrapping_add(i32::from(*x) * i32::from(*w)))
+}
+
+/// The four convolutions of a tile with a filter, which are `k` of each point: `A' sums A / 4`, row after row.
+#[inline(always)]
+fn convolutions(sums: &TileSums, k: usize) -> [i32; 4] {
+    let column = |j: usize| halved([sums[j][k], sums[4 + j][k], sums[8 + j][k], sums[12 + j][k]]);
+    let [a, b, c, d] = [column(0), column(1), column(2), column(3)];
+    let ([p, q], [r, s]) = (halved([a[0], b[0], c[0], d[0]]), halved([a[1], b[1], c[1], d[1]]));
+    [p, q, r, s].map(|sum| sum >> 2)
+}
+
+/// `A'` times a column.
+#[inline(always)]
+fn halved([a, b, c, d]: [i32; 4]) -> [i32; 2] {
+    [a.wrapping_add(b).wrapping_add(c), b.wrapping_sub(c).wrapping_sub(d)]
 }

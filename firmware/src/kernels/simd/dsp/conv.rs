@@ -5,28 +5,51 @@ use ocellus_shared::op::{BLOCK, PATCHES, row_bytes};
 use ocellus_shared::plan::Step;
 
 /// What lies under the windows of [`PATCHES`] outputs, widened: for every four values of a patch a word with the even
-/// ones as int16 and a word with the odd ones.
+/// ones as int16 and a word with the odd ones; and the filters that are applied to them.
 #[derive(Debug)]
 pub struct Patches<'m> {
+    step: &'m Step<'m>,
     words: &'m mut [u32], // (row / 4, PATCHES, 2)
+    /// What applies all whole pairs of filters.
+    filters: Filters,
 }
 
 /// Words from one group of four values to the next.
 const STRIDE: usize = 2 * PATCHES;
 
 impl<'m> Patches<'m> {
-    /// Patches of `row` bytes each in `scratch`, which is as long as
+    /// Patches for the filters of `step`, `row` bytes each, in `scratch`, which is as long as
     /// [`Op::scratch_bytes`](ocellus_shared::Op::scratch_bytes) says, less one patch.
-    pub fn new(scratch: &'m mut [i8], row: usize) -> Self {
+    pub fn new(step: &'m Step<'m>, scratch: &'m mut [i8], row: usize) -> Self {
         let (_, words, _) = bytemuck::pod_align_to_mut(scratch);
-        Self { words: &mut words[..row / 4 * STRIDE] }
+        let channels = usize::from(step.output.shape.c);
+        let pairs = channels / 2;
+        let weights = step.weights[..pairs * 2 * row].as_ptr_range();
+        let filters = Filters {
+            multipliers: step.multipliers.as_bytes()[..2 * pairs].as_ptr(),
+            zero: step.output.zero.into(),
+            biases: step.biases.as_bytes()[..2 * pairs].as_ptr(),
+            weights: weights.start,
+            apart: channels,
+            weights_end: weights.end,
+            whole: row / BLOCK * (4 * BLOCK / 4 * STRIDE),
+            len: row / 4 * 4 * STRIDE,
+            rest: row % BLOCK,
+            begin: match row / BLOCK {
+                0 => 0,
+                blocks => 1 + (blocks - 1) % BLOCKS,
+            },
+        };
+        Self { step, words: &mut words[..row / 4 * STRIDE], filters }
     }
 
     /// Fills patch `p` with `zero`.
     pub fn clear(&mut self, p: usize, zero: i8) {
         let pair = u32::from(i16::from(zero) as u16) * 0x0001_0001;
-        for words in self.words.chunks_exact_mut(STRIDE) {
-            words[2 * p..][..2].fill(pair);
+        let count = self.words.len() / STRIDE;
+        if count > 0 {
+            // SAFETY: there are `count` groups of words, each with a pair for the patch.
+            unsafe { fill(self.words[2 * p..][..2].as_mut_ptr(), count, pair) }
         }
     }
 
@@ -37,7 +60,7 @@ impl<'m> Patches<'m> {
         assert!(words.len() + STRIDE >= count * STRIDE + 2);
         if count > 0 {
             // SAFETY: there are `count` words to read, and the last pair to write begins `count - 1` strides on.
-            unsafe { widen_all(values.as_ptr(), words.as_mut_ptr(), count) }
+            unsafe { widen_rows(values.as_ptr(), words.as_mut_ptr(), count, 1, 0) }
         }
     }
 
@@ -66,49 +89,42 @@ impl<'m> Patches<'m> {
         true
     }
 
-    /// Applies whole pairs of the filters of `step`, each of `row` bytes, and writes the results of all patches to
-    /// `pixels`; how many pairs. None where there are fewer pixels than patches.
-    pub fn filter(&self, step: &Step, row: usize, pixels: &mut [i8]) -> usize {
-        let channels = usize::from(step.output.shape.c);
-        let pairs = channels / 2;
-        if pairs == 0 || pixels.len() < PATCHES * channels {
-            return 0;
+    /// Applies every filter and writes the results to `pixels`, one value per filter and patch; the last patches count for
+    /// nothing where there are fewer pixels. A function of its own, so that its loops have all registers.
+    #[inline(never)]
+    pub fn apply(&mut self, pixels: &mut [i8]) {
+        let channels = self.filters.apart;
+        let mut done = 0;
+        if pixels.len() == PATCHES * channels && channels > 1 {
+            // SAFETY: the patches have four values for every word of each filter, the filters are laid out as `pair_index`
+            // says, each has a bias and a multiplier, and there are as many pixels as patches.
+            unsafe { filter(&self.filters, self.words.as_ptr(), pixels.as_mut_ptr()) }
+            done = channels / 2 * 2;
         }
-        let weights = step.weights[..pairs * 2 * row].as_ptr_range();
-        let words = &self.words[..row / 4 * STRIDE];
-        let whole = row / BLOCK * (BLOCK / 4) * STRIDE;
-        let mut job = Filters {
-            words: words.as_ptr(),
-            multipliers: step.multipliers.as_bytes()[..2 * pairs].as_ptr().cast(),
-            zero: step.output.zero.into(),
-            pixels: pixels.as_mut_ptr(),
-            channels,
-            biases: step.biases.as_bytes()[..2 * pairs].as_ptr().cast(),
-            weights: weights.start,
-            weights_end: weights.end,
-            whole_end: words[whole..].as_ptr(),
-            end: words[words.len()..].as_ptr(),
-            rest: row % BLOCK,
-            threes_end: words[row / (3 * BLOCK) * 3 * (BLOCK / 4) * STRIDE..].as_ptr(),
-        };
-        // SAFETY: the patches have four values for every word of each filter, the filters are laid out as `pair_index`
-        // says, each has a bias and a multiplier, and there are as many pixels as patches.
-        unsafe { filter(&mut job) }
-        pairs
+        for first in (done..channels).step_by(2) {
+            self.apply_pair(first, pixels);
+        }
     }
 
-    /// The dot products of each patch with both filters of a pair.
-    #[inline(always)]
-    pub fn dots(&self, pair: &[i8]) -> [[i32; 2]; PATCHES] {
-        let row = pair.len() / 2;
-        let words = &self.words[..row / 4 * STRIDE];
-        let mut sums = [[0; 2]; PATCHES];
-        let whole = row / BLOCK * (BLOCK / 4) * STRIDE;
-        let ends = [words[whole..].as_ptr(), words[words.len()..].as_ptr()];
-        // SAFETY: the patches have four values for every word of each filter, and the filters are laid out as
-        // `pair_index` says.
-        unsafe { pair_dots(pair.as_ptr(), words.as_ptr(), ends[0], &mut sums, ends[1], row % BLOCK) }
-        sums
+    /// The same for the filter `first`, which is even, and the next if there is one; into room of its own, since the code
+    /// knows but two filters and all patches.
+    fn apply_pair(&self, first: usize, pixels: &mut [i8]) {
+        let (Step { weights, biases, multipliers, .. }, channels) = (self.step, self.filters.apart);
+        let both = [first, (first + 1).min(channels - 1)];
+        let (biases, multipliers) = (both.map(|k| biases.as_bytes()[k]), both.map(|k| multipliers.as_bytes()[k]));
+        let row = self.words.len() / STRIDE * 4;
+        let weights = weights[first * row..][..2 * row].as_ptr_range();
+        let (biases, multipliers) = (biases.as_ptr(), multipliers.as_ptr());
+        let pair =
+            Filters { multipliers, biases, weights: weights.start, weights_end: weights.end, apart: 2, ..self.filters };
+        let mut results = [0; 2 * PATCHES];
+        // SAFETY: as above, for one pair of filters.
+        unsafe { filter(&pair, self.words.as_ptr(), results.as_mut_ptr()) }
+        for (pixel, results) in pixels.chunks_exact_mut(channels).zip(results.as_chunks::<2>().0) {
+            for (value, result) in pixel[first..].iter_mut().zip(results) {
+                *value = *result;
+            }
+        }
     }
 }
 
@@ -143,36 +159,20 @@ macro_rules! widen_register {
     };
 }
 
-/// Widens `count` words, at least one, from `values` at any alignment; the pairs that each gives lie [`STRIDE`] words
-/// apart.
+/// Writes `word` twice to each of `count` places, at least one, [`STRIDE`] words apart.
 #[inline(always)]
-unsafe fn widen_all(values: *const i8, words: *mut u32, count: usize) {
-    // SAFETY: the code reads and writes what the caller vouches for, and its registers.
+unsafe fn fill(words: *mut u32, count: usize, word: u32) {
+    // SAFETY: the code writes what the caller vouches for, and its registers.
     unsafe {
         asm!(
-            "subs r2, #4",
-            "blt 2f",
             "1:",
-            widen_word!(),
-            widen_word!(),
-            widen_word!(),
-            widen_word!(),
-            "subs r2, #4",
-            "bge 1b",
-            "2:",
-            "adds r2, #4",
-            "beq 4f",
-            "3:",
-            widen_word!(),
-            "subs r2, #1",
-            "bne 3b",
-            "4:",
+            "strd {word}, {word}, [{words}], #{step}",
+            "subs {count}, #1",
+            "bne 1b",
             step = const 4 * STRIDE,
-            inout("r0") values => _,
-            inout("r1") words => _,
-            inout("r2") count => _,
-            out("r3") _,
-            out("r12") _,
+            words = inout(reg) words => _,
+            count = inout(reg) count => _,
+            word = in(reg) word,
             options(nostack),
         )
     }
@@ -293,153 +293,90 @@ macro_rules! block {
     };
 }
 
-/// Six dot products at once: all registers but two pointers hold sums or values. That is more than a compiler can give
-/// away, so that they are saved here.
-///
-/// `whole_end` is where the values of whole blocks end among the patches, `end` where all end; the last block of a
-/// filter has `rest` bytes.
-#[inline(always)]
-unsafe fn pair_dots(
-    pair: *const i8,
-    words: *const u32,
-    whole_end: *const u32,
-    sums: &mut [[i32; 2]; PATCHES],
-    end: *const u32,
-    rest: usize,
-) {
-    // SAFETY: the code reads and writes what the caller vouches for, and its registers; the others are restored.
-    unsafe {
-        asm!(
-            "push {{r2-r12, lr}}",
-            "mov r4, #0",
-            "mov r5, #0",
-            "mov r6, #0",
-            "mov r7, #0",
-            "mov r8, #0",
-            "mov r9, #0",
-            "cmp r1, r2",
-            "beq 2f",
-            "sub r0, #32",
-            "1:",
-            "ldr r2, [r0, #32]!",
-            "ldr r10, [r0, #16]",
-            four_values!(),
-            "ldr r2, [r0, #4]",
-            "ldr r10, [r0, #20]",
-            four_values!(),
-            "ldr r2, [r0, #8]",
-            "ldr r10, [r0, #24]",
-            four_values!(),
-            "ldr r2, [r0, #12]",
-            "ldr r10, [r0, #28]",
-            four_values!(),
-            "ldr r12, [sp]",
-            "cmp r1, r12",
-            "bne 1b",
-            "add r0, #32",
-            "2:",
-            "ldr r12, [sp, #40]",
-            "cmp r1, r12",
-            "beq 3f",
-            "ldr r10, [sp, #44]",
-            "ldr r10, [r0, r10]",
-            "ldr r2, [r0], #4",
-            four_values!(),
-            "b 2b",
-            "3:",
-            "ldr r12, [sp, #4]",
-            "stm r12, {{r4-r9}}",
-            "add sp, #8",
-            "pop {{r4-r12, lr}}",
-            inout("r0") pair => _,
-            inout("r1") words => _,
-            inout("r2") whole_end => _,
-            inout("r3") sums => _,
-            inout("r12") end => _,
-            inout("lr") rest => _,
-        )
-    }
-}
-
-/// What [`filter`] does. The first six lie in the order of the registers that take them.
+/// What [`filter`] does. Lengths are in bytes.
+#[derive(Clone, Copy, Debug)]
 #[repr(C)]
 struct Filters {
-    words: *const u32,
-    multipliers: *const u8,
+    multipliers: *const [u8; 4],
     zero: i32,
-    pixels: *mut i8,
-    channels: usize,
-    biases: *const u8,
+    biases: *const [u8; 4],
     weights: *const i8,
+    /// From a pixel to the next.
+    apart: usize,
     weights_end: *const i8,
-    /// Where the values of whole blocks end among the patches.
-    whole_end: *const u32,
-    /// Where all end.
-    end: *const u32,
-    /// Bytes of a filter's last block, where it is not whole.
+    /// Of the patches' words for whole blocks of a filter.
+    whole: usize,
+    /// Of all the patches' words.
+    len: usize,
+    /// A filter's last block, where it is not whole.
     rest: usize,
-    /// Where the values of three whole blocks at a time end.
-    threes_end: *const u32,
+    /// Of [`BLOCKS`] blocks how many a filter begins with; 0 where it has no whole one.
+    begin: usize,
 }
 
-/// Applies pairs of filters to three patches, and requantizes: like [`pair_dots`], but for all pairs, and with nothing
-/// but registers between the sums and the results.
+/// Whole blocks of a filter that are multiplied without asking whether they were the last.
+const BLOCKS: usize = 2;
+
+/// Applies pairs of filters to three patches, and requantizes, with nothing but registers between the sums and the results:
+/// six dot products at once, so that all registers but two pointers hold sums or values. That is more than a compiler can
+/// give away, so that they are saved here.
 #[inline(never)]
-unsafe fn filter(job: &mut Filters) {
+unsafe fn filter(job: &Filters, words: *const u32, pixels: *mut i8) {
     // SAFETY: the code reads and writes what the caller vouches for, and its registers; the others are restored.
+    //
+    // On the stack, from its top: the words, multipliers, zero point, pixels, their distance and biases, as they are between
+    // two pairs; the end of the weights; where whole blocks and all values end among the words; the rest; the first blocks.
     unsafe {
         asm!(
             "push {{r4-r11}}",
-            "add r1, r0, #32",
-            "ldm r1, {{r1-r4}}",
-            "push {{r0-r4}}",
-            "mov lr, r0",
-            "ldr r0, [lr, #24]",
-            "ldm lr, {{r1, r2, r3, r10, r11, r12}}",
+            "add r7, r0, #20",
+            "ldm r7, {{r4-r8}}",
+            "add r5, r1",
+            "add r6, r1",
+            "push {{r4-r8}}",
+            "ldm r0, {{r4-r6, r7, r11}}",
+            "mov r10, r2",
+            "mov r2, r4",
+            "mov r3, r5",
+            "mov r12, r6",
+            "mov r0, r7",
+            "sub sp, #24",
             "1:",
             "ldr r4, [r12], #4",
             "ldr r5, [r12], #4",
-            "stm lr, {{r1, r2, r3, r10, r11, r12}}",
+            "stm sp, {{r1, r2, r3, r10, r11, r12}}",
             "mov r6, r4",
             "mov r7, r5",
             "mov r8, r4",
             "mov r9, r5",
-            "ldr r12, [sp, #16]",
-            "cmp r1, r12",
-            "beq 3f",
-            "2:",
-            block!(),
-            block!(),
-            block!(),
-            "ldr r12, [sp, #16]",
-            "cmp r1, r12",
-            "bne 2b",
-            "3:",
-            "ldr r12, [sp, #4]",
-            "cmp r1, r12",
-            "beq 4f",
+            "ldr r12, [sp, #40]",
+            "tbh [pc, r12, lsl #1]",
             "9:",
+            ".hword (6f - 9b) / 2, (4f - 9b) / 2, (3f - 9b) / 2",
+            ".p2align 1",
+            "3:",
             block!(),
-            "ldr r12, [sp, #4]",
-            "cmp r1, r12",
-            "bne 9b",
             "4:",
-            "ldr r12, [sp, #8]",
+            block!(),
+            "ldr r12, [sp, #28]",
             "cmp r1, r12",
-            "beq 6f",
-            "5:",
-            "ldr r10, [sp, #12]",
+            "bne 3b",
+            "6:",
+            "ldr r12, [sp, #32]",
+            "cmp r1, r12",
+            "beq 8f",
+            "7:",
+            "ldr r10, [sp, #36]",
             "ldr r10, [r0, r10]",
             "ldr r2, [r0], #4",
             four_values!(),
-            "ldr r12, [sp, #8]",
+            "ldr r12, [sp, #32]",
             "cmp r1, r12",
-            "bne 5b",
-            "ldr r10, [sp, #12]",
+            "bne 7b",
+            "ldr r10, [sp, #36]",
             "add r0, r10",
-            "6:",
-            "ldr lr, [sp]",
-            "ldm lr, {{r1, r2, r3, r10, r11, r12}}",
+            "8:",
+            "ldm sp, {{r1, r2, r3, r10, r11, r12}}",
             "vmov s0, s1, r4, r5",
             "vmov s2, s3, r6, r7",
             "vmov s4, s5, r8, r9",
@@ -485,14 +422,14 @@ unsafe fn filter(job: &mut Filters) {
             "strb r7, [r10, r11]",
             "strb r9, [r10, r11, lsl #1]",
             "strb r5, [r10], #1",
-            "ldr r4, [lr, #28]",
+            "ldr r4, [sp, #24]",
             "cmp r0, r4",
             "bne 1b",
-            "add sp, #20",
+            "add sp, #44",
             "pop {{r4-r11}}",
             inout("r0") job => _,
-            out("r1") _,
-            out("r2") _,
+            inout("r1") words => _,
+            inout("r2") pixels => _,
             out("r3") _,
             out("r12") _,
             out("lr") _,

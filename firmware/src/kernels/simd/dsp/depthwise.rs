@@ -6,8 +6,8 @@
 //! `(w0, w1), (w2, w3), (w1, w2), (w3, w4)` three.
 
 use core::arch::asm;
-use ocellus_shared::op::Bands;
-use ocellus_shared::plan::Step;
+use ocellus_shared::op::{Bands, has_kernel};
+use ocellus_shared::plan::{Operand, Step};
 use ocellus_shared::{Shape, Window};
 
 const CHANNELS: usize = Bands::CHANNELS;
@@ -21,28 +21,25 @@ pub fn run(step: &Step, window: &Window, bands: Bands, input: &[i8], scratch: &m
     planes.fill(pair(step.input().zero));
     let mut work = Work { step, window, bands, weights, planes };
     let (channels, out_height) = (usize::from(step.output.shape.c), usize::from(step.output.shape.h));
-    for first in (0..channels).step_by(CHANNELS) {
+    let mut next = 0;
+    while next < channels {
         // Where the last channels are fewer, those before them are computed once more.
-        let first = first.min(channels - CHANNELS);
-        work.load_weights(first);
-        for y in (0..out_height).step_by(bands.out_rows) {
+        let first = next.min(channels - CHANNELS);
+        next += CHANNELS;
+        work.turn_weights(first);
+        let mut y = 0;
+        while y < out_height {
             let rows = bands.out_rows.min(out_height - y);
             work.turn(input, first, y, rows);
-            for k in 0..CHANNELS {
-                work.filter(first, k, y, rows, output);
-            }
+            work.filter(first, y, rows, output);
+            y += rows;
         }
     }
 }
 
 /// A value as both halves of a word.
 fn pair(value: i8) -> u32 {
-    join(value, value)
-}
-
-/// Two values as the lower and the upper half of a word.
-fn join(low: i8, high: i8) -> u32 {
-    u32::from(i16::from(low) as u16) | u32::from(i16::from(high) as u16) << 16
+    u32::from(i16::from(value) as u16) * 0x0001_0001
 }
 
 /// One layer's bands, and the memory for one of them.
@@ -55,57 +52,67 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// Widens the weights of the channels from `first`.
-    fn load_weights(&mut self, first: usize) {
-        let channels = usize::from(self.step.output.shape.c);
-        let kernel = self.bands.kernel;
-        for (k, words) in self.weights.chunks_exact_mut(self.bands.weight_words()).enumerate() {
-            let mut taps = self.step.weights[first + k..].iter().step_by(channels);
-            for row in words.chunks_exact_mut(kernel - 1) {
-                let mut next = || taps.next().map_or(0, |tap| *tap);
-                let [a, b, c] = [next(), next(), next()];
-                match row {
-                    [one, two] => (*one, *two) = (join(a, b), join(b, c)),
-                    _ => {
-                        let [d, e] = [next(), next()];
-                        row.copy_from_slice(&[join(a, b), join(c, d), join(b, c), join(d, e)]);
-                    }
-                }
-            }
+    /// Turns the weights of the channels from `first`, each with its right neighbour.
+    fn turn_weights(&mut self, first: usize) {
+        let (channels, kernel) = (usize::from(self.step.output.shape.c), self.bands.kernel);
+        let source = &self.step.weights[..kernel * kernel * channels];
+        let words = &mut self.weights[..CHANNELS * self.bands.weight_words()];
+        let plane_bytes = 4 * self.bands.weight_words();
+        // SAFETY: the job reads two neighbours at every place of a row but the last, and writes as many words to a plane.
+        unsafe {
+            turn(&mut Turn {
+                source: source[first..].as_ptr(),
+                planes: words.as_mut_ptr(),
+                pixel_bytes: channels,
+                plane_bytes,
+                plane_bytes_3: 3 * plane_bytes,
+                word_bytes: channels,
+                zeros: 0,
+                odd_left: 0,
+                whole: kernel - 1,
+                odd_right: 0,
+                source_skip: channels,
+                plane_skip: 0,
+                rows: kernel,
+            })
         }
     }
 
     /// Turns the input under `out_rows` rows of outputs from `y`, the channels from `first`.
     fn turn(&mut self, input: &[i8], first: usize, y: usize, out_rows: usize) {
-        let Shape { h, w, c } = self.step.input().shape;
+        let Operand { shape: Shape { h, w, c }, zero, .. } = self.step.input();
         let [height, width, channels] = [h, w, c].map(usize::from);
         let [top, left] = [0, 1].map(|side| usize::from(self.window.pad[side]));
-        let row_words = self.bands.row_words;
+        let (row_words, plane_words) = (self.bands.row_words, self.bands.plane_words());
         let start = y * usize::from(self.window.stride[0]);
         let rows = (out_rows - 1) * usize::from(self.window.stride[0]) + self.bands.kernel;
         // Rows of the band that lie on the input, and how much of each is needed.
         let from = top.saturating_sub(start).min(rows);
         let to = (top + height).saturating_sub(start).clamp(from, rows);
-        for plane in self.planes.chunks_exact_mut(self.bands.plane_words()) {
-            plane[..from * row_words].fill(pair(self.step.input().zero));
-            plane[to * row_words..rows * row_words].fill(pair(self.step.input().zero));
+        // Where one band holds all rows, those of padding stay as they are, too.
+        let is_only = self.bands.out_rows == usize::from(self.step.output.shape.h);
+        if to - from < rows && !is_only {
+            for plane in self.planes.chunks_exact_mut(plane_words) {
+                plane[..from * row_words].fill(pair(zero));
+                plane[to * row_words..rows * row_words].fill(pair(zero));
+            }
         }
-        let columns = width.min(2 * row_words - left);
-        let (odd_left, skipped) = (left % 2, left / 2);
-        let (whole, odd_right) = ((columns - odd_left) / 2, (columns - odd_left) % 2);
         if from == to {
             return;
         }
+        let columns = width.min(2 * row_words - left);
+        let odd_left = left % 2;
+        let (whole, odd_right) = ((columns - odd_left) / 2, (columns - odd_left) % 2);
         let source = &input[(start + from - top) * width * channels..][..(to - from) * width * channels];
-        let plane_bytes = 4 * self.bands.plane_words();
-        let job = Turn {
+        let mut job = Turn {
             // A whole number of pixels in every row, of which this one has the band's channels.
             source: source[first..].as_ptr(),
-            planes: self.planes[from * row_words + skipped..].as_mut_ptr(),
+            planes: self.planes[from * row_words + left / 2..].as_mut_ptr(),
             pixel_bytes: channels,
-            plane_bytes,
-            plane_bytes_3: 3 * plane_bytes,
-            zeros: u32::from_ne_bytes([self.step.input().zero as u8; 4]),
+            plane_bytes: 4 * plane_words,
+            plane_bytes_3: 12 * plane_words,
+            word_bytes: 2 * channels,
+            zeros: u32::from_ne_bytes([zero as u8; 4]),
             odd_left,
             whole,
             odd_right,
@@ -115,44 +122,47 @@ impl Work<'_> {
         };
         // SAFETY: the job reads `columns` pixels of each of the source's rows, and writes as many halves of words, filled
         // up to whole words, to each row of every plane.
-        unsafe { turn(job) }
+        unsafe { turn(&mut job) }
     }
 
-    /// Computes channel `first + k` of `rows` rows of outputs from `y`.
-    fn filter(&self, first: usize, k: usize, y: usize, rows: usize, output: &mut [i8]) {
-        let (channels, channel) = (usize::from(self.step.output.shape.c), first + k);
-        let (width, row_words) = (self.bands.out_width, self.bands.row_words);
+    /// Computes `rows` rows of outputs from `y`, the channels from `first`.
+    fn filter(&self, first: usize, y: usize, rows: usize, output: &mut [i8]) {
+        let Bands { kernel, out_width, row_words, .. } = self.bands;
+        let channels = usize::from(self.step.output.shape.c);
         let [down, right] = self.window.stride.map(usize::from);
-        let (full, rest) = (width / Bands::OUTPUTS, width % Bands::OUTPUTS);
         let step_bytes = 4 * (Bands::OUTPUTS / 2) * right;
-        let (row_bytes, kernel) = (4 * row_words, self.bands.kernel);
-        let weight_words = self.bands.weight_words();
-        let plane = &self.planes[k * self.bands.plane_words()..][..self.bands.plane_words()];
-        let target = &mut output[y * width * channels..][..rows * width * channels];
+        let (row_bytes, plane_words) = (4 * row_words, self.bands.plane_words());
+        let target = &mut output[y * out_width * channels..][..rows * out_width * channels];
+        let parameters = first..first + CHANNELS;
         let mut job = Filter {
             zero: self.step.output.zero.into(),
             channels,
-            full_end: plane[..full * step_bytes / 4].as_ptr_range().end,
-            rest,
-            row_skip: (down * row_bytes).wrapping_sub(width.div_ceil(Bands::OUTPUTS) * step_bytes),
+            full_bytes: out_width / Bands::OUTPUTS * step_bytes,
+            rest: out_width % Bands::OUTPUTS,
+            row_skip: (down * row_bytes).wrapping_sub(out_width.div_ceil(Bands::OUTPUTS) * step_bytes),
             down_bytes: down * row_bytes,
             rows,
-            plane: plane.as_ptr(),
-            weights: self.weights[k * weight_words..][..weight_words].as_ptr(),
-            output: target[channel..].as_mut_ptr(),
             row_bytes,
             next: step_bytes.wrapping_sub((kernel - 1) * row_bytes),
-            bias: self.step.biases.get(channel),
-            multiplier: self.step.multipliers.get(channel),
+            plane: self.planes[..CHANNELS * plane_words].as_ptr(),
+            output: target[first..].as_mut_ptr(),
+            weights: self.weights[..CHANNELS * self.bands.weight_words()].as_ptr(),
+            biases: self.step.biases.as_bytes()[parameters.clone()].as_ptr(),
+            multipliers: self.step.multipliers.as_bytes()[parameters].as_ptr(),
+            plane_bytes: 4 * plane_words,
+            left: CHANNELS,
         };
-        // SAFETY: every row of outputs reads `kernel` rows of the plane, a step of words for each four outputs and half a
-        // window's more, and writes one channel of `width` pixels.
+        // SAFETY: every row of outputs reads `kernel` rows of a plane, a step of words for each four outputs and half a
+        // window's more, and writes one channel of `out_width` pixels; there are as many planes, weights and parameters as
+        // channels are left.
         unsafe {
             match (kernel, right) {
-                (3, 1) => filter_3_1(&mut job),
-                (3, _) => filter_3_2(&mut job),
-                (_, 1) => filter_5_1(&mut job),
-                _ => filter_5_2(&mut job),
+                (3, 1) if const { has_kernel("depthwise_3x3") } => filter_3_1(&mut job),
+                (3, _) if const { has_kernel("depthwise_3x3") } => filter_3_2(&mut job),
+                (5, 1) if const { has_kernel("depthwise_5x5") } => filter_5_1(&mut job),
+                (5, _) if const { has_kernel("depthwise_5x5") } => filter_5_2(&mut job),
+                // Not linked: no plan that was parsed has them.
+                _ => {}
             }
         }
     }
@@ -166,6 +176,8 @@ struct Turn {
     pixel_bytes: usize,
     plane_bytes: usize,
     plane_bytes_3: usize,
+    /// From a word's first pixel to the next word's.
+    word_bytes: usize,
     /// Four times the zero point.
     zeros: u32,
     /// 1 where the first word begins with padding.
@@ -201,46 +213,46 @@ macro_rules! turn_word {
 
 /// Turns rows of pixels into rows of four planes.
 #[inline(never)]
-unsafe fn turn(mut job: Turn) {
+unsafe fn turn(job: &mut Turn) {
     // SAFETY: the code reads and writes what the caller vouches for, and its registers; the others are restored.
     unsafe {
         asm!(
             "push {{r4-r11}}",
-            "ldm r12, {{r0-r4, r6}}",
+            "ldm r12, {{r0-r6}}",
             "1:",
-            "ldr r7, [r12, #24]",
+            "ldr r7, [r12, #28]",
             "cbz r7, 2f",
             "mov r8, r6",
             "ldr r9, [r0]",
             "add r0, r2",
             turn_word!(),
             "2:",
-            "ldr r7, [r12, #28]",
+            "ldr r7, [r12, #32]",
             "cbz r7, 4f",
             "3:",
             "ldr r8, [r0]",
             "ldr r9, [r0, r2]",
-            "add r0, r0, r2, lsl #1",
+            "add r0, r5",
             turn_word!(),
             "subs r7, #1",
             "bne 3b",
             "4:",
-            "ldr r7, [r12, #32]",
+            "ldr r7, [r12, #36]",
             "cbz r7, 5f",
             "ldr r8, [r0]",
             "add r0, r2",
             "mov r9, r6",
             turn_word!(),
             "5:",
-            "ldrd r7, r8, [r12, #36]",
+            "ldrd r7, r8, [r12, #40]",
             "add r0, r7",
             "add r1, r8",
-            "ldr r7, [r12, #44]",
+            "ldr r7, [r12, #48]",
             "subs r7, #1",
-            "str r7, [r12, #44]",
+            "str r7, [r12, #48]",
             "bne 1b",
             "pop {{r4-r11}}",
-            inout("r12") &raw mut job => _,
+            inout("r12") job => _,
             out("r0") _,
             out("r1") _,
             out("r2") _,
@@ -255,24 +267,27 @@ unsafe fn turn(mut job: Turn) {
 struct Filter {
     zero: i32,
     channels: usize,
-    /// Where in the first row the last four outputs' words end of which all are wanted.
-    full_end: *const u32,
+    /// Bytes of a row's words for whole fours of outputs.
+    full_bytes: usize,
     /// Outputs beyond them.
     rest: usize,
     /// Bytes from the end of a row to the start of the next, modulo 2^32.
     row_skip: usize,
-    /// Bytes from a row to the next.
+    /// Bytes from a row of outputs to the next, in the plane.
     down_bytes: usize,
     rows: usize,
-    plane: *const u32,
-    weights: *const u32,
-    output: *mut i8,
     /// Bytes of a row of the plane.
     row_bytes: usize,
     /// Bytes from four outputs' last row to the next four's first, modulo 2^32.
     next: usize,
-    bias: i32,
-    multiplier: f32,
+    plane: *const u32,
+    output: *mut i8,
+    weights: *const u32,
+    biases: *const [u8; 4],
+    multipliers: *const [u8; 4],
+    plane_bytes: usize,
+    /// Channels that are left to do.
+    left: usize,
 }
 
 /// One row of a 3x3 window for four outputs at stride 1: their sums in r10, r11, r12 and lr. The first row adds to the
@@ -333,10 +348,10 @@ macro_rules! row_3_2 {
     };
 }
 
-/// One row of a 5x5 window for four outputs at stride 1. The row's weights begin at `$weights`, the
-/// second pair of their words at `$more`, the last at `$last`.
+/// One row of a 5x5 window for four outputs at stride 1. The row's weights begin at `$weights`, the second at `$more`, the
+/// third at `$even`, the last at `$last`.
 macro_rules! row_5_1 {
-    ($weights:literal, $more:literal, $last:literal, $a:literal, $b:literal, $c:literal, $next:literal) => {
+    ($weights:literal, $more:literal, $even:literal, $last:literal, $a:literal, $b:literal, $c:literal, $next:literal) => {
         concat!(
             "ldrd r5, r6, [r1, #",
             $weights,
@@ -352,14 +367,14 @@ macro_rules! row_5_1 {
             $c,
             "\n",
             "smlatb lr, r8, r5, lr\n",
-            "smlad r10, r8, r6, r10\n",
-            "smlad r12, r9, r6, r12\n",
+            "smlad r11, r8, r6, r11\n",
+            "smlad lr, r9, r6, lr\n",
             "ldr r7, [r0, #12]\n",
             "ldrd r5, r6, [r1, #",
-            $more,
+            $even,
             "]\n",
-            "smlad r11, r8, r5, r11\n",
-            "smlad lr, r9, r5, lr\n",
+            "smlad r10, r8, r5, r10\n",
+            "smlad r12, r9, r5, r12\n",
             "smlabt r10, r9, r6, r10\n",
             "smlad r11, r9, r6, r11\n",
             "smlabt r12, r7, r6, r12\n",
@@ -372,10 +387,13 @@ macro_rules! row_5_1 {
 
 /// The same at stride 2, where no window begins in the middle of a word.
 macro_rules! row_5_2 {
-    ($weights:literal, $more:literal, $last:literal, $a:literal, $b:literal, $c:literal, $next:literal) => {
+    ($weights:literal, $more:literal, $even:literal, $last:literal, $a:literal, $b:literal, $c:literal, $next:literal) => {
         concat!(
-            "ldrd r5, r6, [r1, #",
+            "ldr r5, [r1, #",
             $weights,
+            "]\n",
+            "ldr r6, [r1, #",
+            $even,
             "]\n",
             "ldm r0, {{r7, r8, r9}}\n",
             "smlad r10, r7, r5, ",
@@ -426,124 +444,113 @@ macro_rules! window_5 {
     ($row:ident) => {
         concat!(
             "vmov lr, s8\n",
-            $row!("0", "8", "12", "lr", "lr", "lr", "r3"),
+            $row!("0", "4", "8", "12", "lr", "lr", "lr", "r3"),
             "\n",
-            $row!("16", "24", "28", "r10", "r11", "r12", "r3"),
+            $row!("16", "20", "24", "28", "r10", "r11", "r12", "r3"),
             "\n",
-            $row!("32", "40", "44", "r10", "r11", "r12", "r3"),
+            $row!("32", "36", "40", "44", "r10", "r11", "r12", "r3"),
             "\n",
-            $row!("48", "56", "60", "r10", "r11", "r12", "r3"),
+            $row!("48", "52", "56", "60", "r10", "r11", "r12", "r3"),
             "\n",
-            $row!("64", "72", "76", "r10", "r11", "r12", "r4")
-        )
-    };
-}
-
-/// The results of the sums `$a` and `$b`, in int8; the zero point is in r6, the multiplier in s9.
-macro_rules! finish {
-    ($a:literal, $b:literal) => {
-        concat!(
-            "vmov s0, s1, ",
-            $a,
-            ", ",
-            $b,
-            "\n",
-            "vcvt.f32.s32 s0, s0\n",
-            "vcvt.f32.s32 s1, s1\n",
-            "vmul.f32 s0, s0, s9\n",
-            "vmul.f32 s1, s1, s9\n",
-            "vcvtr.s32.f32 s0, s0\n",
-            "vcvtr.s32.f32 s1, s1\n",
-            "vmov ",
-            $a,
-            ", ",
-            $b,
-            ", s0, s1\n",
-            "qadd ",
-            $a,
-            ", ",
-            $a,
-            ", r6\n",
-            "qadd ",
-            $b,
-            ", ",
-            $b,
-            ", r6\n",
-            "ssat ",
-            $a,
-            ", #8, ",
-            $a,
-            "\n",
-            "ssat ",
-            $b,
-            ", #8, ",
-            $b
+            $row!("64", "68", "72", "76", "r10", "r11", "r12", "r4")
         )
     };
 }
 
 macro_rules! filter {
-    ($(#[$doc:meta])* $name:ident, $window:ident, $row:ident) => {
+    ($(#[$doc:meta])* $name:ident, $window:ident, $row:ident, $weight_bytes:literal) => {
         $(#[$doc])*
         #[inline(never)]
         unsafe fn $name(job: &mut Filter) {
             // SAFETY: the code reads and writes what the caller vouches for, and its registers; the others are restored.
+            //
+            // On the stack, from its top: the zero point, the channels, where the row's whole fours of outputs end, the rest,
+            // from a row to the next in two ways, the rows that are left, the job.
             unsafe {
                 asm!(
                     "push {{r4-r11}}",
-                    "push {{r0, r1}}",
-                    "add r5, r0, #28",
-                    "vldr s8, [r0, #48]",
-                    "vldr s9, [r0, #52]",
-                    "ldr r8, [r0, #8]",
-                    "ldm r5, {{r0-r4}}",
-                    "b 2f",
+                    "ldm r0, {{r1-r7}}",
+                    "mov r8, r0",
+                    "push {{r1-r8}}",
                     "1:",
+                    "ldr r12, [sp, #28]",
+                    "ldr r5, [r12, #8]",
+                    "ldr r6, [r12, #24]",
+                    "add r12, #28",
+                    "ldm r12, {{r3, r4, r7-r11}}",
+                    "mov r0, r7",
+                    "mov r2, r8",
+                    "mov r1, r9",
+                    "add r5, r0",
+                    "str r5, [sp, #8]",
+                    "str r6, [sp, #24]",
+                    "ldr lr, [r10], #4",
+                    "vmov s8, lr",
+                    "ldr lr, [r11], #4",
+                    "vmov s4, lr",
+                    "ldr lr, [r12, #28]",
+                    "add r7, lr",
+                    "add r8, #1",
+                    "add r9, #{weight_bytes}",
+                    "add r12, #8",
+                    "stm r12, {{r7-r11}}",
+                    "2:",
                     $window!($row),
-                    "ldr r5, [sp]",
-                    "ldm r5, {{r6, r7, r8}}",
-                    finish!("r10", "r11"),
+                    "ldm sp, {{r6, r7, r8}}",
+                    "vmov s0, s1, r10, r11",
+                    "vmov s2, s3, r12, lr",
+                    round_four!(),
+                    "vmov r10, r11, s0, s1",
+                    "vmov r12, lr, s2, s3",
+                    "qadd r10, r10, r6",
+                    "qadd r11, r11, r6",
+                    "qadd r12, r12, r6",
+                    "qadd lr, lr, r6",
+                    "ssat r10, #8, r10",
+                    "ssat r11, #8, r11",
+                    "ssat r12, #8, r12",
+                    "ssat lr, #8, lr",
                     "strb r10, [r2]",
+                    "cmp r0, r8",
+                    "bhi 3f",
                     "strb r11, [r2, r7]",
                     "add r2, r2, r7, lsl #1",
-                    finish!("r12", "lr"),
                     "strb r12, [r2]",
                     "strb lr, [r2, r7]",
                     "add r2, r2, r7, lsl #1",
-                    "2:",
-                    "cmp r0, r8",
-                    "blo 1b",
-                    "ldr r5, [sp]",
-                    "ldr r6, [r5, #12]",
+                    "blo 2b",
+                    "ldr r6, [sp, #12]",
                     "cmp r6, #0",
-                    "beq 3f",
-                    $window!($row),
-                    "ldr r5, [sp]",
-                    "ldrd r6, r7, [r5]",
-                    "ldr r8, [r5, #12]",
-                    finish!("r10", "r11"),
-                    "strb r10, [r2]",
+                    "bne 2b",
+                    "b 4f",
+                    "3:",
+                    "ldr r6, [sp, #12]",
                     "add r2, r7",
-                    "cmp r8, #2",
-                    "blo 3f",
+                    "cmp r6, #2",
+                    "blo 4f",
                     "strb r11, [r2]",
                     "add r2, r7",
-                    "beq 3f",
-                    finish!("r12", "lr"),
+                    "beq 4f",
                     "strb r12, [r2]",
                     "add r2, r7",
-                    "3:",
-                    "ldr r8, [r5, #8]",
-                    "ldrd r6, r7, [r5, #16]",
+                    "4:",
+                    "ldr r6, [sp, #16]",
+                    "ldr r7, [sp, #20]",
+                    "ldr r9, [sp, #24]",
                     "add r0, r6",
                     "add r8, r7",
-                    "str r8, [r5, #8]",
-                    "ldr r6, [r5, #24]",
-                    "subs r6, #1",
-                    "str r6, [r5, #24]",
+                    "str r8, [sp, #8]",
+                    "subs r9, #1",
+                    "str r9, [sp, #24]",
                     "bne 2b",
-                    "add sp, #8",
+                    "ldr r12, [sp, #28]",
+                    "ldr r5, [r12, #60]",
+                    "subs r5, #1",
+                    "str r5, [r12, #60]",
+                    "bne 1b",
+                    "add sp, #32",
                     "pop {{r4-r11}}",
+                    weight_bytes = const $weight_bytes,
                     inout("r0") job => _,
                     out("r1") _,
                     out("r2") _,
@@ -552,8 +559,10 @@ macro_rules! filter {
                     out("lr") _,
                     out("s0") _,
                     out("s1") _,
+                    out("s2") _,
+                    out("s3") _,
+                    out("s4") _,
                     out("s8") _,
-                    out("s9") _,
                 )
             }
         }
@@ -561,18 +570,18 @@ macro_rules! filter {
 }
 
 filter! {
-    /// Filters rows of one channel by a 3x3 window at stride 1 to the right.
-    filter_3_1, window_3, row_3_1
+    /// Filters rows of four channels by a 3x3 window at stride 1 to the right.
+    filter_3_1, window_3, row_3_1, 24
 }
 filter! {
-    /// Filters rows of one channel by a 3x3 window at stride 2 to the right.
-    filter_3_2, window_3, row_3_2
+    /// Filters rows of four channels by a 3x3 window at stride 2 to the right.
+    filter_3_2, window_3, row_3_2, 24
 }
 filter! {
-    /// Filters rows of one channel by a 5x5 window at stride 1 to the right.
-    filter_5_1, window_5, row_5_1
+    /// Filters rows of four channels by a 5x5 window at stride 1 to the right.
+    filter_5_1, window_5, row_5_1, 80
 }
 filter! {
-    /// Filters rows of one channel by a 5x5 window at stride 2 to the right.
-    filter_5_2, window_5, row_5_2
+    /// Filters rows of four channels by a 5x5 window at stride 2 to the right.
+    filter_5_2, window_5, row_5_2, 80
 }

@@ -1,6 +1,6 @@
 //! Winograd tiles: pairs of int16 by `SADD16`, `SSUB16` and `SMLAD`.
 
-use super::super::{Place, TileSums, convolutions};
+use super::super::{Place, TileSums};
 use core::arch::asm;
 use ocellus_shared::op::winograd::{POINTS, TILES, filled, pair_bytes};
 use ocellus_shared::plan::Step;
@@ -56,26 +56,20 @@ impl<'m> Tiles<'m> {
         let point = filled(self.channels) / 4 * STRIDE;
         for (pair, weights) in step.weights.chunks_exact(bytes).enumerate() {
             let words = self.words.as_ptr_range();
-            // SAFETY: there are as many words as the filters of a pair have values for, and the weights are aligned.
+            let parameters = 2 * pair..2 * pair + 2;
+            // SAFETY: there are as many words as the filters of a pair have values for, and the weights are aligned; each of both
+            // filters has a bias and a multiplier, and its channel of each place lies within the output.
             unsafe {
-                multiply(weights.as_ptr(), words.start, self.words[point..].as_ptr(), self.sums, words.end, 4 * point)
-            }
-            for half in 0..2 {
-                let channel = 2 * pair + half;
-                let (bias, multiplier) = (step.biases.get(channel), step.multipliers.get(channel));
-                for (t, place) in places.iter().enumerate() {
-                    let sums = convolutions(self.sums, 2 * t + half).map(|sum| sum.wrapping_add(bias));
-                    let results = requantize(sums, multiplier, step.output.zero.into());
-                    // SAFETY: the last channel of each place lies within the output.
-                    unsafe {
-                        let at = output.as_mut_ptr().add(place.at + channel);
-                        // That one last which is there in any case.
-                        *at.add(place.down + place.right) = results[3] as i8;
-                        *at.add(place.down) = results[2] as i8;
-                        *at.add(place.right) = results[1] as i8;
-                        *at = results[0] as i8;
-                    }
-                }
+                multiply(weights.as_ptr(), words.start, self.words[point..].as_ptr(), self.sums, words.end, 4 * point);
+                finish(&mut Finish {
+                    sums: self.sums,
+                    places,
+                    zero: step.output.zero.into(),
+                    output: output[2 * pair..].as_mut_ptr(),
+                    biases: step.biases.as_bytes()[parameters.clone()].as_ptr(),
+                    multipliers: step.multipliers.as_bytes()[parameters].as_ptr(),
+                    left: 2,
+                });
             }
         }
     }
@@ -110,43 +104,143 @@ unsafe fn transform<const ODD: bool>(values: *const i8, pitch: usize, step: usiz
     write(3, line(a[3], b[3], c[3], d[3]));
 }
 
-/// [`super::requantize`] for four values at once.
+/// What [`finish`] does.
+#[repr(C)]
+struct Finish<'a> {
+    sums: *const TileSums,
+    places: &'a [Place; TILES],
+    zero: i32,
+    /// The first place's first filter, were it at 0.
+    output: *mut i8,
+    biases: *const [u8; 4],
+    multipliers: *const [u8; 4],
+    /// Filters that are left to do.
+    left: usize,
+}
+
+/// The results of both filters of a pair in all tiles: `A' sums A / 4` and the bias, requantized. Of the sums of a tile and
+/// a filter, column after column becomes a part of all four.
 #[inline(always)]
-fn requantize(values: [i32; 4], multiplier: f32, zero: i32) -> [i32; 4] {
-    let [mut a, mut b, mut c, mut d] = values;
-    // SAFETY: the instructions touch nothing but their registers and the flags of saturation and of the FPU's
-    // exceptions, which nobody reads.
+unsafe fn finish(job: &mut Finish) {
+    // SAFETY: the code reads and writes what the caller vouches for, and its registers; the others are restored.
     unsafe {
         asm!(
-            "vmov s0, s1, {a}, {b}",
-            "vmov s2, s3, {c}, {d}",
-            "vmov s4, {multiplier}",
+            "push {{r4-r11}}",
+            "push {{r0, r1}}",
+            "ldr r1, [r0, #8]",
+            "vmov s5, r1",
+            "mov r4, r0",
+            "ldr r0, [r0]",
+            "1:",
+            "ldr r12, [r4, #4]",
+            "add r4, #12",
+            "ldm r4, {{r5-r7}}",
+            "vmov s7, r5",
+            "add r5, #1",
+            "ldr r8, [r6], #4",
+            "vmov s6, r8",
+            "ldr r8, [r7], #4",
+            "vmov s4, r8",
+            "stm r4, {{r5-r7}}",
+            "mov lr, #{tiles}",
+            "2:",
+            "ldm r12!, {{r1, r2, r3}}",
+            "vmov r8, s7",
+            "add r1, r8",
+            "ldr r8, [r0]",
+            "ldr r9, [r0, #96]",
+            "ldr r10, [r0, #192]",
+            "ldr r11, [r0, #288]",
+            "add r4, r8, r9",
+            "sub r6, r9, r10",
+            "add r4, r10",
+            "sub r6, r11",
+            "ldr r8, [r0, #24]",
+            "ldr r9, [r0, #120]",
+            "ldr r10, [r0, #216]",
+            "ldr r11, [r0, #312]",
+            "add r5, r8, r9",
+            "sub r7, r9, r10",
+            "add r5, r10",
+            "sub r7, r11",
+            "add r4, r5",
+            "add r6, r7",
+            "ldr r8, [r0, #48]",
+            "ldr r9, [r0, #144]",
+            "ldr r10, [r0, #240]",
+            "ldr r11, [r0, #336]",
+            "add r8, r9",
+            "sub r9, r10",
+            "add r8, r10",
+            "sub r9, r11",
+            "add r4, r8",
+            "sub r5, r8",
+            "add r6, r9",
+            "sub r7, r9",
+            "ldr r8, [r0, #72]",
+            "ldr r9, [r0, #168]",
+            "ldr r10, [r0, #264]",
+            "ldr r11, [r0, #360]",
+            "add r8, r9",
+            "sub r9, r10",
+            "add r8, r10",
+            "sub r9, r11",
+            "sub r5, r8",
+            "sub r7, r9",
+            "vmov r8, s6",
+            "add r4, r8, r4, asr #2",
+            "add r5, r8, r5, asr #2",
+            "add r6, r8, r6, asr #2",
+            "add r7, r8, r7, asr #2",
+            "vmov s0, s1, r4, r5",
+            "vmov s2, s3, r6, r7",
             round_four!(),
-            "vmov {a}, {b}, s0, s1",
-            "vmov {c}, {d}, s2, s3",
-            "qadd {a}, {a}, {zero}",
-            "qadd {b}, {b}, {zero}",
-            "qadd {c}, {c}, {zero}",
-            "qadd {d}, {d}, {zero}",
-            "ssat {a}, #8, {a}",
-            "ssat {b}, #8, {b}",
-            "ssat {c}, #8, {c}",
-            "ssat {d}, #8, {d}",
-            a = inout(reg) a,
-            b = inout(reg) b,
-            c = inout(reg) c,
-            d = inout(reg) d,
-            zero = in(reg) zero,
-            multiplier = in(reg) multiplier.to_bits(),
+            "vmov r4, r5, s0, s1",
+            "vmov r6, r7, s2, s3",
+            "vmov r8, s5",
+            "qadd r4, r4, r8",
+            "qadd r5, r5, r8",
+            "qadd r6, r6, r8",
+            "qadd r7, r7, r8",
+            "ssat r4, #8, r4",
+            "ssat r5, #8, r5",
+            "ssat r6, #8, r6",
+            "ssat r7, #8, r7",
+            "add r9, r1, r2",
+            // That one last which is there in any case.
+            "strb r7, [r9, r3]",
+            "strb r6, [r9]",
+            "strb r5, [r1, r3]",
+            "strb r4, [r1]",
+            "add r0, #8",
+            "subs lr, #1",
+            "bne 2b",
+            "sub r0, #{back}",
+            "ldr r4, [sp]",
+            "ldr r5, [r4, #24]",
+            "subs r5, #1",
+            "str r5, [r4, #24]",
+            "bne 1b",
+            "add sp, #8",
+            "pop {{r4-r11}}",
+            tiles = const TILES,
+            back = const 8 * TILES - 4,
+            inout("r0") job => _,
+            out("r1") _,
+            out("r2") _,
+            out("r3") _,
+            out("r12") _,
+            out("lr") _,
             out("s0") _,
             out("s1") _,
             out("s2") _,
             out("s3") _,
             out("s4") _,
-            options(pure, nomem, nostack),
-        );
+            out("s5") _,
+            out("s6") _,
+            out("s7") _,
+        )
     }
-    [a, b, c, d]
 }
 
 /// The even or the odd of a word's four int8 values as a pair of int16.

@@ -5,7 +5,7 @@
 //! than 2^19 together, so that f32 adds them up without rounding.
 
 use core::arch::asm;
-use ocellus_shared::op::Bands;
+use ocellus_shared::op::{Bands, has_kernel};
 use ocellus_shared::plan::Step;
 use ocellus_shared::{Shape, Window};
 
@@ -96,10 +96,12 @@ impl Work<'_> {
         // begin at, and writes some channels of `width` pixels.
         unsafe {
             match (self.bands.kernel, right) {
-                (3, 1) => filter_3_1(&job),
-                (3, _) => filter_3_2(&job),
-                (_, 1) => filter_5_1(&job),
-                _ => filter_5_2(&job),
+                (3, 1) if const { has_kernel("depthwise_3x3") } => filter_3_1(&job),
+                (3, _) if const { has_kernel("depthwise_3x3") } => filter_3_2(&job),
+                (5, 1) if const { has_kernel("depthwise_5x5") } => filter_5_1(&job),
+                (5, _) if const { has_kernel("depthwise_5x5") } => filter_5_2(&job),
+                // Not linked: no plan that was parsed has them.
+                _ => {}
             }
         }
     }
