@@ -33,7 +33,9 @@ fn main() {
     write(&out.join("board.rs"), &facts);
     write(&out.join("memory.x"), &read(&boards.join(format!("{board}.x"))));
     println!("cargo:rustc-link-search={}", out.display());
-    for argument in ["-Tlink.x", "-Tdefmt.x", "--nmagic"] {
+    // A symbol that takes no memory, by which a host tells one board's program from another's.
+    let label = format!("--defsym=_ocellus_board_{}=0", board.replace('-', "_"));
+    for argument in ["-Tlink.x", "-Tdefmt.x", "--nmagic", &label] {
         println!("cargo:rustc-link-arg-bins={argument}");
     }
 }

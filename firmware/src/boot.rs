@@ -3,6 +3,7 @@
 //! A host may replace that region at any time, so that nothing about it is taken for granted. A board without a model that
 //! it can run says so again and again, and stays within a probe's reach.
 
+use crate::app::smooth::Smoothing;
 use crate::app::watch::{Config, Parts, Watch, WatchError};
 use crate::camera::live::{Grabber, Live};
 use crate::camera::sensor::{Sensor, Settings};
@@ -12,7 +13,7 @@ use crate::session::door::{Scene, Visitor};
 use crate::session::{Plate, tell_plan};
 use crate::time::{Clock, Watchdog};
 use embedded_hal::digital::OutputPin;
-use ocellus_shared::plan::{Plan, PlanError};
+use ocellus_shared::plan::{Plan, PlanError, StepFault};
 use ocellus_shared::wire::{Refusal, Tally};
 
 /// What flash holds where nothing was written.
@@ -43,6 +44,10 @@ impl core::fmt::Display for ModelError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::Empty => f.write_str("there is no model in flash: write one with `ocellus flash --model`"),
+            // Writing the same model again would not help.
+            Self::Plan(error @ (PlanError::Version { .. } | PlanError::Step { fault: StepFault::Operator, .. })) => {
+                write!(f, "the model in flash is not for this program, write both without --model: {error}")
+            }
             Self::Plan(error) => write!(f, "the model in flash is not usable, write it again: {error}"),
             Self::Arena(error) => error.fmt(f),
             Self::Watch(error) => error.fmt(f),
@@ -92,6 +97,8 @@ pub struct Board<'p, 'm> {
     pub hertz: u32,
     /// The label that the output goes high for; any, where there is none.
     pub look_for: Option<&'static str>,
+    /// How labels are smoothed.
+    pub smoothing: Smoothing,
     /// The flash that holds the model.
     pub region: &'p [u8],
     /// Room for feature maps.
@@ -133,7 +140,7 @@ pub fn watch<S: Sensor, G: Grabber>(
     turns: u32,
 ) -> Result<Tally, ModelError> {
     board.plate().tell(report);
-    let Board { hertz, look_for, region, arena, frames, .. } = board;
+    let Board { hertz, look_for, smoothing, region, arena, frames, .. } = board;
     let mut engine = engine(region, arena)?;
     let plan = *engine.plan();
     tell_plan(report, 0, &plan);
@@ -141,7 +148,7 @@ pub fn watch<S: Sensor, G: Grabber>(
     let camera = Live::new(eyes.sensor, eyes.grabber, eyes.settings, room).map_err(WatchError::from);
     let parts = camera.map(|camera| Parts { camera, output, timer });
     let target = look_for.map(|label| class_of(&plan, label).ok_or(ModelError::NoSuchLabel(label))).transpose()?;
-    let config = Config { target, ..Config::new(hertz) };
+    let config = Config { target, smoothing, ..Config::new(hertz) };
     let watch = parts.and_then(|parts| Watch::new(&mut engine, parts, config));
     let mut watch = watch.map_err(ModelError::Watch)?;
     watch.run(report, visitor, frames, turns);

@@ -66,6 +66,11 @@ pub struct Board {
     pub stack_bytes: usize,
     /// The processor's clock; nothing where there is no telling.
     pub clock_hz: Option<u64>,
+    /// Whether the plan's flash sends a few bits at a time, which takes time that nothing here predicts.
+    #[serde(default)]
+    pub serial_flash: bool,
+    /// Time from power-up to the camera's first whole frame, in milliseconds, on a real board.
+    pub first_frame_ms: Option<u32>,
     /// QEMU's name of the machine; nothing for a board that is not emulated.
     pub machine: Option<String>,
     /// Flash of the program, on a real board.
@@ -141,23 +146,40 @@ impl Board {
     /// # Errors
     /// [`DoesNotFit`], which says what is too large and what to change.
     pub fn check_fit(&self, plan: &Plan<'_>) -> Result<(), DoesNotFit> {
-        let remedy = "train a narrower network or a smaller --img-size, or choose another --board";
         let (plan_bytes, arena_bytes) = (plan.bytes().len(), plan.arena_bytes());
+        let mut lacks = Vec::new();
         if plan_bytes > self.plan_bytes {
-            let (name, room) = (&self.name, self.plan_bytes);
+            let place = self.model.map_or_else(String::new, |model| format!(" from {:#x} on", model.start));
             let because = self.plan_bytes_because.as_ref().map_or_else(String::new, |why| format!(" ({why})"));
-            return Err(DoesNotFit(format!(
-                "the plan does not fit {name}: it has {plan_bytes} bytes, the board holds {room}{because}; {remedy}"
-            )));
+            let room = self.plan_bytes;
+            lacks.push(format!("it has {plan_bytes} bytes, the board's room for it{place} {room}{because}"));
         }
         if arena_bytes > self.arena_bytes {
             let room = self.arena_bytes;
-            return Err(DoesNotFit(format!(
-                "the plan does not fit {}: it works in {arena_bytes} bytes of memory, the board has {room}; {remedy}",
-                self.name
-            )));
+            lacks.push(format!("it works in {arena_bytes} bytes of memory, the board has {room}"));
         }
-        Ok(())
+        if lacks.is_empty() {
+            return Ok(());
+        }
+        Err(DoesNotFit(format!(
+            "the plan does not fit {}: {}; train a narrower network or a smaller --img-size, or choose another --board{}",
+            self.name,
+            lacks.join("; and "),
+            self.others_for(plan)
+        )))
+    }
+
+    /// Names of the other boards of this kind, real or emulated, that `plan` has room on, as part of a remedy.
+    fn others_for(&self, plan: &Plan<'_>) -> String {
+        let holds = |board: &Self| plan.bytes().len() <= board.plan_bytes && plan.arena_bytes() <= board.arena_bytes;
+        let alike = |board: &Self| board.machine.is_none() == self.machine.is_none();
+        // Without tables there are no others to name.
+        let boards = Self::all().unwrap_or_default();
+        let names: Vec<String> = boards.into_iter().filter(|b| alike(b) && holds(b)).map(|b| b.name).collect();
+        match names.as_slice() {
+            [] => String::new(),
+            names => format!(": it fits {}", names.join(", ")),
+        }
     }
 }
 
@@ -204,8 +226,11 @@ mod tests {
             assert_eq!(places, [real; 2], "{}: [flash] and [model]", board.name);
             // probe-rs takes any STM32 for any other.
             assert_eq!(board.chip_id.is_some(), board.chip.starts_with("STM32"), "{}: [chip-id]", board.name);
-            if let Some(model) = board.model {
+            assert_eq!(board.first_frame_ms.is_some(), real, "{}: first-frame-ms", board.name);
+            if let (Some(program), Some(model)) = (board.flash, board.model) {
                 assert_eq!(model.bytes as usize, board.plan_bytes, "{}", board.name);
+                // One follows the other, and none of the flash between or behind them is wasted on a sector of neither.
+                assert_eq!(program.start + program.bytes, model.start, "{}", board.name);
             }
         }
     }

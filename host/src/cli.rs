@@ -5,10 +5,11 @@ mod devices;
 mod values;
 
 pub use boards::{
-    BenchArgs, BenchCommand, BoardsArgs, CaptureArgs, FlashArgs, HostBenchArgs, MonitorArgs, ProbeArgs, ProbesArgs,
+    ActArgs, BenchArgs, BenchCommand, BoardsArgs, CaptureArgs, FlashArgs, HostBenchArgs, MonitorArgs, ProbeArgs,
+    ProbesArgs,
 };
 pub use devices::{DeviceArgs, ProfileArgs, RunArgs, ValidateArgs};
-pub use values::{Backend, Calibration, FrameFormat, ImageCount, Optimize, Place, SplitName, Stage, Target};
+pub use values::{Backend, Calibration, FrameFormat, ImageCount, Optimize, Place, SplitName, Stage, Steady, Target};
 
 use crate::board;
 use crate::recipe::{DeviceKind, Freeze, LossKind, Model, OptimizerKind, Precision, Recipe, ScheduleKind};
@@ -514,6 +515,9 @@ pub struct FirmwareArgs {
     /// Link only the operators that this model needs, a plan or the folder that holds it; the board refuses others
     #[arg(long, value_name = "MODEL")]
     pub ops_of: Option<PathBuf>,
+    /// What a real board's program does.
+    #[command(flatten)]
+    pub act: ActArgs,
     /// Fail where the compiler warns
     #[arg(long)]
     pub deny_warnings: bool,

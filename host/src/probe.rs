@@ -6,6 +6,7 @@
 
 mod conversation;
 mod flash;
+mod identity;
 mod link;
 mod log;
 pub mod simulated;
@@ -13,6 +14,7 @@ mod trouble;
 
 pub use conversation::{Conversation, Cycles, Shot};
 pub use flash::{Image, Phase, Written};
+pub use identity::{check_model, check_program};
 pub use link::{Link, Settings};
 pub use log::Heard;
 

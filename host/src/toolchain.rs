@@ -17,7 +17,7 @@ mod build;
 mod elf;
 
 pub use build::{BARE, Built, Program, build_firmware, build_program};
-pub use elf::{program_bytes, static_bytes};
+pub use elf::{check_board, program_bytes, static_bytes};
 
 /// Everything that compiles and links for one target.
 #[derive(Clone, Debug, PartialEq, Eq)]

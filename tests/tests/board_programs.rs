@@ -8,7 +8,7 @@ use std::path::Path;
 
 use ocellus::board::Board;
 use ocellus::probe::{self, Heard, Selector, Settings};
-use ocellus::toolchain::{self, Built};
+use ocellus::toolchain::{self, Built, Program};
 use ocellus_shared::plan::encode::encode;
 use ocellus_shared::wire::Reply;
 use ocellus_tests::plans;
@@ -98,6 +98,10 @@ fn within(inner: &Range<u64>, outer: &Range<u64>) -> bool {
 fn check(board: &Board) {
     let Built { elf, warnings } = toolchain::build_firmware(board, &|_| ()).unwrap_or_else(|error| panic!("{error:#}"));
     assert_eq!(warnings, 0, "{}", board.name);
+    let others = ["openmv-h7", "pico2", "weact-h743"].into_iter().filter(|name| *name != board.name);
+    let bytes = std::fs::read(&elf).unwrap();
+    assert!(toolchain::check_board(&bytes, &board.name).is_ok(), "{}", board.name);
+    others.for_each(|name| assert!(toolchain::check_board(&bytes, name).is_err(), "{} passes for {name}", board.name));
     let bytes = toolchain::program_bytes(&elf).unwrap();
     assert!((LEAST_FLASH..=MOST_FLASH).contains(&bytes), "{} takes {bytes} bytes of flash", board.name);
     let elf = std::fs::read(elf).unwrap();
@@ -144,10 +148,22 @@ fn rehearse(board: &Board, elf: &[u8]) {
     assert!(lines[0].contains(&format!("board={} ", board.name)), "{lines:?}");
 }
 
+/// Whether the program of `board` that is built with these variables holds `text`.
+fn holds(board: &Board, env: &[(&'static str, String)], text: &str) -> bool {
+    let program = Program { name: &board.name, ops: &[], env };
+    let built = toolchain::build_program(board, program, &|_| ()).unwrap_or_else(|error| panic!("{error:#}"));
+    let elf = std::fs::read(built.elf).unwrap();
+    elf.windows(text.len()).any(|window| window == text.as_bytes())
+}
+
 #[test]
 fn programs_of_real_boards_lie_in_memory_as_they_must() {
     let boards: Vec<Board> = Board::all().unwrap().into_iter().filter(|board| board.machine.is_none()).collect();
     let names: Vec<&str> = boards.iter().map(|board| board.name.as_str()).collect();
     assert_eq!(names, ["openmv-h7", "pico2", "weact-h743"]);
+    // One test for both: they build the same file.
+    let label = "a label like no other".to_owned();
+    assert!(holds(&boards[2], &[("OCELLUS_LOOK_FOR", label.clone())], &label));
+    assert!(!holds(&boards[2], &[], &label));
     boards.iter().for_each(check);
 }

@@ -1,6 +1,7 @@
 //! A camera board's model region: what is run, and what is refused by which words.
 
 use embedded_hal::digital::{ErrorType, OutputPin};
+use ocellus_firmware::app::smooth::Smoothing;
 use ocellus_firmware::app::watch::WatchError;
 use ocellus_firmware::boot::{self, Board, Eyes, ModelError};
 use ocellus_firmware::camera::ov2640::Ov2640;
@@ -11,7 +12,7 @@ use ocellus_firmware::session::door::{Scene, Visitor};
 use ocellus_firmware::time::{Clock, Pause, Watchdog};
 use ocellus_shared::PixelFormat;
 use ocellus_shared::plan::encode;
-use ocellus_shared::plan::{Plan, PlanError, VERSION};
+use ocellus_shared::plan::{Plan, PlanError, StepFault, VERSION};
 use ocellus_shared::wire::{Refusal, Reply, Tally};
 use ocellus_tests::plans;
 use std::cell::Cell;
@@ -97,8 +98,20 @@ fn every_damage_is_refused_by_its_reason() {
         let ModelError::Plan(error) = error else { panic!("{error:?}") };
         assert!(reason(&error), "{error:?}");
         assert_eq!(refusal, Refusal::BadPlan);
-        assert!(detail.contains("write it again"), "{detail}");
+        let remedy = match error {
+            PlanError::Version { .. } => "write both without --model",
+            _ => "write it again",
+        };
+        assert!(detail.contains(remedy), "{detail}");
     }
+}
+
+#[test]
+fn a_model_with_an_operator_that_the_program_lacks_is_no_damage() {
+    let fault = StepFault::Operator;
+    let lacking = ModelError::Plan(PlanError::Step { index: 3, fault }).to_string();
+    assert!(lacking.contains("step 3") && lacking.contains("built without"), "{lacking}");
+    assert!(lacking.contains("write both without --model") && !lacking.contains("write it again"), "{lacking}");
 }
 
 #[test]
@@ -157,13 +170,14 @@ impl Report for Words {
 
 /// Boots a board whose frames have `room` bytes, for `turns` turns.
 fn boots(region: &[u8], room: usize, turns: u32) -> (Result<Tally, ModelError>, Vec<String>) {
-    let (outcome, words, _) = boots_for(None, region, room, turns);
+    let (outcome, words, _) = boots_for(None, Smoothing::USUAL, region, room, turns);
     (outcome, words)
 }
 
 /// The same for a board that looks for a label; also how often its lamp was lit.
 fn boots_for(
     look_for: Option<&'static str>,
+    smoothing: Smoothing,
     region: &[u8],
     room: usize,
     turns: u32,
@@ -172,7 +186,7 @@ fn boots_for(
     let simulated = Simulated::new(&desk, &[]);
     let (mut arena, mut front, mut back) = (vec![0; 1 << 18], vec![0; room], vec![0; room]);
     let frames = [&mut front[..], &mut back[..]];
-    let board = Board { name: "desk", hertz: 1_000_000, look_for, region, arena: &mut arena, frames };
+    let board = Board { name: "desk", hertz: 1_000_000, look_for, smoothing, region, arena: &mut arena, frames };
     let settings = Settings::new(PixelFormat::Rgb565Be, 64, 48);
     let eyes = Eyes { sensor: Ov2640::new(&simulated, Pause(&desk)), grabber: &simulated, settings };
     let outcome = boot::watch(&mut words, board, eyes, &desk, &desk, &mut (), turns);
@@ -242,7 +256,7 @@ fn a_board_without_a_model_complains_once_a_second_and_stays_within_reach() {
 fn a_board_lights_its_lamp_for_the_label_it_looks_for() {
     // A network that needs some frames to make up its mind.
     let decided = encode::encode(&plans::watched(19)).unwrap();
-    let lit = |look_for| boots_for(look_for, &flash(&decided), 64 * 48 * 2, 200).2;
+    let lit = |look_for| boots_for(look_for, Smoothing::USUAL, &flash(&decided), 64 * 48 * 2, 200).2;
     let labels =
         ["class 0", "class 1", "class 2", "class 3", "class 4", "class 5", "class 6", "class 7", "class 8", "class 9"];
     let each: Vec<u32> = labels.map(|label| lit(Some(label))).to_vec();
@@ -250,6 +264,15 @@ fn a_board_lights_its_lamp_for_the_label_it_looks_for() {
     assert!(lit(None) > 0);
     assert_eq!(each.iter().sum::<u32>(), lit(None), "{each:?}");
     assert_eq!(each.iter().filter(|count| **count > 0).count(), 1, "{each:?}");
-    let (outcome, words, _) = boots_for(Some("class 10"), &flash(&plan()), 64 * 48 * 2, 200);
+    let (outcome, words, _) = boots_for(Some("class 10"), Smoothing::USUAL, &flash(&plan()), 64 * 48 * 2, 200);
     assert_eq!((outcome, words.last().map(String::as_str)), (Err(ModelError::NoSuchLabel("class 10")), Some("Plan")));
+}
+
+#[test]
+fn a_board_smooths_labels_as_it_was_told() {
+    let decided = encode::encode(&plans::watched(19)).unwrap();
+    let lit = |smoothing| boots_for(None, smoothing, &flash(&decided), 64 * 48 * 2, 200).2;
+    let never = Smoothing { lead: 255, hold: 255, ..Smoothing::USUAL };
+    let counts = [never, Smoothing::USUAL, Smoothing::NONE].map(lit);
+    assert!(counts[0] == 0 && counts[0] < counts[1] && counts[1] < counts[2], "{counts:?}");
 }

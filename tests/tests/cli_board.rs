@@ -4,7 +4,10 @@ use std::fs;
 use std::process::Output;
 
 use ocellus_shared::plan::encode::encode;
+use ocellus_shared::{Op, Shape};
+use ocellus_tests::plans::Sketch;
 use ocellus_tests::program::ocellus;
+use ocellus_tests::random::Random;
 use ocellus_tests::{elf, plans};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -40,7 +43,7 @@ impl Files {
         let folder = Self(tempfile::tempdir().unwrap());
         fs::write(folder.path("model.plan"), encode(&plans::cifar_cnn(3)).unwrap()).unwrap();
         fs::write(folder.path("program.elf"), elf::program(0x0800_0000, &[0x12; 5000])).unwrap();
-        fs::write(folder.path("large.elf"), elf::program(0x0800_0000, &[0x12; (1 << 20) + 4])).unwrap();
+        fs::write(folder.path("large.elf"), elf::program(0x0800_0000, &[0x12; (256 << 10) + 4])).unwrap();
         folder
     }
 
@@ -81,6 +84,7 @@ fn a_rehearsal_programs_program_and_model_or_the_model_alone() {
     assert_eq!((&both["program_bytes"], &both["model_bytes"]), (&5000.into(), &plan_bytes.into()));
     let model = json(&run(&[&rehearse[..], &["--model", "--connect-under-reset", "--speed", "4000"]].concat()));
     assert_eq!((&model["program_bytes"], &model["model_bytes"]), (&0.into(), &plan_bytes.into()));
+    assert_eq!((&both["starts"], &model["starts"]), (&true.into(), &false.into()), "each begins with erased flash");
 }
 
 #[test]
@@ -91,15 +95,41 @@ fn what_cannot_be_programmed_is_told_by_exit_code_and_message() {
     fails(&flash("toaster"), 2, &["toaster", "weact-h743"]);
     fails(&flash("mps2-an500"), 2, &["emulated", "ocellus run --on sim"]);
     fails(&["flash", &plan], 2, &["--board"]);
+    let real = ["monitor", &plan, "--on", "sim", "--board", "weact-h743", "--source", "photos"];
+    fails(&real, 2, &["weact-h743 is a real board", "mps2-an386, mps2-an500"]);
     fails(&[&flash("weact-h743")[..], &["--probe", "somewhere"]].concat(), 2, &["VID:PID", "ocellus probes"]);
     fails(&[&flash("weact-h743")[..], &["--probe", "simulated:moody"]].concat(), 2, &["worn", "unplugged"]);
+    let unknown = ["flash", &plan, "--board", "weact-h743", "--probe", "simulated", "--look-for", "toaster"];
+    fails(&unknown, 2, &["no label \"toaster\"", "--look-for", "class 0, class 1"]);
+    fails(&[&flash("weact-h743")[..], &["--steady", "9,3,3"]].concat(), 2, &["2,3,3", "0 to 8"]);
+    let kept = [&flash("weact-h743")[..], &["--probe", "simulated:absent", "--look-for", "class 1"]].concat();
+    fails(&kept, 1, &["--look-for and --steady are left out"]);
     let large = files.path("large.elf");
     let simulated = ["flash", &plan, "--board", "weact-h743", "--probe", "simulated", "--elf", &large];
-    fails(&simulated, 3, &["large.elf does not fit weact-h743", "1048580 bytes", "1048576"]);
+    fails(&simulated, 3, &["large.elf does not fit weact-h743", "262148 bytes", "262144"]);
     for (fault, part) in [("absent", "no debug probe"), ("denied", "udev"), ("unplugged", "run the command again")] {
         let probe = format!("simulated:{fault}");
         fails(&[&flash("weact-h743")[..], &["--probe", &probe]].concat(), 1, &[part]);
     }
+}
+
+#[test]
+fn a_program_for_another_board_with_the_same_chip_is_refused() {
+    let files = Files::new();
+    let (plan, program) = (files.path("model.plan"), files.path("program.elf"));
+    let mut elf = fs::read(&program).unwrap();
+    elf.extend(b"\0_ocellus_board_weact_h743\0");
+    fs::write(&program, elf).unwrap();
+    for command in [&["flash", &plan][..], &["monitor", &plan, "--frames", "1"]] {
+        let on = ["--board", "openmv-h7", "--probe", "simulated", "--elf", &program];
+        fails(
+            &[command, &on].concat(),
+            1,
+            &["program.elf", "that of weact-h743, not of openmv-h7", "ocellus firmware"],
+        );
+    }
+    let right = ["flash", &plan, "--board", "weact-h743", "--probe", "simulated", "--elf", &program, "--json"];
+    assert_eq!(json(&run(&right))["board"], "weact-h743");
 }
 
 #[test]
@@ -111,4 +141,18 @@ fn a_plan_that_is_too_large_for_the_board_is_refused_before_any_probe_is_looked_
     let plan = files.path("model.plan");
     let arguments = ["flash", &plan, "--board", "weact-h743", "--model", "--probe", "simulated:absent"];
     fails(&arguments, 3, &["does not fit weact-h743", "400000 bytes", "--board"]);
+}
+
+#[test]
+fn a_plan_for_more_flash_than_the_chip_has_is_told_where_it_fits() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = folder.path().join("model.plan");
+    let mut sketch = Sketch::new(Random::new(3), Shape::new(64, 64, 3));
+    sketch.push(Op::Dense { out_channels: 200 }, &[0]).unwrap();
+    let bytes = encode(&sketch.finish()).unwrap();
+    fs::write(&plan, &bytes).unwrap();
+    let plan = plan.to_str().unwrap();
+    let has = format!("it has {} bytes", bytes.len());
+    let arguments = ["flash", plan, "--board", "weact-h743", "--model", "--probe", "simulated"];
+    fails(&arguments, 3, &[&has, "from 0x8040000 on 1835008", "QSPI", "choose another --board: it fits pico2\n"]);
 }

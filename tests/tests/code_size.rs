@@ -18,7 +18,7 @@ const VECTORS: u64 = 1024;
 /// Bytes of code and constants of the engine with the operators `ops`, all where there are none: the program's, start-up
 /// code and library functions included, less the vectors.
 fn engine_bytes(ops: &[&str]) -> u64 {
-    let program = Program { name: BARE, ops };
+    let program = Program { name: BARE, ops, env: &[] };
     let built = toolchain::build_program(&Board::load(BOARD).unwrap(), program, &|_| ());
     let built = built.unwrap_or_else(|error| panic!("{error:#}"));
     assert_eq!(built.warnings, 0, "{ops:?}");

@@ -11,7 +11,12 @@ use ocellus_shared::plan::encode::encode;
 use ocellus_tests::{elf, plans};
 
 const PROGRAM: u32 = 0x0800_0000;
-const MODEL: u32 = 0x0810_0000;
+const MODEL: u32 = 0x0804_0000;
+/// Bytes of a sector: RM0433, 4.3.5; and of the W25Q32 beside an RP2350.
+const SECTORS: [(&str, u32); 2] = [("STM32H743", 128 << 10), ("RP235", 4 << 10)];
+/// Bytes that the program may fill, and the model.
+const PROGRAM_BYTES: usize = 256 << 10;
+const MODEL_BYTES: usize = 1792 << 10;
 
 fn board() -> Board {
     Board::load("weact-h743").unwrap()
@@ -80,25 +85,53 @@ fn program_and_model_are_written_where_they_belong() {
 fn the_model_alone_is_replaced_fast_and_nothing_else_changes() {
     let (bench, code) = (bench(None), code());
     flash(&bench, Some(&elf::program(PROGRAM, &code)), &plan(1)).unwrap();
-    let bank = content(&bench, PROGRAM, 1 << 20);
+    let bank = content(&bench, PROGRAM, PROGRAM_BYTES);
     let mut plan = plan(2);
     plan.resize(300_000, 0x5A); // as many bytes as the promise is about; what they mean is the board's affair
     let written = flash(&bench, None, &plan).unwrap();
     assert_eq!((written.program_bytes, written.model_bytes), (0, 300_000));
     assert!(written.time < Duration::from_secs(3), "{:?}", written.time);
     assert_eq!(content(&bench, MODEL, plan.len()), plan);
-    assert!(content(&bench, PROGRAM, 1 << 20) == bank, "the program's flash changed");
+    assert!(content(&bench, PROGRAM, PROGRAM_BYTES) == bank, "the program's flash changed");
     obeyed_every_rule(&bench);
+}
+
+#[test]
+fn a_model_without_a_program_is_told_from_one_that_starts() {
+    let bench = bench(None);
+    assert!(!flash(&bench, None, &plan(1)).unwrap().starts, "the program's flash is erased");
+    assert!(flash(&bench, Some(&elf::program(PROGRAM, &code())), &plan(1)).unwrap().starts);
+    assert!(flash(&bench, None, &plan(2)).unwrap().starts, "the program is kept");
+}
+
+#[test]
+fn the_largest_model_fills_all_flash_behind_the_program() {
+    let (bench, code) = (bench(None), code());
+    let large: Vec<u8> = (0..MODEL_BYTES as u32 / 4).flat_map(|i| i.wrapping_mul(0x85EB_CA6B).to_le_bytes()).collect();
+    flash(&bench, Some(&elf::program(PROGRAM, &code)), &large).unwrap();
+    assert!(content(&bench, PROGRAM, code.len()) == code && content(&bench, MODEL, large.len()) == large);
+    obeyed_every_rule(&bench);
+}
+
+#[test]
+fn no_sector_of_a_real_board_holds_both_program_and_model() {
+    for board in Board::all().unwrap().into_iter().filter(|board| board.machine.is_none()) {
+        let (program, model) = (board.flash.unwrap(), board.model.unwrap());
+        let sector = SECTORS.iter().find(|(chip, _)| board.chip.starts_with(chip)).expect("its sectors are known").1;
+        for address in [program.start, model.start, model.start + model.bytes] {
+            assert!(address.is_multiple_of(sector), "{}: {address:#x} is within a sector", board.name);
+        }
+    }
 }
 
 #[test]
 fn what_does_not_fit_or_belong_is_refused_before_anything_is_written() {
     let bench = bench(None);
-    let large = flash(&bench, None, &vec![0; (1 << 20) + 1]).unwrap_err();
+    let large = flash(&bench, None, &vec![0; MODEL_BYTES + 1]).unwrap_err();
     assert!(large.downcast_ref::<DoesNotFit>().is_some(), "{large:#}");
-    fails(Err::<(), _>(large), &["plan does not fit weact-h743", "1048577 bytes"]);
+    fails(Err::<(), _>(large), &["plan does not fit weact-h743", "1835009 bytes"]);
     let elsewhere = elf::program(MODEL, &code());
-    fails(flash(&bench, Some(&elsewhere), &plan(1)), &["outside of weact-h743's flash", "0x8100000"]);
+    fails(flash(&bench, Some(&elsewhere), &plan(1)), &["outside of weact-h743's flash", "0x8040000"]);
     fails(flash(&bench, Some(b"no program"), &plan(1)), &["the program is none for weact-h743", "ocellus firmware"]);
     let emulated = elf::program(0x6000_0000, &code());
     assert!(flash(&bench, Some(&emulated), &plan(1)).is_err());

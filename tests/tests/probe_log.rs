@@ -170,7 +170,7 @@ fn the_firmware_on_the_simulated_board_logs_what_it_sees() {
         let (bench, mut link, elf) = running(None, &bytes, encoding);
         let lines = heard_of(&mut link, &elf, 22).unwrap();
         let board = board();
-        let ready = format!("ready board=weact-h743 plan_bytes={} arena_bytes={}", 1 << 20, board.arena_bytes);
+        let ready = format!("ready board=weact-h743 plan_bytes={} arena_bytes={}", board.plan_bytes, board.arena_bytes);
         assert_eq!(lines[0], ready);
         let Some(Reply::Plan { steps, .. }) = Reply::parse(&lines[1]) else { panic!("{lines:?}") };
         assert_eq!(steps as usize, plan.steps().count());

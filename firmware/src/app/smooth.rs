@@ -25,15 +25,45 @@ pub struct Smoothing {
 }
 
 impl Default for Smoothing {
-    /// Half a second at 30 frames a second, and no change for less than what noise does.
     fn default() -> Self {
-        Self { shift: 2, lead: 3, hold: 3 }
+        Self::USUAL
     }
 }
 
 impl Smoothing {
     /// Every frame for itself.
     pub const NONE: Self = Self { shift: 0, lead: 0, hold: 1 };
+    /// Half a second at 30 frames a second, and no change for less than what noise does.
+    pub const USUAL: Self = Self { shift: 2, lead: 3, hold: 3 };
+
+    /// The one that `text` says, shift, lead and hold with commas between; the usual one where there is no text.
+    ///
+    /// # Panics
+    /// It says none. A program evaluates this while it is compiled, which then fails.
+    pub const fn chosen(text: Option<&str>) -> Self {
+        let Some(text) = text else { return Self::USUAL };
+        let ([shift, lead, hold], 3) = numbers(text.as_bytes()) else { panic!("smoothing is SHIFT,LEAD,HOLD") };
+        assert!(shift <= MAX_SHIFT as u16 && lead <= 255 && hold >= 1 && hold <= 255, "smoothing is 0-8,0-255,1-255");
+        Self { shift: shift as u8, lead: lead as u8, hold: hold as u8 }
+    }
+}
+
+/// The first three numbers in a list with commas, and how many it has; 0 where something else is in it.
+const fn numbers(text: &[u8]) -> ([u16; 3], usize) {
+    // Loops and indices, because iterators cannot run while a program is compiled.
+    let (mut found, mut count, mut digits, mut at) = ([0; 3], 1, 0, 0);
+    while at < text.len() {
+        match text[at] {
+            b',' if digits > 0 && count < 3 => (count, digits) = (count + 1, 0),
+            digit @ b'0'..=b'9' if digits < 3 => {
+                found[count - 1] = 10 * found[count - 1] + (digit - b'0') as u16;
+                digits += 1;
+            }
+            _ => return (found, 0),
+        }
+        at += 1;
+    }
+    (found, if digits > 0 { count } else { 0 })
 }
 
 /// The network has more classes than [`MAX_CLASSES`].
@@ -141,6 +171,19 @@ mod tests {
         let mut smoother = Smoother::new(3, smoothing).unwrap();
         let verdicts = frames.iter().map(|scores| smoother.add(scores));
         verdicts.map(|v| v.settled.then_some(v.class)).collect()
+    }
+
+    #[test]
+    fn smoothing_is_chosen_by_three_numbers() {
+        assert_eq!(Smoothing::chosen(None), Smoothing::default());
+        assert_eq!(Smoothing::chosen(Some("0,0,1")), Smoothing::NONE);
+        assert_eq!(Smoothing::chosen(Some("8,255,30")), Smoothing { shift: 8, lead: 255, hold: 30 });
+        for bad in [
+            "", "2", "2,3", "2,3,", ",3,3", "2,,3", "2,3,3,3", "9,3,3", "2,256,3", "2,3,0", "2,3,x", "2, 3, 3",
+            "-1,3,3",
+        ] {
+            assert!(std::panic::catch_unwind(|| Smoothing::chosen(Some(bad))).is_err(), "{bad:?}");
+        }
     }
 
     #[test]

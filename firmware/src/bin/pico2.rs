@@ -16,6 +16,7 @@ use embassy_rp::pio::{InterruptHandler, Pio};
 use embassy_rp::pwm::{self, Pwm};
 use embassy_rp::{bind_interrupts, watchdog};
 use embassy_time::{Delay, Duration, block_for};
+use ocellus_firmware::app::smooth::Smoothing;
 use ocellus_firmware::boot::{self, Board, Eyes};
 use ocellus_firmware::camera::ov7670::Ov7670;
 use ocellus_firmware::camera::sensor::Settings;
@@ -35,6 +36,8 @@ const PATIENCE: Duration = Duration::from_millis(250);
 const POWER_UP: Duration = Duration::from_millis(10);
 /// The label that lights the LED, where the builder names one; otherwise any does.
 const LOOK_FOR: Option<&str> = option_env!("OCELLUS_LOOK_FOR");
+/// How labels are smoothed, where the builder says it.
+const SMOOTHING: Smoothing = Smoothing::chosen(option_env!("OCELLUS_STEADY"));
 /// The core's clock, which embassy sets.
 const CORE_HERTZ: u32 = 150_000_000;
 
@@ -85,7 +88,15 @@ fn main() -> ! {
     let Memory { frames: [front, back], arena } = MEMORY;
     // SAFETY: the board's table says that there is flash, which nothing writes while the program runs.
     let region = unsafe { core::slice::from_raw_parts(MODEL_START as *const u8, PLAN_BYTES) };
-    let board = Board { name: NAME, hertz: CORE_HERTZ, look_for: LOOK_FOR, region, arena, frames: [front, back] };
+    let board = Board {
+        name: NAME,
+        hertz: CORE_HERTZ,
+        look_for: LOOK_FOR,
+        smoothing: SMOOTHING,
+        region,
+        arena,
+        frames: [front, back],
+    };
     let timer = Timer::new(watchdog);
     let led = Output::new(p.PIN_25, Level::Low);
     let mut door = Door::new(inlet, outlet, &timer, rtt::Cycles::start(), board.plate());

@@ -280,4 +280,38 @@ mod tests {
         assert_eq!(sensor(&mut desk).identify(), Err(SensorError::WrongId(0x77)));
         desk.done();
     }
+
+    /// All that brings the sensor up.
+    fn started() -> Vec<Transaction> {
+        [
+            read(0x21, 0x0a, 0x76),
+            writes(0x21, &[(0x12, 0x80)]),
+            configured(0, RGB565, 0x04, &scaled(0x1a, 2, [0x16, 0x04, 0xa4])),
+            modified(0x1e, 0x01, 0x01),
+            modified(0x42, 0x00, 0x00),
+            modified(0x13, 0xe7, 0xe7),
+        ]
+        .concat()
+    }
+
+    #[test]
+    fn every_failure_has_its_cure() {
+        let id = |kind| Transaction::write(0x21, vec![0x0a]).with_error(kind);
+        let mut torn = started();
+        torn.truncate(7);
+        torn.push(started()[7].clone().with_error(ErrorKind::Other));
+        let stranger = [read(0x21, 0x0a, 0x77), writes(0x21, &[(0x12, 0x80)])].concat();
+        // What goes wrong first, and how often the bus is cleared for it.
+        for (trouble, cleared) in
+            [(vec![id(NACK), id(NACK)], 0), (vec![id(ErrorKind::Other)], 1), (torn, 1), (stranger, 0)]
+        {
+            let mut desk = Desk::new(&[trouble, started()].concat());
+            assert_eq!(sensor(&mut desk).bring_up(&QQVGA), Ok(()));
+            assert_eq!(desk.cleared, cleared);
+            desk.done();
+        }
+        let mut desk = Desk::new(&[id(ErrorKind::Other), id(ErrorKind::Other), id(ErrorKind::Other)]);
+        assert_eq!(sensor(&mut desk).bring_up(&QQVGA), Err(SensorError::StuckBus));
+        desk.done();
+    }
 }

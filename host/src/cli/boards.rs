@@ -1,6 +1,6 @@
 //! The arguments of the commands for boards and probes.
 
-use super::{FrameFormat, Stage};
+use super::{FrameFormat, Stage, Steady};
 use crate::camera::FrameSize;
 use crate::probe;
 use clap::{Args, Subcommand};
@@ -55,6 +55,27 @@ pub struct ProbesArgs {
     pub json: bool,
 }
 
+/// What a real board's program does with labels, which is decided when it is built.
+#[derive(Args, Debug)]
+pub struct ActArgs {
+    /// Label for which a real board's LED lights; else it lights for any
+    #[arg(long, env = "OCELLUS_LOOK_FOR", value_name = "LABEL")]
+    pub look_for: Option<String>,
+    /// How steady a real board's labels are: a frame counts 1 / 2^SHIFT, and a new label must lead by LEAD steps of int8
+    /// scores for HOLD frames; 2,3,3 where nothing is said
+    #[arg(long, env = "OCELLUS_STEADY", value_name = "SHIFT,LEAD,HOLD")]
+    pub steady: Option<Steady>,
+}
+
+impl ActArgs {
+    /// The variables that the firmware's source reads.
+    pub fn env(&self) -> Vec<(&'static str, String)> {
+        let label = self.look_for.clone().map(|label| ("OCELLUS_LOOK_FOR", label));
+        let steady = self.steady.map(|steady| ("OCELLUS_STEADY", steady.to_string()));
+        label.into_iter().chain(steady).collect()
+    }
+}
+
 /// Arguments of `ocellus flash`.
 #[derive(Args, Debug)]
 pub struct FlashArgs {
@@ -69,6 +90,9 @@ pub struct FlashArgs {
     /// Program that was built before; else it is built
     #[arg(long, value_name = "FILE")]
     pub elf: Option<PathBuf>,
+    /// What the program does.
+    #[command(flatten)]
+    pub act: ActArgs,
     /// How to reach the board.
     #[command(flatten)]
     pub probe: ProbeArgs,

@@ -158,6 +158,29 @@ impl ImageCount {
     }
 }
 
+/// How a real board smooths its labels, as its program reads it: `SHIFT,LEAD,HOLD`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Steady([u8; 3]);
+
+impl std::str::FromStr for Steady {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let numbers: Option<Vec<u8>> = text.split(',').map(|number| number.parse().ok()).collect();
+        match numbers.as_deref() {
+            Some(&[shift @ 0..=8, lead, hold @ 1..=255]) => Ok(Self([shift, lead, hold])),
+            _ => Err("expected three numbers such as 2,3,3: 0 to 8, 0 to 255, and 1 to 255".to_owned()),
+        }
+    }
+}
+
+impl std::fmt::Display for Steady {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [shift, lead, hold] = self.0;
+        write!(f, "{shift},{lead},{hold}")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -169,6 +192,16 @@ mod tests {
         assert_eq!("9".parse::<ImageCount>().unwrap().of(7), 7);
         for bad in ["0", "-1", "", "ALL", "1.5"] {
             assert!(bad.parse::<ImageCount>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn smoothing_is_three_numbers_in_their_ranges() {
+        assert_eq!("2,3,3".parse::<Steady>().unwrap().to_string(), "2,3,3");
+        // Written as the firmware's source reads it.
+        assert_eq!("02,+3,3".parse::<Steady>().unwrap().to_string(), "2,3,3");
+        for bad in ["", "2", "2,3", "2,3,3,3", "9,3,3", "2,256,3", "2,3,0", "2,3,x", "-1,3,3"] {
+            assert!(bad.parse::<Steady>().is_err(), "{bad:?}");
         }
     }
 }

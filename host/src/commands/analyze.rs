@@ -11,6 +11,12 @@ use ocellus_shared::Op;
 use ocellus_shared::plan::{Operand, Plan, Step};
 use serde::Serialize;
 
+/// Instructions that the board takes for every byte of a plan when it looks at it after power-up: those of a CRC-32 by
+/// table, a byte at a time.
+const CHECK_INSTRUCTIONS: f64 = 8.0;
+/// Time between two frames of a sensor in good light, in milliseconds: 30 a second.
+const FRAME_MS: f64 = 1e3 / 30.0;
+
 /// What a plan needs of a board.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Analysis {
@@ -22,8 +28,12 @@ pub struct Analysis {
     pub flash_bytes: u64,
     /// Of these, the program.
     pub program_bytes: u64,
+    /// Flash that a real board sets aside for it.
+    pub program_room_bytes: Option<u64>,
     /// Of these, the plan.
     pub plan_bytes: u64,
+    /// Memory that the board sets aside for it.
+    pub plan_room_bytes: u64,
     /// Of the plan, what no form of it could do without: see [`raw_bytes`].
     pub raw_bytes: u64,
     /// What the plan takes beyond that, as a part of it.
@@ -32,6 +42,8 @@ pub struct Analysis {
     pub ram_bytes: u64,
     /// Of these, feature maps and scratch memory.
     pub arena_bytes: u64,
+    /// Memory that the board sets aside for them.
+    pub arena_room_bytes: u64,
     /// Of the arena, the scratch memory of the step that needs most.
     pub scratch_bytes: u64,
     /// Of the RAM, the most that the stack was measured to take.
@@ -49,6 +61,11 @@ pub struct Analysis {
     /// Shortest and longest time of one inference that is to be expected, in milliseconds, where the board's table says
     /// its clock.
     pub time_ms: Option<[f64; 2]>,
+    /// Whether reading parameters from serial flash comes on top of that, for which there is no figure.
+    pub serial_flash: bool,
+    /// Shortest and longest time from power-up to the first label in good light, in milliseconds, on a real board: clocks,
+    /// the sensor's registers and its settling, the plan's checksum, a frame, and an inference.
+    pub first_label_ms: Option<[f64; 2]>,
     /// Each step, in the order they run.
     pub layers: Vec<Layer>,
 }
@@ -116,17 +133,24 @@ fn analyse(plan: &Plan, board: &Board) -> Result<Analysis> {
     let static_bytes = toolchain::static_bytes(&elf)?.saturating_sub(rooms as u64);
     let frame_bytes = if is_real { frames as u64 } else { 0 };
     let (arena_bytes, stack_bytes) = (plan.arena_bytes() as u64, board.stack_bytes as u64);
-    let instructions = layers.iter().map(|layer| layer.instructions).sum();
+    let instructions: u64 = layers.iter().map(|layer| layer.instructions).sum();
+    let time_ms = |instructions: f64| {
+        let clock = board.clock_hz? as f64;
+        Some(cost::cycles_per_instruction(&board.cpu).map(|cycles| 1e3 * instructions * cycles / clock))
+    };
     Ok(Analysis {
         board: board.name.clone(),
         fits: board.check_fit(plan).is_ok(),
         flash_bytes: program_bytes + plan_bytes,
         program_bytes,
+        program_room_bytes: board.flash.map(|flash| flash.bytes.into()),
         plan_bytes,
+        plan_room_bytes: board.plan_bytes as u64,
         raw_bytes,
         plan_overhead: plan_bytes as f64 / raw_bytes as f64 - 1.0,
         ram_bytes: arena_bytes + stack_bytes + frame_bytes + static_bytes,
         arena_bytes,
+        arena_room_bytes: board.arena_bytes as u64,
         scratch_bytes: plan.steps().map(|step| step.scratch.1 as u64).max().unwrap_or(0),
         stack_bytes,
         frame_bytes,
@@ -134,8 +158,12 @@ fn analyse(plan: &Plan, board: &Board) -> Result<Analysis> {
         macs: layers.iter().map(|layer| layer.macs).sum(),
         instructions,
         instructions_error: cost::ERROR,
-        time_ms: board.clock_hz.map(|clock| {
-            cost::cycles_per_instruction(&board.cpu).map(|cycles| 1e3 * instructions as f64 * cycles / clock as f64)
+        time_ms: time_ms(instructions as f64),
+        serial_flash: board.serial_flash,
+        first_label_ms: board.first_frame_ms.and_then(|first_frame| {
+            let [least, most] = time_ms(instructions as f64 + CHECK_INSTRUCTIONS * plan_bytes as f64)?;
+            // The table counts the longest wait for a frame: one that has begun must end before.
+            Some([f64::from(first_frame) - FRAME_MS + least, f64::from(first_frame) + most])
         }),
         layers,
     })
@@ -241,10 +269,12 @@ fn needs(analysis: &Analysis) -> String {
     let Analysis { arena_bytes, scratch_bytes, stack_bytes, frame_bytes, static_bytes, .. } = *analysis;
     let mut lines = vec![
         format!(
-            "flash         {} bytes: program {}, plan {}",
+            "flash         {} bytes: program {}{}, plan {} of {}",
             t(analysis.flash_bytes),
             t(analysis.program_bytes),
-            t(analysis.plan_bytes)
+            analysis.program_room_bytes.map_or_else(String::new, |room| format!(" of {}", t(room))),
+            t(analysis.plan_bytes),
+            t(analysis.plan_room_bytes)
         ),
         format!(
             "plan          {:.1} % more than its {} bytes of weights, biases and multipliers",
@@ -252,9 +282,10 @@ fn needs(analysis: &Analysis) -> String {
             t(analysis.raw_bytes)
         ),
         format!(
-            "RAM           {} bytes: arena {} (scratch of a layer up to {}), stack {}, frame {}, variables {}",
+            "RAM           {} bytes: arena {} of {} (scratch of a layer up to {}), stack {}, frame {}, variables {}",
             t(analysis.ram_bytes),
             t(arena_bytes),
+            t(analysis.arena_room_bytes),
             t(scratch_bytes),
             t(stack_bytes),
             t(frame_bytes),
@@ -266,8 +297,12 @@ fn needs(analysis: &Analysis) -> String {
             100.0 * analysis.instructions_error
         ),
     ];
+    let more = if analysis.serial_flash { ", and what reading parameters from its serial flash takes" } else { "" };
     if let Some([least, most]) = analysis.time_ms {
-        lines.push(format!("time          {least:.1} to {most:.1} ms at the board's clock"));
+        lines.push(format!("time          {least:.1} to {most:.1} ms at the board's clock{more}"));
+    }
+    if let Some([least, most]) = analysis.first_label_ms {
+        lines.push(format!("first label   {least:.0} to {most:.0} ms after power-up, by calculation{more}"));
     }
     lines.push(format!("fits          {}", if analysis.fits { "yes" } else { "no" }));
     lines.join("\n")

@@ -25,10 +25,10 @@ pub fn run(args: &FirmwareArgs) -> Result<()> {
     }
     let names = if args.all { known } else { vec![args.board.clone()] };
     let ops = args.ops_of.as_deref().map(ops_of).transpose()?.unwrap_or_default();
-    let mut built = Vec::new();
+    let (env, mut built) = (args.act.env(), Vec::new());
     for name in names {
         let board = Board::load(&name)?;
-        let program = Program { name: &name, ops: &ops };
+        let program = Program { name: &name, ops: &ops, env: &env };
         let Built { elf, warnings } = toolchain::build_program(&board, program, &view::note)?;
         ensure!(
             !args.deny_warnings || warnings == 0,

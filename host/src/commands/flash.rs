@@ -20,17 +20,13 @@ use crate::{report, toolchain, view};
 pub fn run(args: &FlashArgs) -> Result<()> {
     let board = real_board(&args.board)?;
     let plan = ModelFiles::find(&args.model)?.read_plan()?;
-    board.check_fit(&Plan::parse(&plan)?)?;
-    let elf = program(args, &board)?;
-    if let Some(path) = &elf {
-        check_program(&board, path)?;
-    }
-    let program = elf
-        .as_ref()
-        .map(|path| std::fs::read(path).with_context(|| format!("cannot read {}", path.display())))
-        .transpose()?;
+    let parsed = Plan::parse(&plan)?;
+    board.check_fit(&parsed)?;
+    check_act(args, &parsed)?;
+    let program = program(args, &board)?.map(|path| read_program(&board, &path)).transpose()?;
     let settings = Settings { allow_erase_all: args.allow_erase_all, ..settings(&args.probe) };
-    if matches!(settings.probe, Selector::Simulated(_)) {
+    let rehearses = matches!(settings.probe, Selector::Simulated(_));
+    if rehearses {
         view::note("a rehearsal on a simulated board: nothing real is programmed");
     }
     let mut link = Link::attach(&board, &settings)?;
@@ -41,7 +37,7 @@ pub fn run(args: &FlashArgs) -> Result<()> {
         bar.set_position(done);
     })?;
     bar.finish_and_clear();
-    tell(args, &board, &written)
+    tell(args, &board, &written, rehearses)
 }
 
 /// The real board called `name`.
@@ -73,12 +69,34 @@ fn program(args: &FlashArgs, board: &Board) -> Result<Option<PathBuf>> {
     match (&args.elf, args.model_only) {
         (_, true) => Ok(None),
         (Some(elf), _) => Ok(Some(elf.clone())),
-        (None, _) => inputs::firmware(board).map(Some),
+        (None, _) => inputs::firmware_that(board, &args.act.env()).map(Some),
     }
 }
 
-/// Refuses a program that is larger than the board's flash for it, before any probe is looked for.
-fn check_program(board: &Board, elf: &Path) -> Result<()> {
+/// Refuses a label that the model does not have, and says where a program that is kept decides.
+fn check_act(args: &FlashArgs, plan: &Plan) -> Result<()> {
+    if args.model_only || args.elf.is_some() {
+        if !args.act.env().is_empty() {
+            view::warn(
+                "the program decides for which label the LED lights, and how steadily: --look-for and --steady are left out",
+            );
+        }
+        return Ok(());
+    }
+    let labels: Vec<&str> = (0..plan.output().shape.len()).filter_map(|class| plan.label(class)).collect();
+    match &args.act.look_for {
+        Some(label) if !labels.contains(&label.as_str()) => Err(Failure::Usage(format!(
+            "the model has no label {label:?} for --look-for; it has: {}",
+            labels.join(", ")
+        ))
+        .into()),
+        _ => Ok(()),
+    }
+}
+
+/// Reads a program, and refuses one of another board or that is larger than the board's flash for it, before any probe is
+/// looked for.
+fn read_program(board: &Board, elf: &Path) -> Result<Vec<u8>> {
     let (bytes, room) = (toolchain::program_bytes(elf)?, board.flash.map_or(0, |flash| flash.bytes));
     if bytes > u64::from(room) {
         let what = format!(
@@ -88,7 +106,9 @@ fn check_program(board: &Board, elf: &Path) -> Result<()> {
         );
         return Err(DoesNotFit::new(what).into());
     }
-    Ok(())
+    let bytes = std::fs::read(elf).with_context(|| format!("cannot read {}", elf.display()))?;
+    toolchain::check_board(&bytes, &board.name).with_context(|| elf.display().to_string())?;
+    Ok(bytes)
 }
 
 fn doing(phase: Phase) -> &'static str {
@@ -99,22 +119,29 @@ fn doing(phase: Phase) -> &'static str {
     }
 }
 
-fn tell(args: &FlashArgs, board: &Board, written: &Written) -> Result<()> {
-    let Written { program_bytes, model_bytes, time } = written;
+fn tell(args: &FlashArgs, board: &Board, written: &Written, rehearses: bool) -> Result<()> {
+    let Written { program_bytes, model_bytes, starts, time } = written;
     if args.json {
         return report::print_json(&json!({
             "board": board.name,
             "program_bytes": program_bytes,
             "model_bytes": model_bytes,
+            "starts": starts,
             "seconds": time.as_secs_f64(),
         }));
     }
-    let program = match args.model_only {
-        true => "program kept".to_owned(),
-        false => format!("program {program_bytes} bytes"),
+    let program = match (args.model_only, starts) {
+        (true, true) => "program kept".to_owned(),
+        (true, false) => "no program".to_owned(),
+        (false, _) => format!("program {program_bytes} bytes"),
+    };
+    let then = match (starts, rehearses) {
+        (true, _) => "the board starts",
+        (false, true) => "a board with a program starts",
+        (false, false) => "its flash holds no program to run it: write both, without --model",
     };
     report::print(&format!(
-        "{}: {program}, model {model_bytes} bytes, written and verified in {:.1} s; the board starts",
+        "{}: {program}, model {model_bytes} bytes, written and verified in {:.1} s; {then}",
         board.name,
         time.as_secs_f64()
     ))

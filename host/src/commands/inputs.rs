@@ -14,7 +14,7 @@ use crate::data::{self, Dataset, Split};
 use crate::eval;
 use crate::probe::{self, Conversation, Link, Selector};
 use crate::recipe::DataRecipe;
-use crate::toolchain;
+use crate::toolchain::{self, Program};
 use crate::view;
 
 /// The emulated board called `name`.
@@ -24,7 +24,12 @@ pub fn emulated_board(name: &str) -> Result<Board> {
         return Err(Failure::Usage(format!("no board called {name:?}; there are: {}", known.join(", "))).into());
     }
     let board = Board::load(name)?;
-    ensure!(board.machine.is_some(), "{name} is not an emulated board");
+    if board.machine.is_none() {
+        let emulated = Board::all()?.into_iter().filter(|board| board.machine.is_some());
+        let names: Vec<String> = emulated.map(|board| board.name).collect();
+        let what = format!("{name} is a real board, not an emulated one; those are: {}", names.join(", "));
+        return Err(Failure::Usage(what).into());
+    }
     Ok(board)
 }
 
@@ -39,10 +44,12 @@ pub fn real_board(name: Option<&str>) -> Result<Board> {
     flash::real_board(name)
 }
 
-/// The program on `board`: the given file, or a fresh one.
+/// The program on `board`: the given file, which must not be another board's, or a fresh one.
 pub fn program(board: &Board, elf: Option<&Path>) -> Result<Vec<u8>> {
     let path = elf.map_or_else(|| firmware(board), |elf| Ok(elf.to_owned()))?;
-    std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
+    let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    toolchain::check_board(&bytes, &board.name).with_context(|| path.display().to_string())?;
+    Ok(bytes)
 }
 
 /// A real board that runs `plan`, and its program; a simulated one gets both first.
@@ -71,8 +78,14 @@ pub fn call(device: &DeviceArgs, plan: &[u8]) -> Result<Conversation> {
 
 /// Builds the firmware of `board`, with a spinner that shows what cargo does.
 pub fn firmware(board: &Board) -> Result<PathBuf> {
+    firmware_that(board, &[])
+}
+
+/// The same with variables that decide what it does.
+pub fn firmware_that(board: &Board, env: &[(&'static str, String)]) -> Result<PathBuf> {
     let spinner = view::spinner(&format!("building the firmware of {}", board.name));
-    let built = toolchain::build_firmware(board, &|line| spinner.set_message(format!("{}: {line}", board.name)))?;
+    let hear = |line: &str| spinner.set_message(format!("{}: {line}", board.name));
+    let built = toolchain::build_program(board, Program { name: &board.name, ops: &[], env }, &hear)?;
     spinner.finish_and_clear();
     Ok(built.elf)
 }

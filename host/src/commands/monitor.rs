@@ -23,7 +23,7 @@ use crate::cli::{MonitorArgs, Stage};
 use crate::data::picture::Picture;
 use crate::eval::engine::EngineModel;
 use crate::model::ModelFiles;
-use crate::probe::Heard;
+use crate::probe::{self, Heard};
 use crate::report;
 use crate::sim::{Clock, Sim};
 use gallery::Gallery;
@@ -65,21 +65,22 @@ pub(super) fn stop_on_ctrl_c() -> Result<Arc<AtomicBool>> {
 
 /// Listens to a real board.
 fn watch_board(args: &MonitorArgs, plan: &[u8], live: &mut Live, stop: &AtomicBool) -> Result<()> {
-    let board = inputs::real_board(args.board.as_deref())?;
-    board.check_fit(&Plan::parse(plan)?)?;
+    let (board, parsed) = (inputs::real_board(args.board.as_deref())?, Plan::parse(plan)?);
+    board.check_fit(&parsed)?;
     let (mut link, elf) = inputs::reach(&board, &args.probe, args.elf.as_deref(), plan)?;
-    let mut scores = Vec::new();
+    let (mut scores, mut outcome) = (Vec::new(), Ok(()));
     link.listen(&elf, &mut |heard| {
         match heard {
-            Heard::Line(line) => hear(line, &mut scores, live),
+            Heard::Line(line) => outcome = hear(line, &board.name, &parsed, &mut scores, live),
             Heard::Restart => live.note("the board started anew"),
             Heard::Silence => {}
         }
-        match stop.load(Ordering::Relaxed) || live.is_done() {
+        match stop.load(Ordering::Relaxed) || live.is_done() || outcome.is_err() {
             true => ControlFlow::Break(()),
             false => ControlFlow::Continue(()),
         }
-    })
+    })?;
+    outcome
 }
 
 /// Asks a real board for frame after frame. Their scores are computed here: the very ones that the board computes.
@@ -132,9 +133,14 @@ fn micros(since: Instant) -> u32 {
     since.elapsed().as_micros().try_into().unwrap_or(u32::MAX)
 }
 
-/// Takes one line of a real board's log.
-fn hear(line: &str, scores: &mut Vec<i8>, live: &mut Live) {
+/// Takes one line of the log of `board`, a real one that is to run `plan`.
+///
+/// # Errors
+/// It says that it is another board, or runs another model, whose labels would be wrong.
+fn hear(line: &str, board: &str, plan: &Plan, scores: &mut Vec<i8>, live: &mut Live) -> Result<()> {
     match Reply::parse(line) {
+        Some(Reply::Ready { board: says, .. }) => probe::check_program(says, board)?,
+        Some(Reply::Plan { digest, .. }) => probe::check_model(digest, plan, board)?,
         Some(Reply::Scores { values, .. }) => *scores = values.iter().collect(),
         Some(Reply::Seen { latency_us, interval_us, .. }) => live.show(&Look { scores, latency_us, interval_us }),
         Some(Reply::Fault { what, tally, .. }) => live.miss(what, tally.turns.saturating_sub(tally.frames).into()),
@@ -144,6 +150,7 @@ fn hear(line: &str, scores: &mut Vec<i8>, live: &mut Live) {
         Some(_) => {}
         None => live.note(line),
     }
+    Ok(())
 }
 
 /// Feeds an emulated board with what `--source` shows, as its sensor would.
@@ -184,7 +191,8 @@ mod tests {
         let plan = Plan::parse(&bytes).unwrap();
         let (mut live, mut scores) = (Live::new(&plan, 2), Vec::new());
         for line in [
-            "ready board=weact-h743 plan_bytes=1048576 arena_bytes=393216",
+            "ready board=weact-h743 plan_bytes=1835008 arena_bytes=393216",
+            "plan seq=0 digest=0000000000000000 steps=1 arena_bytes=40",
             "scores seq=1 crc=00000000 values=[10, 90, -3]",
             "seen seq=1 class=1 settled=false margin=10.0 latency_us=40000 interval_us=0 name=green",
             "fault seq=2 what=timeout turns=2 frames=1 missing=1 overruns=0 losses=0 restarts=0",
@@ -192,7 +200,7 @@ mod tests {
             "seen seq=3 class=0 settled=true margin=12.4 latency_us=40000 interval_us=100000 name=red",
         ] {
             assert!(!live.is_done());
-            hear(line, &mut scores, &mut live);
+            hear(line, "weact-h743", &plan, &mut scores, &mut live).unwrap();
         }
         assert!(live.is_done());
         let expected = serde_json::json!({
@@ -203,5 +211,12 @@ mod tests {
             live.last_words(),
             "2 frames, 10.0 fps, 40.0 ms from frame to label, 1 dropped; seen: green 1, red 1"
         );
+        for (line, part) in [
+            ("ready board=openmv-h7 plan_bytes=1835008 arena_bytes=393216", "that of openmv-h7, not of weact-h743"),
+            ("plan seq=0 digest=0000000000000001 steps=1 arena_bytes=40", "runs another model"),
+        ] {
+            let error = hear(line, "weact-h743", &plan, &mut scores, &mut live).unwrap_err().to_string();
+            assert!(error.contains(part) && error.contains("ocellus flash"), "{error}");
+        }
     }
 }

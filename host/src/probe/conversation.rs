@@ -13,7 +13,7 @@ use ocellus_shared::plan::Plan;
 use ocellus_shared::wire::{Header, Kind, Refusal, Reply, packet, tensor_crc};
 use probe_rs::rtt::{Error, Rtt, RttChannel, find_rtt_control_block_in_raw_file};
 
-use super::{Link, trouble};
+use super::{Link, identity, trouble};
 
 /// Name of the line's channels, up and down.
 const NAME: &str = "ocellus";
@@ -109,23 +109,12 @@ impl Conversation {
         let sequence = self.send(Kind::Hello, &[])?;
         let greeting = self.wait(PATIENCE, |reply| matches!(reply, Reply::Ready { .. }))?;
         let name = self.link.board.name.clone();
-        if let Reply::Ready { board, .. } = reply_of(&greeting)?
-            && board != name
-        {
-            bail!(
-                "the program on the board is that of {board}, not of {name}: write the right one with `ocellus flash`"
-            );
+        if let Reply::Ready { board, .. } = reply_of(&greeting)? {
+            identity::check_program(board, &name)?;
         }
         let answer = self.wait(PATIENCE, |reply| matches!(reply, Reply::Plan { sequence: s, .. } if *s == sequence))?;
         let Reply::Plan { digest, .. } = reply_of(&answer)? else { bail!("not a plan") };
-        if digest != plan.digest() {
-            bail!(
-                "{name} runs another model: its digest is {}, that of the given one {}; write the given one with \
-                 `ocellus flash MODEL --board {name} --model`",
-                hex(digest),
-                hex(plan.digest())
-            );
-        }
+        identity::check_model(digest, plan, &name)?;
         let seconds = plan.macs().saturating_mul(SLOWEST) / self.link.board.clock_hz.unwrap_or(1_000_000).max(1);
         self.patience = PATIENCE + Duration::from_secs(seconds);
         Ok(())
@@ -351,8 +340,4 @@ fn checked_scores(packet: &[u8]) -> Result<Vec<i8>> {
     let Reply::Scores { crc, values, .. } = reply_of(packet)? else { bail!("not scores") };
     ensure!(tensor_crc(values) == crc, "scores were damaged on the board: its memory does not keep what is written");
     Ok(values.to_vec())
-}
-
-fn hex(digest: [u8; 8]) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }

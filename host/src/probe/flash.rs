@@ -4,12 +4,16 @@ use std::io::Cursor;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
+use probe_rs::MemoryInterface;
 use probe_rs::flashing::{
     DownloadOptions, ElfLoader, ElfOptions, FlashLoader, FlashProgress, ProgressEvent, ProgressOperation,
 };
 
 use super::{Link, trouble};
 use crate::board::{DoesNotFit, Region};
+
+/// A word of erased flash.
+const ERASED: u32 = u32::MAX;
 
 /// What to write.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +42,8 @@ pub struct Written {
     pub program_bytes: u64,
     /// Bytes of the plan.
     pub model_bytes: u64,
+    /// Whether there is a program that runs it: this one, or one that was there before.
+    pub starts: bool,
     /// How long it took.
     pub time: Duration,
 }
@@ -69,11 +75,20 @@ impl Link {
         }
         loader.add_data(model.start.into(), image.plan).context("the model's flash is none of the chip's")?;
         self.write(&loader, progress)?;
+        let starts = self.has_program(program)?;
         self.restart()?;
-        Ok(Written { program_bytes, model_bytes: image.plan.len() as u64, time: start.elapsed() })
+        Ok(Written { program_bytes, model_bytes: image.plan.len() as u64, starts, time: start.elapsed() })
+    }
+
+    /// Whether the flash for the program begins with vectors; erased flash does not.
+    fn has_program(&mut self, program: Region) -> Result<bool> {
+        let what = trouble::lost(&self.board.name);
+        let stack = self.core()?.read_word_32(program.start.into()).context(what)?;
+        Ok(stack != ERASED)
     }
 
     fn write(&mut self, loader: &FlashLoader, progress: &mut dyn FnMut(Phase, u64, u64)) -> Result<()> {
+        let erase_all = self.erase_all;
         let mut options = DownloadOptions::new();
         options.verify = true;
         let mut counts = Counts::default();
@@ -83,7 +98,7 @@ impl Link {
             }
         });
         loader.commit(&mut self.session, options).map_err(|error| {
-            let remedy = trouble::flash_remedy(&error);
+            let remedy = trouble::flash_remedy(&error, erase_all);
             anyhow!(error).context(format!("programming {} failed: {remedy}", self.board.name))
         })
     }

@@ -30,6 +30,8 @@ pub struct Settings {
 pub struct Link {
     pub(super) session: Session,
     pub(super) board: Board,
+    /// A locked chip may be unlocked, which erases it.
+    pub(super) erase_all: bool,
 }
 
 impl Link {
@@ -62,7 +64,7 @@ impl Link {
             let hint = trouble::attach_remedy(&error, settings.under_reset);
             anyhow::Error::new(error).context(format!("cannot attach to {} of {}: {hint}", board.chip, board.name))
         })?;
-        let mut link = Self { session, board: board.clone() };
+        let mut link = Self { session, board: board.clone(), erase_all: settings.allow_erase_all };
         link.check_chip()?;
         Ok(link)
     }

@@ -46,8 +46,8 @@ pub fn without_channel(error: rtt::Error, what: String) -> anyhow::Error {
     }
 }
 
-/// Why flash could not be programmed, in a remedy.
-pub fn flash_remedy(error: &(dyn Error + 'static)) -> &'static str {
+/// Why flash could not be programmed, in a remedy; `erase_all` was already allowed.
+pub fn flash_remedy(error: &(dyn Error + 'static), erase_all: bool) -> &'static str {
     if is_unplugged(error) {
         return "the probe was unplugged in the middle: what was being written is incomplete, and the board will say \
                 that it has no valid model or not start; plug the probe in and run the command again";
@@ -60,8 +60,15 @@ pub fn flash_remedy(error: &(dyn Error + 'static)) -> &'static str {
                 supply, or the flash is worn out";
     }
     if any(error, |error| matches!(error, FlashError::RoutineCallFailed { .. })) {
-        return "the flash refuses: it is locked; clear its write protection (option bytes) with the vendor's programmer, \
-                or let everything be erased with --allow-erase-all";
+        return match erase_all {
+            true => {
+                "the flash refuses: it is locked; clear its write protection (option bytes) with the vendor's programmer"
+            }
+            false => {
+                "the flash refuses: it is locked; clear its write protection (option bytes) with the vendor's programmer, \
+                 or let everything be erased with --allow-erase-all"
+            }
+        };
     }
     "run the command again; a lower --speed helps with long wires"
 }

@@ -30,6 +30,8 @@ pub struct Program<'a> {
     pub name: &'a str,
     /// The operators to link, by [`Op::name`](ocellus_shared::Op::name); all of them where there are none.
     pub ops: &'a [&'a str],
+    /// Variables that its source reads while it is compiled, beside those of this process.
+    pub env: &'a [(&'static str, String)],
 }
 
 /// The program that is the engine and nothing else.
@@ -40,7 +42,7 @@ pub const BARE: &str = "bare";
 /// # Errors
 /// As for [`build_program`].
 pub fn build_firmware(board: &Board, progress: &dyn Fn(&str)) -> Result<Built> {
-    build_program(board, Program { name: &board.name, ops: &[] }, progress)
+    build_program(board, Program { name: &board.name, ops: &[], env: &[] }, progress)
 }
 
 /// Builds a `program` for `board`; cargo decides whether anything is left to do.
@@ -101,6 +103,7 @@ fn command(source: &Path, board: &Board, program: Program, toolchain: &Toolchain
         [] => command.env_remove("OCELLUS_OPS"),
         ops => command.env("OCELLUS_OPS", ops.join(",")),
     };
+    command.envs(program.env.iter().map(|(name, value)| (name, value)));
     // Link-time optimization and incremental compilation exclude each other.
     command.env("CARGO_INCREMENTAL", "0");
     let target = board.target.to_uppercase().replace(['-', '.'], "_");

@@ -1,8 +1,11 @@
-//! The sizes of a program, from its ELF file.
+//! The sizes of a program, and the board that it is for, from its ELF file.
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+
+/// What the name of the symbol begins with by which a program says its board: `firmware/build.rs` defines it.
+const BOARD: &[u8] = b"\0_ocellus_board_";
 
 /// Bytes that the program in `elf` takes in flash: the file contents of everything that is loaded. The debug
 /// information, by far the most of the file, stays on the workstation.
@@ -19,6 +22,31 @@ pub fn program_bytes(elf: &Path) -> Result<u64> {
 /// As for [`program_bytes`].
 pub fn static_bytes(elf: &Path) -> Result<u64> {
     Ok(segments(elf)?.iter().filter(|segment| segment.is_writable).map(|segment| segment.in_memory).sum())
+}
+
+/// Refuses a program that says that it is for another board than the one called `board`. Boards with the same chip would run
+/// it, with other pins.
+///
+/// # Errors
+/// It is another board's. One that does not say whose it is, since Ocellus did not build it, is taken.
+pub fn check_board(elf: &[u8], board: &str) -> Result<()> {
+    match board_of(elf) {
+        Some(name) if name != board.replace('-', "_") => {
+            let other = name.replace('_', "-");
+            bail!(
+                "the program is that of {other}, not of {board}: build the right one with `ocellus firmware --board {board}`, \
+                 or name the board that is connected with --board"
+            )
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The board in the name of a program's symbol, with `_` for `-`: looked for in the table of names, whichever that is.
+fn board_of(elf: &[u8]) -> Option<&str> {
+    let at = elf.windows(BOARD.len()).position(|window| window == BOARD)?;
+    let name = elf[at + BOARD.len()..].split(|byte| *byte == 0).next()?;
+    std::str::from_utf8(name).ok()
 }
 
 /// A part of a program that is loaded.
@@ -80,6 +108,17 @@ mod tests {
         let expected = [(1000, 1000, false), (24, 100, true)];
         assert_eq!(segments.iter().map(|s| (s.in_file, s.in_memory, s.is_writable)).collect::<Vec<_>>(), expected);
         assert_eq!(parse(&elf(&[])), Some(Vec::new()));
+    }
+
+    #[test]
+    fn a_program_for_another_board_is_told_by_its_symbol() {
+        let named = |name: &str| [&elf(&[])[..], b"\0main\0_ocellus_board_", name.as_bytes(), b"\0memcpy\0"].concat();
+        assert!(check_board(&named("weact_h743"), "weact-h743").is_ok());
+        assert!(check_board(&elf(&[]), "weact-h743").is_ok(), "it does not say");
+        let error = check_board(&named("weact_h743"), "openmv-h7").unwrap_err().to_string();
+        assert!(error.contains("is that of weact-h743, not of openmv-h7"), "{error}");
+        // A name that begins like another one.
+        assert!(check_board(&named("weact_h743_plus"), "weact-h743").is_err());
     }
 
     #[test]

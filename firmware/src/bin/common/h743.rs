@@ -17,6 +17,7 @@ use embassy_stm32::wdg::IndependentWatchdog;
 use embassy_stm32::{Config, Peri};
 use embassy_time::Instant;
 use embedded_hal::digital::OutputPin;
+use ocellus_firmware::app::smooth::Smoothing;
 use ocellus_firmware::boot::{self, Board, Eyes};
 use ocellus_firmware::camera::sensor::Sensor;
 use ocellus_firmware::session::door::Door;
@@ -28,6 +29,8 @@ include!(concat!(env!("OUT_DIR"), "/board.rs"));
 
 /// The label that lights the LED, where the builder names one; otherwise any does.
 const LOOK_FOR: Option<&str> = option_env!("OCELLUS_LOOK_FOR");
+/// How labels are smoothed, where the builder says it.
+const SMOOTHING: Smoothing = Smoothing::chosen(option_env!("OCELLUS_STEADY"));
 /// The core's clock.
 const CORE_HERTZ: u32 = 480_000_000;
 /// Longest time that the independent watchdog can wait.
@@ -113,7 +116,15 @@ pub fn run(eyes: Eyes<impl Sensor, Dcmi>, led: impl OutputPin, port: Peri<'stati
     };
     // SAFETY: the board's table says that there is flash, which nothing writes while the program runs.
     let region = unsafe { core::slice::from_raw_parts(MODEL_START as *const u8, PLAN_BYTES) };
-    let board = Board { name: NAME, hertz: CORE_HERTZ, look_for: LOOK_FOR, region, arena, frames: [front, back] };
+    let board = Board {
+        name: NAME,
+        hertz: CORE_HERTZ,
+        look_for: LOOK_FOR,
+        smoothing: SMOOTHING,
+        region,
+        arena,
+        frames: [front, back],
+    };
     let timer = Timer { port: RefCell::new(Some(port)), watchdog: RefCell::new(None) };
     let mut door = Door::new(inlet, outlet, &timer, rtt::Cycles::start(), board.plate());
     match boot::watch(&mut report, board, eyes, led, &timer, &mut door, u32::MAX) {

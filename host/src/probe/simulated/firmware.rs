@@ -12,6 +12,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use embedded_hal::digital::{ErrorType, OutputPin};
+use ocellus_firmware::app::smooth::Smoothing;
 use ocellus_firmware::boot::{self, Eyes};
 use ocellus_firmware::camera::ov2640::Ov2640;
 use ocellus_firmware::camera::simulated::Simulated;
@@ -237,7 +238,8 @@ fn run(board: &Board, region: &[u8], chip: &Chip, log: &Writer) {
     let hertz = board.clock_hz.and_then(|hertz| u32::try_from(hertz).ok()).unwrap_or(1_000_000);
     // A board's name is part of its program, and lives as long.
     let name: &'static str = board.name.clone().leak();
-    let described = boot::Board { name, hertz, look_for: None, region, arena: &mut arena, frames: [front, back] };
+    let (look_for, smoothing) = (None, Smoothing::USUAL);
+    let described = boot::Board { name, hertz, look_for, smoothing, region, arena: &mut arena, frames: [front, back] };
     let mut door = Door::new(chip, chip, chip, Ticks { born: chip.born, hertz: hertz.into() }, described.plate());
     let simulated = Simulated::new(chip, &[]);
     let sensor = Ov2640::new(&simulated, Pause(chip));
