@@ -12,8 +12,8 @@ use ocellus_shared::plan::{Operand, Plan, Step};
 use serde::Serialize;
 
 /// Instructions that the board takes for every byte of a plan when it looks at it after power-up: those of a CRC-32 by
-/// table, a byte at a time.
-const CHECK_INSTRUCTIONS: f64 = 8.0;
+/// table, half a byte at a time.
+const CHECK_INSTRUCTIONS: f64 = 11.0;
 /// Time between two frames of a sensor in good light, in milliseconds: 30 a second.
 const FRAME_MS: f64 = 1e3 / 30.0;
 
