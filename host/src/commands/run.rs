@@ -16,6 +16,7 @@ use crate::data::picture::Picture;
 use crate::eval::engine::EngineModel;
 use crate::model::ModelFiles;
 use crate::probe::Conversation;
+use crate::recipe::Enlarge;
 use crate::report;
 use crate::sim::{Clock, Sim};
 
@@ -27,7 +28,8 @@ const SHOWN: usize = 3;
 /// # Errors
 /// A file that is no picture or no plan, a plan that does not fit the board, or a board that answers differently.
 pub fn run(args: &RunArgs) -> Result<()> {
-    let bytes = ModelFiles::find(&args.model)?.read_plan()?;
+    let files = ModelFiles::find(&args.model)?;
+    let bytes = files.read_plan()?;
     let engine = EngineModel::new(&bytes)?;
     // All pictures are read first: a bad one must not cost the time that a board takes to boot.
     let pictures = args
@@ -35,14 +37,20 @@ pub fn run(args: &RunArgs) -> Result<()> {
         .iter()
         .map(|path| Picture::open(path).with_context(|| path.display().to_string()))
         .collect::<Result<Vec<_>>>()?;
+    let sensor = sensor(args);
+    // What no camera brings to a size of its own is enlarged as the images were that the model was trained on.
+    let smooth =
+        sensor.is_none() && files.read_recipe().is_ok_and(|recipe| recipe.data.enlarge == Some(Enlarge::Smooth));
     let mut device = match args.on {
         Target::Engine => Device::None,
         Target::Sim => Device::Sim(Box::new(boot(args.device.board.as_deref(), &bytes)?)),
         Target::Board => Device::Real(Box::new(inputs::call(&args.device, &bytes)?)),
     };
-    let sensor = sensor(args);
     let mut results = Vec::new();
     for (path, picture) in args.pictures.iter().zip(&pictures) {
+        let side = engine.plan().input().shape.h;
+        let large = (smooth && picture.is_smaller_than(side)).then(|| picture.enlarged(side));
+        let picture = large.as_ref().unwrap_or(picture);
         let scores = classify(&engine, &mut device, sensor, picture).with_context(|| path.display().to_string())?;
         if !args.json {
             report::print(&describe(path, engine.plan(), &scores))?;
