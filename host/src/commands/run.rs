@@ -31,16 +31,17 @@ pub fn run(args: &RunArgs) -> Result<()> {
     let files = ModelFiles::find(&args.model)?;
     let bytes = files.read_plan()?;
     let engine = EngineModel::new(&bytes)?;
-    // All pictures are read first: a bad one must not cost the time that a board takes to boot.
-    let pictures = args
-        .pictures
-        .iter()
-        .map(|path| Picture::open(path).with_context(|| path.display().to_string()))
-        .collect::<Result<Vec<_>>>()?;
     let sensor = sensor(args);
     // What no camera brings to a size of its own is enlarged as the images were that the model was trained on.
     let smooth =
         sensor.is_none() && files.read_recipe().is_ok_and(|recipe| recipe.data.enlarge == Some(Enlarge::Smooth));
+    let side = smooth.then_some(engine.plan().input().shape.h);
+    // All pictures are read first: a bad one must not cost the time that a board takes to boot.
+    let pictures = args
+        .pictures
+        .iter()
+        .map(|path| open(path, side).with_context(|| path.display().to_string()))
+        .collect::<Result<Vec<_>>>()?;
     let mut device = match args.on {
         Target::Engine => Device::None,
         Target::Sim => Device::Sim(Box::new(boot(args.device.board.as_deref(), &bytes)?)),
@@ -48,9 +49,6 @@ pub fn run(args: &RunArgs) -> Result<()> {
     };
     let mut results = Vec::new();
     for (path, picture) in args.pictures.iter().zip(&pictures) {
-        let side = engine.plan().input().shape.h;
-        let large = (smooth && picture.is_smaller_than(side)).then(|| picture.enlarged(side));
-        let picture = large.as_ref().unwrap_or(picture);
         let scores = classify(&engine, &mut device, sensor, picture).with_context(|| path.display().to_string())?;
         if !args.json {
             report::print(&describe(path, engine.plan(), &scores))?;
@@ -67,6 +65,15 @@ pub fn run(args: &RunArgs) -> Result<()> {
         (true, 1) => report::print_json(&results[0]),
         (true, _) => report::print_json(&json!({ "results": results })),
     }
+}
+
+/// The picture at `path`; smoothly enlarged to `side`, if there is one, where it is smaller than that.
+fn open(path: &Path, side: Option<u16>) -> Result<Picture> {
+    let picture = Picture::open(path)?;
+    Ok(match side {
+        Some(side) if picture.is_smaller_than(side) => picture.enlarged(side),
+        _ => picture,
+    })
 }
 
 /// A board that sees the same frames.
@@ -170,4 +177,20 @@ fn result(path: &Path, plan: &Plan, scores: &[i8]) -> Value {
         "top": best(scores).iter().map(top).collect::<Vec<_>>(),
         "margin": scores::margin(scores, plan.output_params()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_pictures_grow_as_in_training() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("small.png");
+        let picture = Picture { width: 4, height: 5, pixels: (0..60).map(|i| 4 * i).collect() };
+        std::fs::write(&path, picture.to_png().unwrap()).unwrap();
+        assert_eq!(open(&path, None).unwrap(), picture);
+        assert_eq!(open(&path, Some(4)).unwrap(), picture, "large enough");
+        assert_eq!(open(&path, Some(16)).unwrap(), picture.enlarged(16));
+    }
 }

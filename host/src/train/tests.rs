@@ -183,23 +183,6 @@ fn a_diverged_run_names_the_step_and_saves_nothing() {
     assert!(!out.path().join(LAST).exists() && !out.path().join(BEST).exists());
 }
 
-#[test]
-fn a_run_that_diverges_late_names_its_last_good_checkpoint() {
-    let (recipe, dataset, out) = (recipe(), dataset(), TempDir::new().unwrap());
-    let place = Place { out: out.path(), resume: false, threads: THREADS, cache: None, devices: &[] };
-    let mut trainer = Trainer::new(None, &recipe, &dataset, &place).unwrap();
-    (0..2).for_each(|_| assert!(trainer.epoch(&AtomicBool::new(false)).unwrap()));
-    let best = trainer.progress.best.map(|best| best.epoch).unwrap();
-    // As if a weight had overflown.
-    let name = trainer.arrays.keys().next().unwrap().clone();
-    trainer.arrays.insert(name.clone(), trainer.arrays[&name].clone() * f32::INFINITY);
-    let message = format!("{:#}", trainer.epoch(&AtomicBool::new(false)).unwrap_err());
-    assert!(message.contains("at step 1 of epoch 3: training has diverged"), "{message}");
-    let good = out.path().join(BEST);
-    assert!(message.ends_with(&format!("checkpoint is {} of epoch {best}", good.display())), "{message}");
-    assert!(Checkpoint::load(&good).unwrap().weights[&name].values.iter().all(|value| value.is_finite()));
-}
-
 /// The weights after two epochs on `devices`, of `shards` shards a step.
 fn shared(devices: usize, shards: usize) -> Weights {
     let (mut recipe, dataset, out) = (recipe(), dataset(), TempDir::new().unwrap());
