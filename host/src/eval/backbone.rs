@@ -39,16 +39,22 @@ impl OnnxBackbone {
         let path = recipe.backbone.as_deref().context("the recipe has no transfer.backbone")?;
         let bytes = std::fs::read(path).with_context(|| format!("cannot read the backbone {}", path.display()))?;
         let within = || format!("in the backbone {}", path.display());
-        let mut proto = decode(&bytes).with_context(within)?;
+        let expected = recipe.backbone_sha256.as_str();
+        let other = |found: &str| {
+            let path = path.display();
+            format!(
+                "the backbone {path} has the SHA-256 {found}, the head was trained on {expected}: put that file there"
+            )
+        };
+        let decoded = decode(&bytes);
+        // What cannot be read is not the file that it was, either.
+        ensure!(decoded.is_ok() || expected.is_empty(), other(&hex(&Sha256::digest(&bytes))));
+        let mut proto = decoded.with_context(within)?;
         let beside = inline(&mut proto, path.parent().unwrap_or(Path::new(""))).with_context(within)?;
         let all = beside.values().fold(Sha256::new_with_prefix(&bytes), Sha256::chain_update);
         let digest: [u8; 32] = all.finalize().into();
-        let (found, expected) = (hex(&digest), recipe.backbone_sha256.as_str());
-        ensure!(
-            expected.is_empty() || found == expected,
-            "the backbone {} has the SHA-256 {found}, the head was trained on {expected}: put that file there",
-            path.display()
-        );
+        let found = hex(&digest);
+        ensure!(expected.is_empty() || found == expected, other(&found));
         Self::new(&proto, digest, recipe, img_size).with_context(within)
     }
 
@@ -353,5 +359,7 @@ mod tests {
         };
         assert_eq!(hex(&load(&own).unwrap().digest()), own);
         assert!(load("ab").unwrap_err().to_string().contains(&own));
+        std::fs::write(&path, [&bytes[..], b"more"].concat()).unwrap();
+        assert!(load(&own).unwrap_err().to_string().contains("SHA-256"), "not even ONNX any more");
     }
 }
