@@ -9,7 +9,7 @@ mod train;
 mod transfer;
 
 pub use augment::AugmentRecipe;
-pub use data::{DataRecipe, LabelKind, Normalise};
+pub use data::{DataRecipe, Enlarge, LabelKind, Normalise};
 pub use model::Model;
 pub use net::{BnStatistics, Head, LayerOrder, NetRecipe, Padding};
 pub use quant::{CalibrationMethod, Optimize, QuantRecipe};
@@ -19,6 +19,7 @@ pub use transfer::{Freeze, Statistics, TransferRecipe};
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::path::Path;
 
 /// Everything that decides what a training run produces. Keys that are left out have the defaults documented here.
@@ -94,9 +95,10 @@ impl Recipe {
         toml::to_string(self).expect("a recipe has only string keys and TOML values")
     }
 
-    /// What the result is called: `name`, or the model's name.
+    /// What the result is called: `name`, or what its backbone's file is called, or the model's name.
     pub fn title(&self) -> &str {
-        if self.name.is_empty() { self.model.name() } else { &self.name }
+        let backbone = self.transfer.backbone.as_deref().and_then(Path::file_stem).and_then(OsStr::to_str);
+        if self.name.is_empty() { backbone.unwrap_or(self.model.name()) } else { &self.name }
     }
 
     /// What the network does to the pixels first: the recipe's keys, or the model's own values.
@@ -168,7 +170,10 @@ impl Recipe {
 /// `text` as a TOML value; a text of its own where it is none.
 fn toml_value(text: &str) -> toml::Value {
     let line = toml::from_str::<toml::Table>(&format!("x = {text}"));
-    line.ok().and_then(|mut table| table.remove("x")).unwrap_or_else(|| text.into())
+    let toml = line.ok().and_then(|mut table| table.remove("x"));
+    // People also write .5 and 5., which TOML does not know.
+    let number = || text.parse().ok().filter(|x: &f64| x.is_finite()).map(toml::Value::Float);
+    toml.or_else(number).unwrap_or_else(|| text.into())
 }
 
 #[cfg(test)]
@@ -196,12 +201,24 @@ mod tests {
         assert_eq!((recipe.train.lr, recipe.train.opt), (0.25, OptimizerKind::Adam));
         assert_eq!((recipe.data.img_size, recipe.name.as_str()), (Some(96), "x"));
         assert_eq!(recipe.net.blocks, [vec![8], vec![16, 16]]);
+        let half = Recipe::default().with(&["augment.crop=.5".into(), "augment.rotate=5.".into()]).unwrap().augment;
+        assert_eq!((half.crop, half.rotate), (0.5, 5.0), "as people write numbers");
         for (bad, word) in
             [("train.lr", "KEY=VALUE"), ("train.speed=1", "speed"), ("train.lr=fast", "lr"), ("model.x=1", "model")]
         {
             let error = Recipe::default().with(&[bad.to_owned()]).unwrap_err();
             assert!(format!("{error:#}").contains(word), "{bad}: {error:#}");
         }
+    }
+
+    #[test]
+    fn results_are_called_what_they_are_of() {
+        let mut recipe = Recipe { model: Model::Linear, ..Recipe::default() };
+        assert_eq!(recipe.title(), "linear");
+        recipe.transfer.backbone = Some("nets/big.v2.onnx".into());
+        assert_eq!(recipe.title(), "big.v2");
+        recipe.name = "mine".into();
+        assert_eq!(recipe.title(), "mine");
     }
 
     #[test]

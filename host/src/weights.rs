@@ -26,6 +26,8 @@ use std::path::Path;
 
 /// Names that an error lists of each kind.
 const LISTED: usize = 12;
+/// What PyTorch's wrappers put before the name of every tensor: DataParallel and its like, and `torch.compile`.
+const WRAPPERS: [&str; 2] = ["module.", "_orig_mod."];
 
 /// What a file had for a network.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,6 +71,7 @@ pub fn load(path: &Path, model: Model, parameters: &[Parameter]) -> Result<Pretr
 /// The tensors are of another network: lists what is missing, left over or of another shape.
 pub fn assign(mut tensors: Weights, model: Model, parameters: &[Parameter]) -> Result<Pretrained> {
     tensors.retain(|name, _| !name.ends_with(".num_batches_tracked") && !name.starts_with("state."));
+    let mut tensors = unwrapped(tensors);
     let scheme = Scheme::of(model, &tensors, parameters)
         .with_context(|| format!("it is of another network than {}: {}", model.name(), few(tensors.keys())))?;
     let mut found = Pretrained { weights: Weights::new(), scheme: scheme.name, fresh: Vec::new(), notes: Vec::new() };
@@ -94,6 +97,18 @@ pub fn assign(mut tensors: Weights, model: Model, parameters: &[Parameter]) -> R
         found.notes.push(format!("the file has no {} of this shape: starts at random", found.fresh.join(", ")));
     }
     Ok(found)
+}
+
+/// The tensors by their names in the network itself, where they were saved by what PyTorch wraps around it to train on
+/// several GPUs (`module.`), compiled (`_orig_mod.`) or as an average (`n_averaged` beside `module.`).
+fn unwrapped(mut tensors: Weights) -> Weights {
+    tensors.remove("n_averaged");
+    for prefix in WRAPPERS.into_iter().chain(WRAPPERS) {
+        if tensors.keys().all(|name| name.starts_with(prefix)) {
+            tensors = tensors.into_iter().map(|(name, array)| (name[prefix.len()..].to_owned(), array)).collect();
+        }
+    }
+    tensors
 }
 
 /// The array in a parameter's shape; its own shape if it is of another. A pointwise convolution is a dense layer.

@@ -168,6 +168,8 @@ def checkpoints(out):
     training = {"epoch": 3, "arch": "x", "lr": 0.1, "best": None, "state_dict": state, "tags": ["a", ("b", True)]}
     torch.save(training, f"{out}/training.pth")
     torch.save(state, f"{out}/legacy.pth", _use_new_zipfile_serialization=False)
+    weights, average = {"conv.weight": torch.ones(3)}, {"module.conv.weight": torch.arange(3.0)}
+    torch.save({"state_dict": weights, "state_dict_ema": average}, f"{out}/average.pth")
 
 
 if __name__ == "__main__":

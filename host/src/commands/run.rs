@@ -16,6 +16,7 @@ use crate::data::picture::Picture;
 use crate::eval::engine::EngineModel;
 use crate::model::ModelFiles;
 use crate::probe::Conversation;
+use crate::recipe::Enlarge;
 use crate::report;
 use crate::sim::{Clock, Sim};
 
@@ -27,20 +28,25 @@ const SHOWN: usize = 3;
 /// # Errors
 /// A file that is no picture or no plan, a plan that does not fit the board, or a board that answers differently.
 pub fn run(args: &RunArgs) -> Result<()> {
-    let bytes = ModelFiles::find(&args.model)?.read_plan()?;
+    let files = ModelFiles::find(&args.model)?;
+    let bytes = files.read_plan()?;
     let engine = EngineModel::new(&bytes)?;
+    let sensor = sensor(args);
+    // What no camera brings to a size of its own is enlarged as the images were that the model was trained on.
+    let smooth =
+        sensor.is_none() && files.read_recipe().is_ok_and(|recipe| recipe.data.enlarge == Some(Enlarge::Smooth));
+    let side = smooth.then_some(engine.plan().input().shape.h);
     // All pictures are read first: a bad one must not cost the time that a board takes to boot.
     let pictures = args
         .pictures
         .iter()
-        .map(|path| Picture::open(path).with_context(|| path.display().to_string()))
+        .map(|path| open(path, side).with_context(|| path.display().to_string()))
         .collect::<Result<Vec<_>>>()?;
     let mut device = match args.on {
         Target::Engine => Device::None,
         Target::Sim => Device::Sim(Box::new(boot(args.device.board.as_deref(), &bytes)?)),
         Target::Board => Device::Real(Box::new(inputs::call(&args.device, &bytes)?)),
     };
-    let sensor = sensor(args);
     let mut results = Vec::new();
     for (path, picture) in args.pictures.iter().zip(&pictures) {
         let scores = classify(&engine, &mut device, sensor, picture).with_context(|| path.display().to_string())?;
@@ -59,6 +65,15 @@ pub fn run(args: &RunArgs) -> Result<()> {
         (true, 1) => report::print_json(&results[0]),
         (true, _) => report::print_json(&json!({ "results": results })),
     }
+}
+
+/// The picture at `path`; smoothly enlarged to `side`, if there is one, where it is smaller than that.
+fn open(path: &Path, side: Option<u16>) -> Result<Picture> {
+    let picture = Picture::open(path)?;
+    Ok(match side {
+        Some(side) if picture.is_smaller_than(side) => picture.enlarged(side),
+        _ => picture,
+    })
 }
 
 /// A board that sees the same frames.
@@ -162,4 +177,20 @@ fn result(path: &Path, plan: &Plan, scores: &[i8]) -> Value {
         "top": best(scores).iter().map(top).collect::<Vec<_>>(),
         "margin": scores::margin(scores, plan.output_params()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_pictures_grow_as_in_training() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("small.png");
+        let picture = Picture { width: 4, height: 5, pixels: (0..60).map(|i| 4 * i).collect() };
+        std::fs::write(&path, picture.to_png().unwrap()).unwrap();
+        assert_eq!(open(&path, None).unwrap(), picture);
+        assert_eq!(open(&path, Some(4)).unwrap(), picture, "large enough");
+        assert_eq!(open(&path, Some(16)).unwrap(), picture.enlarged(16));
+    }
 }

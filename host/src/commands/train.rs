@@ -4,7 +4,7 @@ use super::inputs;
 use crate::cli::TrainArgs;
 use crate::eval::backbone::OnnxBackbone;
 use crate::features::{Extractor, hex};
-use crate::recipe::Recipe;
+use crate::recipe::{Enlarge, Recipe};
 use crate::train::metrics::Metrics;
 use crate::train::{self, Outcome, Place};
 use crate::view;
@@ -31,9 +31,14 @@ pub fn run(args: &TrainArgs) -> Result<()> {
     view::note(&format!("training {} on {} into {}", recipe.title(), dataset.name, out.display()));
     let cache = train::cache_folder();
     let place = Place { out: &out, resume: args.resume, threads, cache: cache.as_deref(), devices: &args.devices };
+    // There is no plan of a head on another program's network.
+    let next = if backbone.is_some() { "eval" } else { "export" };
     let extractor = backbone.as_ref().map(|backbone| backbone as &dyn Extractor);
     match train::run_on(extractor, &recipe, &dataset, &place, &stop)? {
-        Outcome::Finished { metrics, .. } => report(&metrics, &out, args.json),
+        Outcome::Finished { metrics, .. } if args.json => {
+            println!("{}", serde_json::to_string(&metrics).expect("metrics are plain numbers"));
+        }
+        Outcome::Finished { metrics, .. } => report(&metrics, &out, next),
         Outcome::Stopped if args.json => println!("{}", serde_json::json!({ "stopped": true, "out": out })),
         Outcome::Stopped => println!("stopped and saved; go on with: ocellus train --resume --out {}", out.display()),
     }
@@ -85,6 +90,10 @@ fn resolve(args: &TrainArgs) -> Result<Recipe> {
     if recipe.model.is_efficientnet() && recipe.data.img_size.is_none() {
         recipe.data.img_size = Some(recipe.model.img_size());
     }
+    // A run that was stopped goes on with the images that it began with.
+    if !args.resume && (recipe.model.is_efficientnet() || recipe.transfer.backbone.is_some()) {
+        recipe.data.enlarge.get_or_insert(Enlarge::Smooth);
+    }
     Ok(recipe.resolved())
 }
 
@@ -118,11 +127,7 @@ fn stop_on_interrupt() -> Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
-fn report(metrics: &Metrics, out: &Path, json: bool) {
-    if json {
-        println!("{}", serde_json::to_string(metrics).expect("metrics are plain numbers"));
-        return;
-    }
+fn report(metrics: &Metrics, out: &Path, next: &str) {
     println!(
         "test accuracy {:.2} % on {} images (validation {:.2} %, epoch {} of {})",
         100.0 * metrics.test_accuracy,
@@ -132,7 +137,7 @@ fn report(metrics: &Metrics, out: &Path, json: bool) {
         metrics.epochs
     );
     println!(
-        "{:.1} minutes, {:.0} images/s; next: ocellus export {}",
+        "{:.1} minutes, {:.0} images/s; next: ocellus {next} {}",
         metrics.seconds / 60.0,
         metrics.images_per_s,
         out.display()
@@ -189,6 +194,20 @@ mod tests {
         assert_eq!(size(TrainArgs { img_size: Some(96), ..args() }), Some(96));
         assert_eq!(size(TrainArgs { set: vec!["data.img-size=64".into()], ..args() }), Some(64));
         assert_eq!(size(TrainArgs::default()), None);
+    }
+
+    #[test]
+    fn weights_of_photos_get_smooth_pictures_unless_told() {
+        let enlarge = |args| resolve(&args).unwrap().data.enlarge;
+        let lite0 = || TrainArgs { model: Some(Model::EfficientNetLite0), ..TrainArgs::default() };
+        assert_eq!(enlarge(lite0()), Some(Enlarge::Smooth));
+        assert_eq!(
+            enlarge(TrainArgs { backbone: Some("b.onnx".into()), ..TrainArgs::default() }),
+            Some(Enlarge::Smooth)
+        );
+        assert_eq!(enlarge(TrainArgs { set: vec!["data.enlarge=area".into()], ..lite0() }), Some(Enlarge::Area));
+        assert_eq!(enlarge(TrainArgs { resume: true, ..lite0() }), None);
+        assert_eq!(enlarge(TrainArgs::default()), None);
     }
 
     #[test]

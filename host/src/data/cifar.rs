@@ -3,7 +3,7 @@
 //! A file is a row of records: one label byte (CIFAR-100: the coarse one, then the fine one), then 32x32 red, green and
 //! blue planes. See <https://www.cs.toronto.edu/~kriz/cifar.html>.
 
-use super::picture::square;
+use super::picture::Picture;
 use super::split::{Part, carve};
 use super::{Dataset, Inventory, Progress};
 use crate::recipe::{DataRecipe, LabelKind};
@@ -222,9 +222,10 @@ pub(super) fn load(variant: &'static Variant, dir: &Path, recipe: &DataRecipe, p
         if side == SIDE {
             records.paint(i, image);
         } else {
-            let mut original = [0; 3 * PLANE];
-            records.paint(i, &mut original);
-            square(SIDE, SIDE, &original, side, image);
+            let mut pixels = vec![0; 3 * PLANE];
+            records.paint(i, &mut pixels);
+            let original = Picture { width: SIDE, height: SIDE, pixels };
+            original.square(side, recipe.enlarge.unwrap_or_default(), image);
         }
     })
 }
@@ -233,6 +234,7 @@ pub(super) fn load(variant: &'static Variant, dir: &Path, recipe: &DataRecipe, p
 mod tests {
     use super::*;
     use crate::data::load;
+    use crate::recipe::Enlarge;
 
     /// Writes a CIFAR-10 folder with `records` records per file; the pixels of plane `p` of record `i` are `i + 100 p`.
     fn write_ten(dir: &Path, records: usize) {
@@ -291,6 +293,30 @@ mod tests {
         let dataset = load(&DataRecipe { img_size: Some(48), ..recipe(dir.path()) }, &|_, _| ()).unwrap();
         assert_eq!(dataset.test.images.len(), 20 * 48 * 48 * 3);
         assert_eq!(dataset.test.image(5)[48 * 48 * 3 - 3..], [5, 105, 205]);
+    }
+
+    #[test]
+    fn enlarging_is_as_the_recipe_says() {
+        let dir = tempfile::tempdir().unwrap();
+        write_ten(dir.path(), 20);
+        // A column of light in the fourth test image.
+        let path = dir.path().join("test_batch.bin");
+        let mut bytes = fs::read(&path).unwrap();
+        (0..32).for_each(|row| bytes[3 * 3073 + 1 + 32 * row + 16] = 203);
+        fs::write(&path, bytes).unwrap();
+        let red = |enlarge| {
+            let recipe = DataRecipe { img_size: Some(64), enlarge, ..recipe(dir.path()) };
+            load(&recipe, &|_, _| ()).unwrap().test.image(3)[30 * 3..36 * 3]
+                .iter()
+                .copied()
+                .step_by(3)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(red(None), [3, 3, 203, 203, 3, 3]);
+        assert_eq!(red(Some(Enlarge::Area)), red(None));
+        // Its sides fall from a half away of the pixel on, and it stands out less within.
+        let smooth = red(Some(Enlarge::Smooth));
+        assert!(smooth[1] > 20 && smooth[2] < 200 && smooth[1] == smooth[4] && smooth[2] == smooth[3], "{smooth:?}");
     }
 
     #[test]

@@ -56,7 +56,7 @@ pub(super) fn load(root: &Path, recipe: &DataRecipe, progress: Progress) -> Resu
     let side = recipe.img_size.unwrap_or(SIDE);
     let unreadable = Mutex::new(BTreeMap::new());
     let paint = |i: usize, image: &mut [u8]| match Picture::open(&files[i]) {
-        Ok(picture) => picture.square(side, image),
+        Ok(picture) => picture.square(side, recipe.enlarge.unwrap_or_default(), image),
         Err(error) => {
             unreadable.lock().expect("nobody panics here").insert(i, format!("{} {error:#}", files[i].display()));
         }

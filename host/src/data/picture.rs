@@ -1,11 +1,13 @@
 //! Pictures from JPEG and PNG files, as RGB of any size.
 
+use crate::recipe::Enlarge;
 use anyhow::{Context, Result, ensure};
+use image::imageops::{self, FilterType};
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
 use ocellus_shared::Shape;
 use ocellus_shared::frame::{Frame, PixelFormat};
 use ocellus_shared::plan::Crop;
-use ocellus_shared::preprocess::preprocess;
+use ocellus_shared::preprocess::{Region, preprocess, region};
 use std::fs;
 use std::io::Cursor;
 use std::path::Path;
@@ -95,15 +97,34 @@ impl Picture {
         Ok(bytes.into_inner())
     }
 
-    /// Writes the centred square of the picture at `side` x `side` pixels into `image`, `(side, side, 3)`, with the
-    /// same resizing as the board's.
-    pub fn square(&self, side: u16, image: &mut [u8]) {
-        square(self.width, self.height, &self.pixels, side, image);
+    /// Writes the centred square of the picture at `side` x `side` pixels into `image`, `(side, side, 3)`: shrunk as on
+    /// the board, and enlarged as it says.
+    pub fn square(&self, side: u16, enlarge: Enlarge, image: &mut [u8]) {
+        if enlarge == Enlarge::Smooth && self.is_smaller_than(side) {
+            image.copy_from_slice(&self.enlarged(side).pixels);
+        } else {
+            square(self.width, self.height, &self.pixels, side, image);
+        }
+    }
+
+    /// Whether its centred square has fewer than `side` rows.
+    pub fn is_smaller_than(&self, side: u16) -> bool {
+        self.width.min(self.height) < side
+    }
+
+    /// Its centred square at `side` x `side` pixels, by Catmull and Rom's spline.
+    pub fn enlarged(&self, side: u16) -> Self {
+        let Region { x, y, width, height } = region(Crop::Centre, self.width, self.height, Shape::new(side, side, 3));
+        let whole = RgbImage::from_raw(self.width.into(), self.height.into(), self.pixels.clone());
+        let whole = whole.expect("three bytes for each pixel");
+        let part = imageops::crop_imm(&whole, x.into(), y.into(), width.into(), height.into()).to_image();
+        let large = imageops::resize(&part, side.into(), side.into(), FilterType::CatmullRom);
+        Self { width: side, height: side, pixels: large.into_raw() }
     }
 }
 
-/// As [`Picture::square`], from `width` x `height` RGB pixels.
-pub(super) fn square(width: u16, height: u16, pixels: &[u8], side: u16, image: &mut [u8]) {
+/// As [`Picture::square`] by areas, from `width` x `height` RGB pixels.
+fn square(width: u16, height: u16, pixels: &[u8], side: u16, image: &mut [u8]) {
     let frame = Frame::new(PixelFormat::Rgb888, width, height, pixels).expect("three bytes for each pixel");
     let mut levels = vec![0i8; image.len()];
     preprocess(&frame, Crop::Centre, Shape::new(side, side, 3), &mut levels).expect("the image is a square of RGB");
@@ -219,7 +240,7 @@ mod tests {
     fn the_square_is_the_middle() {
         let picture = Picture { width: 4, height: 2, pixels: (0..24).collect() };
         let mut image = [0; 12];
-        picture.square(2, &mut image);
+        picture.square(2, Enlarge::Area, &mut image);
         assert_eq!(image, [3, 4, 5, 6, 7, 8, 15, 16, 17, 18, 19, 20]);
     }
 
@@ -289,8 +310,11 @@ mod tests {
         for (width, height) in [(1, 1), (1, 3000), (3000, 1), (7, 5), (2000, 1500)] {
             let mut image = vec![0; 48 * 48 * 3];
             let pixels = [40, 90, 200].repeat(width * height);
-            Picture { width: width as u16, height: height as u16, pixels }.square(48, &mut image);
-            assert!(image.chunks(3).all(|pixel| pixel == [40, 90, 200]), "{width}x{height}");
+            let picture = Picture { width: width as u16, height: height as u16, pixels };
+            for enlarge in [Enlarge::Area, Enlarge::Smooth] {
+                picture.square(48, enlarge, &mut image);
+                assert!(image.chunks(3).all(|pixel| pixel == [40, 90, 200]), "{width}x{height}");
+            }
         }
     }
 
@@ -300,8 +324,24 @@ mod tests {
         let stripe = |i: usize| if (i / 3).is_multiple_of(2) { 0 } else { 200 };
         let picture = Picture { width: 64, height: 64, pixels: (0..64 * 64 * 3).map(stripe).collect() };
         let mut image = vec![0; 16 * 16 * 3];
-        picture.square(16, &mut image);
-        assert_eq!(image, [100; 16 * 16 * 3]);
+        for enlarge in [Enlarge::Area, Enlarge::Smooth] {
+            picture.square(16, enlarge, &mut image);
+            assert_eq!(image, [100; 16 * 16 * 3]);
+        }
+    }
+
+    #[test]
+    fn small_pictures_grow_in_steps_or_smoothly() {
+        // A ramp of grey from column to column, with a row more above and below than the square has.
+        let picture = Picture { width: 8, height: 10, pixels: (0..240).map(|i| (i / 3 % 8 * 20) as u8).collect() };
+        let middle = |enlarge| {
+            let mut image = vec![0; 24 * 24 * 3];
+            picture.square(24, enlarge, &mut image);
+            image[24 * 3 * 12..].chunks(3).skip(6).take(12).map(|pixel| pixel[0]).collect::<Vec<_>>()
+        };
+        assert_eq!(middle(Enlarge::Area), [40, 40, 40, 60, 60, 60, 80, 80, 80, 100, 100, 100]);
+        // A third of 20 further at every pixel: the spline reproduces straight lines.
+        assert_eq!(middle(Enlarge::Smooth), [33, 40, 47, 53, 60, 67, 73, 80, 87, 93, 100, 107]);
     }
 
     #[test]

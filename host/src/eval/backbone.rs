@@ -6,8 +6,11 @@ use anyhow::{Context, Result, bail, ensure};
 use ocellus_shared::Shape;
 use prost::Message;
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::path::{Component, Path};
 use std::sync::Arc;
-use tract_onnx::pb::ModelProto;
+use tract_onnx::pb::tensor_proto::DataLocation;
+use tract_onnx::pb::{GraphProto, ModelProto, TensorProto};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::DimLike;
 use tract_onnx::tract_hir::infer::{Factoid, InferenceFact};
@@ -29,23 +32,34 @@ impl OnnxBackbone {
     /// The backbone of `recipe`, for square images of `img_size` where the file leaves that open.
     ///
     /// # Errors
-    /// The recipe has none; the file cannot be read, has another SHA-256 than the recipe says, or is no ONNX file; it has
-    /// an operator that tract does not know (the message names the node); it does not take one colour image.
+    /// The recipe has none; the file, or one beside it that holds its weights, cannot be read; together they have another
+    /// SHA-256 than the recipe says; it is no ONNX file, has an operator that tract does not know (the message names the
+    /// node), or does not take one colour image.
     pub fn load(recipe: &TransferRecipe, img_size: Option<u16>) -> Result<Self> {
         let path = recipe.backbone.as_deref().context("the recipe has no transfer.backbone")?;
         let bytes = std::fs::read(path).with_context(|| format!("cannot read the backbone {}", path.display()))?;
-        let digest: [u8; 32] = Sha256::digest(&bytes).into();
-        let (found, expected) = (hex(&digest), recipe.backbone_sha256.as_str());
-        ensure!(
-            expected.is_empty() || found == expected,
-            "the backbone {} has the SHA-256 {found}, the head was trained on {expected}: put that file there",
-            path.display()
-        );
-        Self::parse(&bytes, digest, recipe, img_size).with_context(|| format!("in the backbone {}", path.display()))
+        let within = || format!("in the backbone {}", path.display());
+        let expected = recipe.backbone_sha256.as_str();
+        let other = |found: &str| {
+            let path = path.display();
+            format!(
+                "the backbone {path} has the SHA-256 {found}, the head was trained on {expected}: put that file there"
+            )
+        };
+        let decoded = decode(&bytes);
+        // What cannot be read is not the file that it was, either.
+        ensure!(decoded.is_ok() || expected.is_empty(), other(&hex(&Sha256::digest(&bytes))));
+        let mut proto = decoded.with_context(within)?;
+        let beside = inline(&mut proto, path.parent().unwrap_or(Path::new(""))).with_context(within)?;
+        let all = beside.values().fold(Sha256::new_with_prefix(&bytes), Sha256::chain_update);
+        let digest: [u8; 32] = all.finalize().into();
+        let found = hex(&digest);
+        ensure!(expected.is_empty() || found == expected, other(&found));
+        Self::new(&proto, digest, recipe, img_size).with_context(within)
     }
 
-    fn parse(bytes: &[u8], digest: [u8; 32], recipe: &TransferRecipe, img_size: Option<u16>) -> Result<Self> {
-        let mut model = tract_onnx::onnx().model_for_proto_model(&decode(bytes)?).context("tract cannot read it")?;
+    fn new(proto: &ModelProto, digest: [u8; 32], recipe: &TransferRecipe, img_size: Option<u16>) -> Result<Self> {
+        let mut model = tract_onnx::onnx().model_for_proto_model(proto).context("tract cannot read it")?;
         check_operators(&model)?;
         let (input, planar) = image_shape(&model, img_size)?;
         let [h, w, c] = [input.h, input.w, input.c].map(usize::from);
@@ -111,6 +125,53 @@ fn decode(bytes: &[u8]) -> Result<ModelProto> {
     Ok(proto)
 }
 
+/// Takes the weights that the file keeps in others in its `folder` into it, as PyTorch's exporter leaves them there and
+/// as every file of more than 2 GB must; returns the contents of those files by their names.
+fn inline(proto: &mut ModelProto, folder: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
+    let mut files = BTreeMap::new();
+    proto.graph.as_mut().map_or(Ok(()), |graph| inline_graph(graph, folder, &mut files))?;
+    Ok(files)
+}
+
+fn inline_graph(graph: &mut GraphProto, folder: &Path, files: &mut BTreeMap<String, Vec<u8>>) -> Result<()> {
+    for attribute in graph.node.iter_mut().flat_map(|node| &mut node.attribute) {
+        attribute.g.as_mut().map_or(Ok(()), |inner| inline_graph(inner, folder, files))?;
+        let mut tensors = attribute.t.iter_mut().chain(&mut attribute.tensors);
+        tensors.try_for_each(|tensor| inline_tensor(tensor, folder, files))?;
+    }
+    graph.initializer.iter_mut().try_for_each(|tensor| inline_tensor(tensor, folder, files))
+}
+
+fn inline_tensor(tensor: &mut TensorProto, folder: &Path, files: &mut BTreeMap<String, Vec<u8>>) -> Result<()> {
+    if tensor.data_location != Some(DataLocation::External as i32) {
+        return Ok(());
+    }
+    let of = &tensor.name;
+    let entry = |key: &str| tensor.external_data.iter().find(|e| e.key == key).map(|e| e.value.as_str());
+    let number = |key: &str| {
+        let parse = |text: &str| text.parse().with_context(|| format!("its weights {of} have the {key} {text:?}"));
+        entry(key).map(parse).transpose()
+    };
+    let name = entry("location").with_context(|| format!("its weights {of} are in no file that it names"))?;
+    let (offset, length) = (number("offset")?.unwrap_or(0usize), number("length")?);
+    let inside = Path::new(name).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+    ensure!(inside, "it keeps weights outside its own folder, in {name}: export it again with all files in one folder");
+    if !files.contains_key(name) {
+        let path = folder.join(name);
+        let missing =
+            || format!("it keeps its weights in {}, which cannot be read: put that file there", path.display());
+        files.insert(name.to_owned(), std::fs::read(&path).with_context(missing)?);
+    }
+    let file = &files[name];
+    let end = length.map_or(Some(file.len()), |length: usize| offset.checked_add(length));
+    let data = end.and_then(|end| file.get(offset..end)).with_context(|| {
+        format!("{name} ends before its weights {of}: it was cut off, or belongs to another file; copy it again")
+    })?;
+    tensor.raw_data = data.to_vec();
+    tensor.data_location = None;
+    Ok(())
+}
+
 /// Refuses operators that tract does not have, by the node.
 fn check_operators(model: &InferenceModel) -> Result<()> {
     for node in &model.nodes {
@@ -157,7 +218,9 @@ mod tests {
     use tract_onnx::pb::tensor_proto::DataType;
     use tract_onnx::pb::tensor_shape_proto::{Dimension, dimension};
     use tract_onnx::pb::type_proto::{self, Value};
-    use tract_onnx::pb::{GraphProto, NodeProto, OperatorSetIdProto, TensorShapeProto, TypeProto, ValueInfoProto};
+    use tract_onnx::pb::{
+        NodeProto, OperatorSetIdProto, StringStringEntryProto, TensorShapeProto, TypeProto, ValueInfoProto,
+    };
 
     fn value(name: &str, dims: &[i64]) -> ValueInfoProto {
         let size = |&size: &i64| match size {
@@ -202,7 +265,7 @@ mod tests {
             backbone_std: [1.0, 1.0, 2.0],
             ..TransferRecipe::default()
         };
-        OnnxBackbone::parse(bytes, [0; 32], &recipe, img_size)
+        OnnxBackbone::new(&decode(bytes)?, [0; 32], &recipe, img_size)
     }
 
     #[test]
@@ -232,6 +295,56 @@ mod tests {
         assert!(OnnxBackbone::load(&recipe, None).unwrap_err().to_string().contains("no/such.onnx"));
     }
 
+    /// A file that multiplies an image's colours by three numbers, which are in the file `name` from byte 4 on.
+    fn file_with_weights_in(name: &str) -> Vec<u8> {
+        let mut proto = ModelProto::decode(&file("Mul", &[1, 3, 2, 2])[..]).unwrap();
+        let graph = proto.graph.as_mut().unwrap();
+        graph.node[0].input.push("w".into());
+        let entry = |(key, value): (&str, &str)| StringStringEntryProto { key: key.into(), value: value.into() };
+        graph.initializer.push(TensorProto {
+            name: "w".into(),
+            dims: vec![1, 3, 1, 1],
+            data_type: DataType::Float as i32,
+            data_location: Some(DataLocation::External as i32),
+            external_data: [("location", name), ("offset", "4"), ("length", "12")].map(entry).into(),
+            ..TensorProto::default()
+        });
+        proto.encode_to_vec()
+    }
+
+    #[test]
+    fn weights_beside_the_file_belong_to_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let [path, data] = ["b.onnx", "b.onnx.data"].map(|name| folder.path().join(name));
+        std::fs::write(&path, file_with_weights_in("b.onnx.data")).unwrap();
+        let load = |backbone_sha256: String| {
+            let recipe = TransferRecipe { backbone: Some(path.clone()), backbone_sha256, ..TransferRecipe::default() };
+            OnnxBackbone::load(&recipe, None)
+        };
+        let message = || format!("{:#}", load(String::new()).unwrap_err());
+        assert!(message().contains("b.onnx.data, which cannot be read"), "{}", message());
+        let write = |factors: [f32; 4], len: usize| {
+            std::fs::write(&data, &factors.map(f32::to_le_bytes).concat()[..len]).unwrap();
+        };
+        write([9.0, 1.0, 2.0, 3.0], 15);
+        assert!(message().contains("b.onnx.data ends before its weights w"), "{}", message());
+        write([9.0, 1.0, 2.0, 3.0], 16);
+        let backbone = load(String::new()).unwrap();
+        assert_eq!(
+            backbone.features(&[1.0; 12]).unwrap(),
+            [1.0, 1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 2.0, 3.0, 3.0, 3.0, 3.0]
+        );
+        // Other weights are another backbone.
+        let digest = hex(&backbone.digest());
+        assert!(load(digest.clone()).is_ok());
+        write([9.0, 1.0, 2.0, 4.0], 16);
+        assert!(load(digest).unwrap_err().to_string().contains("the head was trained on"));
+        for outside in ["../b.onnx.data", "/etc/hostname"] {
+            std::fs::write(&path, file_with_weights_in(outside)).unwrap();
+            assert!(message().contains("outside its own folder"), "{}", message());
+        }
+    }
+
     #[test]
     fn another_file_than_the_head_was_trained_on_is_refused() {
         let folder = tempfile::tempdir().unwrap();
@@ -246,5 +359,7 @@ mod tests {
         };
         assert_eq!(hex(&load(&own).unwrap().digest()), own);
         assert!(load("ab").unwrap_err().to_string().contains(&own));
+        std::fs::write(&path, [&bytes[..], b"more"].concat()).unwrap();
+        assert!(load(&own).unwrap_err().to_string().contains("SHA-256"), "not even ONNX any more");
     }
 }

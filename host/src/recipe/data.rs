@@ -14,6 +14,9 @@ pub struct DataRecipe {
     pub labels: LabelKind,
     /// Height and width that images are brought to; nothing for the dataset's own.
     pub img_size: Option<u16>,
+    /// How pictures are brought to that size that have fewer pixels; nothing for `area`. `ocellus train` chooses `smooth`
+    /// for EfficientNets and backbones of other programs, whose weights were trained on photos without steps in them.
+    pub enlarge: Option<Enlarge>,
     /// What the network subtracts from each channel of a pixel in `[0, 1]`; nothing for the model's own.
     pub mean: Option<[f64; 3]>,
     /// What it then divides the channel by; nothing for the model's own.
@@ -66,12 +69,24 @@ pub enum LabelKind {
     Coarse,
 }
 
+/// How a picture gets more pixels than it has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Enlarge {
+    /// By the mean of the part that a pixel covers, as the board does it: in steps.
+    #[default]
+    Area,
+    /// By Catmull and Rom's cubic spline through the pixels, as viewers of photos do it.
+    Smooth,
+}
+
 impl Default for DataRecipe {
     fn default() -> Self {
         Self {
             path: None,
             labels: LabelKind::Fine,
             img_size: None,
+            enlarge: None,
             mean: None,
             std: None,
             val_fraction: 0.1,

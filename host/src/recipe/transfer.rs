@@ -32,7 +32,7 @@ pub struct TransferRecipe {
     pub cache_views: u32,
     /// A float ONNX file that is the frozen backbone, instead of the one of the model's family.
     pub backbone: Option<PathBuf>,
-    /// SHA-256 of that file in hex, which training writes down.
+    /// SHA-256 of that file, and of those beside it that hold its weights, in hex, which training writes down.
     pub backbone_sha256: String,
     /// What is taken from an image's red, green and blue, in `[0, 1]`, before that backbone sees it.
     pub backbone_mean: [f64; 3],

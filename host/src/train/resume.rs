@@ -6,12 +6,15 @@ use crate::checkpoint::{BEST, Checkpoint, LAST, Resume, remove_unfinished, write
 use crate::net::Weights;
 use crate::net::module::Arrays;
 use crate::recipe::Recipe;
+use crate::view;
 use anyhow::{Context, Result, bail, ensure};
 
 /// What the names of the saved optimizer state and moving average begin with.
 const FIRST: &str = "first.";
 const SECOND: &str = "second.";
 const AVERAGE: &str = "average.";
+/// What a run was asked to do.
+const RECIPE: &str = "recipe.toml";
 
 impl Trainer<'_> {
     /// Begins a run in a folder that holds none.
@@ -22,13 +25,21 @@ impl Trainer<'_> {
             self.out.display()
         );
         std::fs::create_dir_all(&self.out).with_context(|| format!("cannot create {}", self.out.display()))?;
-        write_atomically(&self.out.join("recipe.toml"), self.recipe.to_toml().as_bytes())
+        self.write_recipe()
     }
 
-    /// Goes back to where the folder's last checkpoint was.
+    fn write_recipe(&self) -> Result<()> {
+        write_atomically(&self.out.join(RECIPE), self.recipe.to_toml().as_bytes())
+    }
+
+    /// Goes back to where the folder's last checkpoint was: to the beginning, where the run was stopped before its first.
     pub(super) fn restore(&mut self) -> Result<()> {
         remove_unfinished(&self.out);
         let file = self.out.join(LAST);
+        if !file.exists() && self.out.join(RECIPE).exists() {
+            view::note("the run was stopped before its first checkpoint: it begins anew");
+            return self.write_recipe();
+        }
         let saved = Checkpoint::load(&file)?;
         check_same_run(self.recipe, &self.dataset.hash, &saved)
             .with_context(|| format!("cannot resume {}", file.display()))?;

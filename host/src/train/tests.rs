@@ -248,6 +248,20 @@ fn another_recipe_or_dataset_is_refused() {
 }
 
 #[test]
+fn a_run_killed_before_its_first_checkpoint_begins_anew() {
+    let (whole, _) = straight(&recipe());
+    let killed = tempfile::tempdir().unwrap();
+    std::fs::copy(whole.path().join("recipe.toml"), killed.path().join("recipe.toml")).unwrap();
+    // The first epoch's best is written before the checkpoint to go on from.
+    std::fs::copy(whole.path().join(LAST), killed.path().join(BEST)).unwrap();
+    assert!(error(go(&recipe(), &dataset(), &killed, false, false)).contains("--resume"));
+    finished(go(&recipe(), &dataset(), &killed, true, false).unwrap());
+    for file in [BEST, LAST] {
+        assert!(tensors(&whole, file) == tensors(&killed, file), "{file}");
+    }
+}
+
+#[test]
 fn nothing_to_resume_is_an_error() {
     let out = tempfile::tempdir().unwrap();
     assert!(error(go(&recipe(), &dataset(), &out, true, false)).contains(LAST));

@@ -16,8 +16,8 @@ use std::collections::BTreeMap;
 
 /// The pickled magic number that older files begin with.
 const MAGIC: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
-/// Where training checkpoints keep the state dictionary.
-const NESTED: [&str; 4] = ["state_dict", "state_dict_ema", "model", "model_state_dict"];
+/// Where training checkpoints keep the state dictionary; the moving average first, which is what its trainer evaluates.
+const NESTED: [&str; 6] = ["state_dict_ema", "model_ema", "state_dict", "model", "model_state_dict", "net"];
 
 /// Whether the bytes are of one of the forms.
 pub(super) fn is_one(bytes: &[u8]) -> bool {
@@ -172,6 +172,13 @@ mod tests {
                 found.iter().map(|(name, a)| (name.as_str(), a.shape.as_slice(), a.values.as_slice())).collect();
             assert_eq!(found, expected, "{name}");
         }
+    }
+
+    #[test]
+    fn the_moving_average_is_preferred() {
+        let found = parse(include_bytes!("../../../tests/golden/average.pth")).unwrap();
+        assert_eq!(found["module.conv.weight"].values, [0.0, 1.0, 2.0]);
+        assert_eq!(found.len(), 1, "{found:?}");
     }
 
     #[test]

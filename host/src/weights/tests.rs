@@ -35,6 +35,22 @@ fn every_scheme_fills_every_parameter() {
 }
 
 #[test]
+fn what_pytorch_wraps_around_a_network_is_taken_off() {
+    let module = module(Model::EfficientNetLite0, Head::Linear, 10);
+    for prefix in ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."] {
+        let tensors = foreign(&module, Model::EfficientNetLite0, 0);
+        let mut tensors: Weights =
+            tensors.into_iter().map(|(name, array)| (format!("{prefix}{name}"), array)).collect();
+        tensors.insert("n_averaged".into(), Array { shape: vec![], values: vec![3.0] });
+        let found = assign(tensors.clone(), Model::EfficientNetLite0, module.parameters()).unwrap();
+        assert_eq!((found.weights, found.scheme), (module.initial(3), "timm"), "{prefix}");
+        // Only where all of them have it.
+        tensors.insert("extra.weight".into(), Array { shape: vec![1], values: vec![0.0] });
+        assert!(error(tensors, &module).contains("another network"), "{prefix}");
+    }
+}
+
+#[test]
 fn another_classifier_is_left_out_and_said_so() {
     let thousand = module(Model::EfficientNetLite0, Head::Linear, 1000);
     let tensors = foreign(&thousand, Model::EfficientNetLite0, 0);

@@ -12,7 +12,7 @@ use crate::data::likeness::{self, Shift};
 use crate::data::picture::Picture;
 use crate::data::{Dataset, Split};
 use crate::model::ModelFiles;
-use crate::recipe::DataRecipe;
+use crate::recipe::{DataRecipe, Enlarge};
 
 /// Height and width at which both are measured.
 const SIDE: u16 = 32;
@@ -30,7 +30,7 @@ pub fn shifts(photos: &Path, other: &Path) -> Result<Vec<Shift>> {
     let found = pictures.par_iter().take(MOST).map(|path| {
         let picture = Picture::open(path).with_context(|| path.display().to_string())?;
         let mut image = vec![0; 3 * usize::from(SIDE) * usize::from(SIDE)];
-        picture.square(SIDE, &mut image);
+        picture.square(SIDE, Enlarge::Area, &mut image);
         Ok(likeness::measure(&image))
     });
     Ok(likeness::compare(&expected, &found.collect::<Result<Vec<_>>>()?))
@@ -43,7 +43,7 @@ fn training_images(other: &Path) -> Result<Split> {
         Ok(files) => files.read_recipe()?.data,
         Err(_) => DataRecipe { path: Some(other.to_owned()), ..DataRecipe::default() },
     };
-    let Dataset { train, .. } = inputs::load(&DataRecipe { img_size: Some(SIDE), ..recipe })?;
+    let Dataset { train, .. } = inputs::load(&DataRecipe { img_size: Some(SIDE), enlarge: None, ..recipe })?;
     Ok(train)
 }
 
