@@ -183,7 +183,7 @@ mod tests {
     use super::*;
     use crate::camera::sccb::tests::{Desk, NACK, read, writes};
     use crate::camera::sensor::Rate;
-    use embedded_hal::i2c::ErrorKind;
+    use crate::camera::sensor::tests::assert_cures;
     use embedded_hal_mock::eh1::delay::NoopDelay;
     use embedded_hal_mock::eh1::i2c::Transaction;
 
@@ -282,22 +282,6 @@ mod tests {
 
     #[test]
     fn every_failure_has_its_cure() {
-        let id = |kind| Transaction::write(0x21, vec![0x0a]).with_error(kind);
-        let mut torn = started();
-        torn.truncate(7);
-        torn.push(started()[7].clone().with_error(ErrorKind::Other));
-        let stranger = [read(0x21, 0x0a, 0x76), writes(0x21, &[(0x12, 0x80)])].concat();
-        // What goes wrong first, and how often the bus is cleared for it.
-        for (trouble, cleared) in
-            [(vec![id(NACK), id(NACK)], 0), (vec![id(ErrorKind::Other)], 1), (torn, 1), (stranger, 0)]
-        {
-            let mut desk = Desk::new(&[trouble, started()].concat());
-            assert_eq!(sensor(&mut desk).bring_up(&QVGA), Ok(()));
-            assert_eq!(desk.cleared, cleared);
-            desk.done();
-        }
-        let mut desk = Desk::new(&[id(ErrorKind::Other), id(ErrorKind::Other), id(ErrorKind::Other)]);
-        assert_eq!(sensor(&mut desk).bring_up(&QVGA), Err(SensorError::StuckBus));
-        desk.done();
+        assert_cures(&started(), 0x76, |desk| sensor(desk).bring_up(&QVGA));
     }
 }

@@ -208,3 +208,36 @@ pub trait Sensor {
         self.lock(settings.locked)
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::SensorError;
+    use crate::camera::sccb::tests::{Desk, NACK, read, writes};
+    use embedded_hal::i2c::ErrorKind;
+    use embedded_hal_mock::eh1::i2c::Transaction;
+
+    /// That a sensor at address 0x21, whose product number is in register 0x0a and whose `bring_up` takes the transactions
+    /// `started` where nothing goes wrong, is brought up after each failure as well; `stranger` is another's number.
+    pub fn assert_cures(
+        started: &[Transaction],
+        stranger: u8,
+        bring_up: impl Fn(&mut Desk) -> Result<(), SensorError>,
+    ) {
+        let id = |kind| Transaction::write(0x21, vec![0x0a]).with_error(kind);
+        let mut torn = started[..7].to_vec();
+        torn.push(started[7].clone().with_error(ErrorKind::Other));
+        let stranger = [read(0x21, 0x0a, stranger), writes(0x21, &[(0x12, 0x80)])].concat();
+        // What goes wrong first, and how often the bus is cleared for it.
+        for (trouble, cleared) in
+            [(vec![id(NACK), id(NACK)], 0), (vec![id(ErrorKind::Other)], 1), (torn, 1), (stranger, 0)]
+        {
+            let mut desk = Desk::new(&[&trouble, started].concat());
+            assert_eq!(bring_up(&mut desk), Ok(()));
+            assert_eq!(desk.cleared, cleared);
+            desk.done();
+        }
+        let mut desk = Desk::new(&[id(ErrorKind::Other), id(ErrorKind::Other), id(ErrorKind::Other)]);
+        assert_eq!(bring_up(&mut desk), Err(SensorError::StuckBus));
+        desk.done();
+    }
+}
