@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use ocellus_shared::plan::Plan;
 use serde_json::json;
 
@@ -106,9 +106,7 @@ fn read_program(board: &Board, elf: &Path) -> Result<Vec<u8>> {
         );
         return Err(DoesNotFit::new(what).into());
     }
-    let bytes = std::fs::read(elf).with_context(|| format!("cannot read {}", elf.display()))?;
-    toolchain::check_board(&bytes, &board.name).with_context(|| elf.display().to_string())?;
-    Ok(bytes)
+    inputs::program(board, Some(elf))
 }
 
 fn doing(phase: Phase) -> &'static str {

@@ -28,7 +28,7 @@ pub struct Built {
 pub struct Program<'a> {
     /// Its name: the board's, or on an emulated board [`BARE`].
     pub name: &'a str,
-    /// The operators to link, by [`Op::name`](ocellus_shared::Op::name); all of them where there are none.
+    /// The kernels to link, by [`Op::kernel`](ocellus_shared::Op::kernel); all of them where there are none.
     pub ops: &'a [&'a str],
     /// Variables that its source reads while it is compiled, beside those of this process.
     pub env: &'a [(&'static str, String)],
