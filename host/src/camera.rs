@@ -54,18 +54,22 @@ impl FromStr for FrameSize {
 
 /// Bytes of the frame that `sensor` makes of a picture of `width` x `height` RGB pixels.
 ///
-/// The picture's largest centred square fills the frame's, so that a network that looks at the centre sees what it
-/// would see of the picture itself; beside it the frame shows what the picture has left, and black where that ends.
+/// A network sees of it what it would see of the picture itself. For one that looks at the centre, the picture's largest
+/// centred square fills the frame's; beside it the frame shows what the picture has left, and black where that ends. For
+/// one that looks at everything, the picture is stretched to the frame.
 ///
 /// # Errors
 /// The picture's bytes do not match its size, or the format cannot have the sensor's size.
-pub fn shoot(sensor: Sensor, width: u16, height: u16, rgb: &[u8]) -> Result<Vec<u8>> {
+pub fn shoot(sensor: Sensor, crop: Crop, width: u16, height: u16, rgb: &[u8]) -> Result<Vec<u8>> {
     let picture = Frame::new(PixelFormat::Rgb888, width, height, rgb).context("the picture")?;
     let (part, whole) = (u32::from(width.min(height)), u32::from(sensor.width.min(sensor.height)));
     let shown = |side: u16, most: u16| (u32::from(side) * whole / part).clamp(1, u32::from(most)) as u16;
-    let view = Shape::new(shown(height, sensor.height), shown(width, sensor.width), 3);
+    let view = match crop {
+        Crop::Centre => Shape::new(shown(height, sensor.height), shown(width, sensor.width), 3),
+        Crop::Stretch => Shape::new(sensor.height, sensor.width, 3),
+    };
     let mut seen = vec![0i8; view.len()];
-    preprocess(&picture, Crop::Centre, view, &mut seen)?;
+    preprocess(&picture, crop, view, &mut seen)?;
     let pixels: Vec<u8> = seen.into_iter().map(|level| level as u8 ^ 0x80).collect(); // int8 = pixel - 128
     let data = encode(sensor.format, &framed(&pixels, view, sensor));
     Frame::new(sensor.format, sensor.width, sensor.height, &data)
@@ -160,7 +164,7 @@ mod tests {
             [(PixelFormat::Rgb888, 0), (PixelFormat::Rgb565Be, 4), (PixelFormat::Rgb565Le, 4), (PixelFormat::Yuv422, 2)]
         {
             let sensor = Sensor { format, width: 4, height: 4 };
-            let data = shoot(sensor, 4, 4, &rgb).unwrap();
+            let data = shoot(sensor, Crop::Centre, 4, 4, &rgb).unwrap();
             let frame = Frame::new(format, 4, 4, &data).unwrap();
             let mut seen = [0i8; 3];
             preprocess(&frame, Crop::Centre, Shape::new(1, 1, 3), &mut seen).unwrap();
@@ -169,7 +173,7 @@ mod tests {
                 assert!(error <= tolerance, "{format:?}: off by {error}");
             }
         }
-        let grey = shoot(Sensor { format: PixelFormat::Grey8, width: 1, height: 1 }, 4, 4, &rgb).unwrap();
+        let grey = shoot(Sensor { format: PixelFormat::Grey8, width: 1, height: 1 }, Crop::Centre, 4, 4, &rgb).unwrap();
         assert_eq!(grey, [124]);
     }
 
@@ -177,7 +181,7 @@ mod tests {
     fn a_square_picture_is_whole_in_the_middle_of_a_wide_frame() {
         let rgb: Vec<u8> = (0..4).flat_map(|i| [10 + 50 * i; 3]).collect();
         let sensor = Sensor { format: PixelFormat::Rgb888, width: 8, height: 4 };
-        let data = shoot(sensor, 2, 2, &rgb).unwrap();
+        let data = shoot(sensor, Crop::Centre, 2, 2, &rgb).unwrap();
         let frame = Frame::new(PixelFormat::Rgb888, 8, 4, &data).unwrap();
         let mut seen = [0i8; 12];
         preprocess(&frame, Crop::Centre, Shape::new(2, 2, 3), &mut seen).unwrap();
@@ -187,8 +191,20 @@ mod tests {
 
     #[test]
     fn a_wide_picture_fills_a_wide_frame() {
-        let data = shoot(Sensor { format: PixelFormat::Grey8, width: 8, height: 4 }, 9, 3, &[200; 81]).unwrap();
-        assert_eq!(data, [200; 32]);
+        let sensor = Sensor { format: PixelFormat::Grey8, width: 8, height: 4 };
+        assert_eq!(shoot(sensor, Crop::Centre, 9, 3, &[200; 81]).unwrap(), [200; 32]);
+    }
+
+    #[test]
+    fn a_square_picture_is_stretched_for_a_network_that_looks_at_everything() {
+        let rgb: Vec<u8> = (0..4).flat_map(|i| [10 + 50 * i; 3]).collect();
+        let sensor = Sensor { format: PixelFormat::Rgb888, width: 8, height: 4 };
+        let data = shoot(sensor, Crop::Stretch, 2, 2, &rgb).unwrap();
+        let frame = Frame::new(PixelFormat::Rgb888, 8, 4, &data).unwrap();
+        let mut seen = [0i8; 12];
+        preprocess(&frame, Crop::Stretch, Shape::new(2, 2, 3), &mut seen).unwrap();
+        assert_eq!(seen.map(|level| level as u8 ^ 0x80).as_slice(), rgb);
+        assert_eq!(data[..6], [10; 6], "nothing is black");
     }
 
     #[test]
@@ -203,6 +219,6 @@ mod tests {
     #[test]
     fn an_odd_width_cannot_share_colours() {
         let sensor = Sensor { format: PixelFormat::Yuv422, width: 3, height: 2 };
-        assert!(shoot(sensor, 1, 1, &[1, 2, 3]).is_err());
+        assert!(shoot(sensor, Crop::Centre, 1, 1, &[1, 2, 3]).is_err());
     }
 }

@@ -9,6 +9,7 @@ pub mod run;
 pub use lower::lower;
 
 use crate::net::Function;
+use ocellus_shared::plan::Crop;
 use ocellus_shared::{Op, Shape};
 
 /// A directed acyclic graph of operators in the order they run.
@@ -19,6 +20,8 @@ pub struct Graph {
     /// The pixel, of 0 to 255, that the image's 0 stands for: the image's values are `(pixel - zero_pixel) / 255`, and
     /// padding is painted with it. 0, unless the graph was [centred](crate::fold::centre).
     pub zero_pixel: u8,
+    /// How a picture or a camera's frame of another shape becomes the image.
+    pub crop: Crop,
     /// Class names, one per value of the last node.
     pub labels: Vec<String>,
     /// SHA-256 of the dataset it was trained on, in hex; empty where that is unknown.

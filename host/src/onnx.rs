@@ -21,6 +21,7 @@ mod int8;
 
 use crate::quantize::QuantGraph;
 use anyhow::{Context, Result, bail, ensure};
+use ocellus_shared::plan::Crop;
 use prost::Message;
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -47,7 +48,7 @@ pub fn write(graph: &QuantGraph) -> Result<Vec<u8>> {
         .map(|v| (graph.value_name(v).to_owned(), json!([graph.values[v].params.scale, graph.values[v].params.zero])))
         .collect();
     let preprocessing = json!({
-        "crop": format!("{:?}", graph.crop).to_lowercase(),
+        "crop": crop_name(graph.crop),
         "size": [input.shape.h, input.shape.w],
         "colour": "RGB",
         "quantization": "int8 = pixel - 128",
@@ -61,6 +62,14 @@ pub fn write(graph: &QuantGraph) -> Result<Vec<u8>> {
         ("ocellus.scales", serde_json::Value::Object(scales).to_string()),
     ];
     Ok(seal(int8::graph(graph), &metadata))
+}
+
+/// What the metadata calls `crop`.
+fn crop_name(crop: Crop) -> &'static str {
+    match crop {
+        Crop::Centre => "centre",
+        Crop::Stretch => "stretch",
+    }
 }
 
 /// The bytes of a model file of `graph` with this metadata.

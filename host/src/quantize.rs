@@ -77,7 +77,7 @@ pub fn quantize(graph: &Graph, ranges: &Ranges) -> Result<QuantGraph> {
     };
     let nodes = graph.nodes.iter().enumerate().map(node).collect::<Result<_>>()?;
     let quantized = QuantGraph {
-        crop: Crop::Centre,
+        crop: graph.crop,
         labels: graph.labels.clone(),
         dataset_hash: graph.dataset_hash.clone(),
         values,

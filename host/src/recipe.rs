@@ -9,7 +9,7 @@ mod train;
 mod transfer;
 
 pub use augment::AugmentRecipe;
-pub use data::{DataRecipe, Enlarge, LabelKind, Normalise};
+pub use data::{DataRecipe, Enlarge, Fit, LabelKind, Normalise};
 pub use model::Model;
 pub use net::{BnStatistics, Head, LayerOrder, NetRecipe, Padding};
 pub use quant::{CalibrationMethod, Optimize, QuantRecipe};
@@ -179,6 +179,7 @@ fn toml_value(text: &str) -> toml::Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ocellus_shared::plan::Crop;
 
     #[test]
     fn every_key_survives_toml() {
@@ -258,6 +259,7 @@ mod tests {
             ("[net]\nhead = \"mlp\"", "net.head"),
             ("[augment]\nflip = 2", "augment.flip"),
             ("[data]\nimg-size = 0", "data.img-size"),
+            ("[data]\ncrop = \"squash\"", "stretch"),
             ("[data]\nmean = [0.5, 1.5, 0.5]", "data.mean"),
             ("[data]\nstd = [0.5, 0.0, 0.5]", "data.std"),
             ("[data]\nval-fraction = 1.0", "data.val-fraction"),
@@ -268,6 +270,14 @@ mod tests {
             let message = format!("{:#}", Recipe::parse(text).unwrap_err());
             assert!(message.contains(key), "{text}: {message}");
         }
+    }
+
+    #[test]
+    fn a_crop_is_read_back() {
+        let recipe = Recipe::default().with(&["data.crop=stretch".into()]).unwrap();
+        assert_eq!(recipe.data.fit(), Fit { crop: Crop::Stretch, enlarge: Enlarge::Area });
+        assert_eq!(Recipe::parse(&recipe.to_toml()).unwrap(), recipe);
+        assert_eq!(Recipe::parse("").unwrap().data.crop, Crop::Centre);
     }
 
     #[test]

@@ -118,7 +118,7 @@ fn camera_frames_of_every_format_are_seen_the_same() {
     let picture = pictures(1);
     for format in PixelFormat::ALL {
         let sensor = Sensor { format, width: 160, height: 120 };
-        let data = camera::shoot(sensor, SIDE as u16, SIDE as u16, picture.image(0)).unwrap();
+        let data = camera::shoot(sensor, plan.crop(), SIDE as u16, SIDE as u16, picture.image(0)).unwrap();
         let frame = Frame::new(format, 160, 120, &data).unwrap();
         let mut image = vec![0; plan.input().shape.len()];
         preprocess(&frame, plan.crop(), plan.input().shape, &mut image).unwrap();

@@ -32,9 +32,9 @@ fn expected(model: &EngineModel, turn: u32) -> Vec<i8> {
     let (width, height) = (usize::from(SIZE.0), usize::from(SIZE.1));
     let row: Vec<u8> = (0..width).flat_map(|x| colours[(x + turn as usize) % width * 8 / width]).collect();
     let sensor = Sensor { format: PixelFormat::Rgb565Be, width: SIZE.0, height: SIZE.1 };
-    let data = camera::shoot(sensor, SIZE.0, SIZE.1, &row.repeat(height)).unwrap();
-    let frame = Frame::new(PixelFormat::Rgb565Be, SIZE.0, SIZE.1, &data).unwrap();
     let plan = model.plan();
+    let data = camera::shoot(sensor, plan.crop(), SIZE.0, SIZE.1, &row.repeat(height)).unwrap();
+    let frame = Frame::new(PixelFormat::Rgb565Be, SIZE.0, SIZE.1, &data).unwrap();
     let mut image = vec![0; plan.input().shape.len()];
     preprocess(&frame, plan.crop(), plan.input().shape, &mut image).unwrap();
     model.scores(&image).unwrap()

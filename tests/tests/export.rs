@@ -8,7 +8,7 @@ use ocellus::data::Dataset;
 use ocellus::eval::tract::TractModel;
 use ocellus::recipe::CalibrationMethod;
 use ocellus_shared::Shape;
-use ocellus_shared::plan::Plan;
+use ocellus_shared::plan::{Crop, Plan};
 use random::network;
 use std::path::Path;
 
@@ -29,6 +29,7 @@ fn model() -> (ocellus::checkpoint::Checkpoint, Dataset) {
 fn the_files_belong_together() {
     let (mut checkpoint, dataset) = model();
     checkpoint.recipe.data.path = Some("/home/somebody/photos".into());
+    checkpoint.recipe.data.crop = Crop::Stretch;
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("new/model");
     let summary = export(&checkpoint, &dataset, None, &out).unwrap();
@@ -39,6 +40,7 @@ fn the_files_belong_together() {
     assert_eq!(plan.digest(), tract.digest());
     assert!(plan.labels().eq(tract.labels()) && plan.labels().eq(&checkpoint.classes));
     assert_eq!((plan.input().shape, plan.arena_bytes()), (checkpoint.input, summary.arena_bytes));
+    assert_eq!(plan.crop(), Crop::Stretch);
     checkpoint.recipe.data.path = None;
     assert_eq!(String::from_utf8(read("recipe.toml")).unwrap(), checkpoint.recipe.to_toml());
     let names = std::fs::read_dir(&out).unwrap().count();

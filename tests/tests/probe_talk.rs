@@ -92,7 +92,7 @@ fn a_frame_goes_through_the_boards_own_preprocessing() {
     let model = EngineModel::new(&plan).unwrap();
     let rgb = Random::new(5).bytes(64 * 48 * 3);
     let sensor = Sensor { format: PixelFormat::Yuv422, width: 64, height: 48 };
-    let data = camera::shoot(sensor, 64, 48, &rgb).unwrap();
+    let data = camera::shoot(sensor, model.plan().crop(), 64, 48, &rgb).unwrap();
     let frame = Frame::new(sensor.format, sensor.width, sensor.height, &data).unwrap();
     let shape = model.plan().input().shape;
     let mut seen = vec![0; shape.len()];

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use ocellus_shared::frame::{Frame, PixelFormat};
+use ocellus_shared::plan::Crop;
 use serde_json::json;
 
 use super::monitor::{self, Source};
@@ -139,7 +140,7 @@ fn from_source(args: &CaptureArgs, take: &mut dyn FnMut(&Frame) -> Result<bool>,
 }
 
 fn show(picture: &Picture, sensor: Sensor, take: &mut dyn FnMut(&Frame) -> Result<bool>) -> Result<bool> {
-    let data = camera::shoot(sensor, picture.width, picture.height, &picture.pixels)?;
+    let data = camera::shoot(sensor, Crop::Centre, picture.width, picture.height, &picture.pixels)?;
     take(&Frame::new(sensor.format, sensor.width, sensor.height, &data).context("the frame")?)
 }
 

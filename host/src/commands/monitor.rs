@@ -156,14 +156,15 @@ fn hear(line: &str, board: &str, plan: &Plan, scores: &mut Vec<i8>, live: &mut L
 /// Feeds an emulated board with what `--source` shows, as its sensor would.
 fn watch_sim(args: &MonitorArgs, plan: &[u8], live: &mut Live, gallery: &mut Gallery, stop: &AtomicBool) -> Result<()> {
     let board = inputs::emulated_or_usual(args.board.as_deref())?;
-    board.check_fit(&Plan::parse(plan)?)?;
+    let parsed = Plan::parse(plan)?;
+    board.check_fit(&parsed)?;
     let sensor = Sensor::default();
     let mut source = Source::open(args.source.as_deref(), sensor)?;
     let mut sim = boot(&board, plan)?;
     let mut before = Instant::now();
     while !stop.load(Ordering::Relaxed) && !live.is_done() {
         let Some(Picture { width, height, pixels }) = source.look()? else { continue };
-        let data = camera::shoot(sensor, width, height, &pixels)?;
+        let data = camera::shoot(sensor, parsed.crop(), width, height, &pixels)?;
         let frame = Frame::new(sensor.format, sensor.width, sensor.height, &data).context("the frame")?;
         let start = Instant::now();
         let sighting = sim.frame(&frame)?;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use ocellus_shared::frame::{Frame, PixelFormat};
-use ocellus_shared::plan::Plan;
+use ocellus_shared::plan::{Crop, Plan};
 use ocellus_shared::preprocess::preprocess;
 use ocellus_shared::scores::{self, Ranked};
 use serde_json::{Value, json};
@@ -35,12 +35,12 @@ pub fn run(args: &RunArgs) -> Result<()> {
     // What no camera brings to a size of its own is enlarged as the images were that the model was trained on.
     let smooth =
         sensor.is_none() && files.read_recipe().is_ok_and(|recipe| recipe.data.enlarge == Some(Enlarge::Smooth));
-    let side = smooth.then_some(engine.plan().input().shape.h);
+    let enlarged = smooth.then_some((engine.plan().input().shape.h, engine.plan().crop()));
     // All pictures are read first: a bad one must not cost the time that a board takes to boot.
     let pictures = args
         .pictures
         .iter()
-        .map(|path| open(path, side).with_context(|| path.display().to_string()))
+        .map(|path| open(path, enlarged).with_context(|| path.display().to_string()))
         .collect::<Result<Vec<_>>>()?;
     let mut device = match args.on {
         Target::Engine => Device::None,
@@ -67,11 +67,11 @@ pub fn run(args: &RunArgs) -> Result<()> {
     }
 }
 
-/// The picture at `path`; smoothly enlarged to `side`, if there is one, where it is smaller than that.
-fn open(path: &Path, side: Option<u16>) -> Result<Picture> {
+/// The picture at `path`; smoothly enlarged to a side, if there is one, where it is smaller than that.
+fn open(path: &Path, enlarged: Option<(u16, Crop)>) -> Result<Picture> {
     let picture = Picture::open(path)?;
-    Ok(match side {
-        Some(side) if picture.is_smaller_than(side) => picture.enlarged(side),
+    Ok(match enlarged {
+        Some((side, crop)) if picture.is_smaller_than(side) => picture.enlarged(side, crop),
         _ => picture,
     })
 }
@@ -118,13 +118,13 @@ fn sensor(args: &RunArgs) -> Option<Sensor> {
 /// int8 scores of a picture, from the engine here, and from the board where there is one: both see the same frame.
 fn classify(engine: &EngineModel, device: &mut Device, sensor: Option<Sensor>, picture: &Picture) -> Result<Vec<i8>> {
     let Picture { width, height, pixels } = picture;
-    let shot = sensor.map(|sensor| camera::shoot(sensor, *width, *height, pixels)).transpose()?;
+    let plan = engine.plan();
+    let shot = sensor.map(|sensor| camera::shoot(sensor, plan.crop(), *width, *height, pixels)).transpose()?;
     let frame = match (&shot, sensor) {
         (Some(data), Some(sensor)) => Frame::new(sensor.format, sensor.width, sensor.height, data),
         _ => Frame::new(PixelFormat::Rgb888, *width, *height, pixels),
     };
     let frame = frame.context("the frame")?;
-    let plan = engine.plan();
     let mut image = vec![0; plan.input().shape.len()];
     preprocess(&frame, plan.crop(), plan.input().shape, &mut image).context("the model takes no colour pictures")?;
     let here = engine.scores(&image)?;
@@ -190,7 +190,7 @@ mod tests {
         let picture = Picture { width: 4, height: 5, pixels: (0..60).map(|i| 4 * i).collect() };
         std::fs::write(&path, picture.to_png().unwrap()).unwrap();
         assert_eq!(open(&path, None).unwrap(), picture);
-        assert_eq!(open(&path, Some(4)).unwrap(), picture, "large enough");
-        assert_eq!(open(&path, Some(16)).unwrap(), picture.enlarged(16));
+        assert_eq!(open(&path, Some((4, Crop::Centre))).unwrap(), picture, "large enough");
+        assert_eq!(open(&path, Some((16, Crop::Centre))).unwrap(), picture.enlarged(16, Crop::Centre));
     }
 }

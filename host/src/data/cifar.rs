@@ -225,7 +225,7 @@ pub(super) fn load(variant: &'static Variant, dir: &Path, recipe: &DataRecipe, p
             let mut pixels = vec![0; 3 * PLANE];
             records.paint(i, &mut pixels);
             let original = Picture { width: SIDE, height: SIDE, pixels };
-            original.square(side, recipe.enlarge.unwrap_or_default(), image);
+            original.square(side, recipe.fit(), image);
         }
     })
 }

@@ -45,7 +45,7 @@ pub(super) struct Folder {
     pub problems: Vec<String>,
 }
 
-/// Reads the pictures below `root`, each resized to a centred square.
+/// Reads the pictures below `root`, each cut or stretched to a square.
 ///
 /// # Errors
 /// Whatever [`check`](super::check) calls a problem, and pictures that cannot be decoded.
@@ -56,7 +56,7 @@ pub(super) fn load(root: &Path, recipe: &DataRecipe, progress: Progress) -> Resu
     let side = recipe.img_size.unwrap_or(SIDE);
     let unreadable = Mutex::new(BTreeMap::new());
     let paint = |i: usize, image: &mut [u8]| match Picture::open(&files[i]) {
-        Ok(picture) => picture.square(side, recipe.enlarge.unwrap_or_default(), image),
+        Ok(picture) => picture.square(side, recipe.fit(), image),
         Err(error) => {
             unreadable.lock().expect("nobody panics here").insert(i, format!("{} {error:#}", files[i].display()));
         }

@@ -1,6 +1,6 @@
 //! Pictures from JPEG and PNG files, as RGB of any size.
 
-use crate::recipe::Enlarge;
+use crate::recipe::{Enlarge, Fit};
 use anyhow::{Context, Result, ensure};
 use image::imageops::{self, FilterType};
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
@@ -97,24 +97,24 @@ impl Picture {
         Ok(bytes.into_inner())
     }
 
-    /// Writes the centred square of the picture at `side` x `side` pixels into `image`, `(side, side, 3)`: shrunk as on
-    /// the board, and enlarged as it says.
-    pub fn square(&self, side: u16, enlarge: Enlarge, image: &mut [u8]) {
-        if enlarge == Enlarge::Smooth && self.is_smaller_than(side) {
-            image.copy_from_slice(&self.enlarged(side).pixels);
+    /// Writes the picture, cut or stretched to a square of `side` x `side` pixels, into `image`, `(side, side, 3)`: shrunk
+    /// as on the board, and enlarged as `fit` says.
+    pub fn square(&self, side: u16, fit: Fit, image: &mut [u8]) {
+        if fit.enlarge == Enlarge::Smooth && self.is_smaller_than(side) {
+            image.copy_from_slice(&self.enlarged(side, fit.crop).pixels);
         } else {
-            square(self.width, self.height, &self.pixels, side, image);
+            square(self, side, fit.crop, image);
         }
     }
 
-    /// Whether its centred square has fewer than `side` rows.
+    /// Whether one of its sides, and so its centred square, has fewer than `side` pixels.
     pub fn is_smaller_than(&self, side: u16) -> bool {
         self.width.min(self.height) < side
     }
 
-    /// Its centred square at `side` x `side` pixels, by Catmull and Rom's spline.
-    pub fn enlarged(&self, side: u16) -> Self {
-        let Region { x, y, width, height } = region(Crop::Centre, self.width, self.height, Shape::new(side, side, 3));
+    /// The picture, cut or stretched to a square of `side` x `side` pixels, by Catmull and Rom's spline.
+    pub fn enlarged(&self, side: u16, crop: Crop) -> Self {
+        let Region { x, y, width, height } = region(crop, self.width, self.height, Shape::new(side, side, 3));
         let whole = RgbImage::from_raw(self.width.into(), self.height.into(), self.pixels.clone());
         let whole = whole.expect("three bytes for each pixel");
         let part = imageops::crop_imm(&whole, x.into(), y.into(), width.into(), height.into()).to_image();
@@ -123,11 +123,12 @@ impl Picture {
     }
 }
 
-/// As [`Picture::square`] by areas, from `width` x `height` RGB pixels.
-fn square(width: u16, height: u16, pixels: &[u8], side: u16, image: &mut [u8]) {
-    let frame = Frame::new(PixelFormat::Rgb888, width, height, pixels).expect("three bytes for each pixel");
+/// As [`Picture::square`], by areas.
+fn square(picture: &Picture, side: u16, crop: Crop, image: &mut [u8]) {
+    let Picture { width, height, pixels } = picture;
+    let frame = Frame::new(PixelFormat::Rgb888, *width, *height, pixels).expect("three bytes for each pixel");
     let mut levels = vec![0i8; image.len()];
-    preprocess(&frame, Crop::Centre, Shape::new(side, side, 3), &mut levels).expect("the image is a square of RGB");
+    preprocess(&frame, crop, Shape::new(side, side, 3), &mut levels).expect("the image is a square of RGB");
     for (byte, level) in image.iter_mut().zip(levels) {
         *byte = (level as u8) ^ 0x80; // int8 = pixel - 128
     }
@@ -240,7 +241,7 @@ mod tests {
     fn the_square_is_the_middle() {
         let picture = Picture { width: 4, height: 2, pixels: (0..24).collect() };
         let mut image = [0; 12];
-        picture.square(2, Enlarge::Area, &mut image);
+        picture.square(2, Fit::default(), &mut image);
         assert_eq!(image, [3, 4, 5, 6, 7, 8, 15, 16, 17, 18, 19, 20]);
     }
 
@@ -305,14 +306,36 @@ mod tests {
         }
     }
 
+    /// Every way to make a picture a square.
+    fn fits() -> impl Iterator<Item = Fit> {
+        let crops = [Crop::Centre, Crop::Stretch].into_iter();
+        crops.flat_map(|crop| [Enlarge::Area, Enlarge::Smooth].map(|enlarge| Fit { crop, enlarge }))
+    }
+
+    #[test]
+    fn a_wide_picture_is_cut_or_stretched() {
+        // Columns of 0, 100, 100 and 200: the outer ones are not in the centred square.
+        let pixels: Vec<u8> = [0, 100, 100, 200].repeat(2).into_iter().flat_map(|grey| [grey; 3]).collect();
+        let picture = Picture { width: 4, height: 2, pixels };
+        let seen = |fit| {
+            let mut image = [0; 2 * 2 * 3];
+            picture.square(2, fit, &mut image);
+            [image[0], image[3], image[6], image[9]]
+        };
+        for fit in fits() {
+            let expected = if fit.crop == Crop::Centre { [100; 4] } else { [50, 150, 50, 150] };
+            assert_eq!(seen(fit), expected, "{fit:?}");
+        }
+    }
+
     #[test]
     fn pictures_of_any_size_become_squares() {
         for (width, height) in [(1, 1), (1, 3000), (3000, 1), (7, 5), (2000, 1500)] {
             let mut image = vec![0; 48 * 48 * 3];
             let pixels = [40, 90, 200].repeat(width * height);
             let picture = Picture { width: width as u16, height: height as u16, pixels };
-            for enlarge in [Enlarge::Area, Enlarge::Smooth] {
-                picture.square(48, enlarge, &mut image);
+            for fit in fits() {
+                picture.square(48, fit, &mut image);
                 assert!(image.chunks(3).all(|pixel| pixel == [40, 90, 200]), "{width}x{height}");
             }
         }
@@ -324,8 +347,8 @@ mod tests {
         let stripe = |i: usize| if (i / 3).is_multiple_of(2) { 0 } else { 200 };
         let picture = Picture { width: 64, height: 64, pixels: (0..64 * 64 * 3).map(stripe).collect() };
         let mut image = vec![0; 16 * 16 * 3];
-        for enlarge in [Enlarge::Area, Enlarge::Smooth] {
-            picture.square(16, enlarge, &mut image);
+        for fit in fits() {
+            picture.square(16, fit, &mut image);
             assert_eq!(image, [100; 16 * 16 * 3]);
         }
     }
@@ -336,7 +359,7 @@ mod tests {
         let picture = Picture { width: 8, height: 10, pixels: (0..240).map(|i| (i / 3 % 8 * 20) as u8).collect() };
         let middle = |enlarge| {
             let mut image = vec![0; 24 * 24 * 3];
-            picture.square(24, enlarge, &mut image);
+            picture.square(24, Fit { enlarge, ..Fit::default() }, &mut image);
             image[24 * 3 * 12..].chunks(3).skip(6).take(12).map(|pixel| pixel[0]).collect::<Vec<_>>()
         };
         assert_eq!(middle(Enlarge::Area), [40, 40, 40, 60, 60, 60, 80, 80, 80, 100, 100, 100]);

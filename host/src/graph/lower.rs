@@ -20,10 +20,11 @@ const NORMALISE: &str = "normalise";
 /// # Errors
 /// A layer that cannot be lowered, or whose arrays are missing or of another shape; the message names it.
 pub fn lower(network: &Network, checkpoint: &Checkpoint) -> Result<Graph> {
-    let Checkpoint { weights, classes: labels, dataset_hash, .. } = checkpoint;
+    let Checkpoint { recipe, weights, classes: labels, dataset_hash, .. } = checkpoint;
     let graph = Graph {
         input: network.input,
         zero_pixel: 0,
+        crop: recipe.data.crop,
         labels: labels.clone(),
         dataset_hash: dataset_hash.clone(),
         nodes: Vec::new(),

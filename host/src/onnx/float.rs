@@ -1,7 +1,7 @@
 //! The float graph, for everybody who wants the network before it is quantized.
 
 use super::builder::{Builder, Filter, float, int, window, without_idle_strides};
-use super::seal;
+use super::{crop_name, seal};
 use crate::graph::{Activation, Graph, Linear, Node, Params};
 use crate::net::Function;
 use ocellus_shared::{Op, Shape};
@@ -18,8 +18,12 @@ pub fn write(graph: &Graph) -> Vec<u8> {
     let rows = writer.onnx.i64s("/shape".to_owned(), &[0, graph.labels.len() as i64]);
     writer.onnx.node("Reshape", &[graph.value_name(graph.nodes.len()), &rows], "logits", vec![]);
     let proto = writer.onnx.finish((DataType::Float, graph.input), &[("logits", DataType::Float)], graph.labels.len());
-    let preprocessing =
-        json!({ "size": [graph.input.h, graph.input.w], "colour": "RGB", "normalization": "pixel / 255" });
+    let preprocessing = json!({
+        "crop": crop_name(graph.crop),
+        "size": [graph.input.h, graph.input.w],
+        "colour": "RGB",
+        "normalization": "pixel / 255",
+    });
     let metadata = [
         ("ocellus.kind", "float".to_owned()),
         ("ocellus.labels", json!(graph.labels).to_string()),

@@ -1,6 +1,7 @@
 //! `[data]` of a recipe.
 
 use anyhow::{Result, ensure};
+use ocellus_shared::plan::Crop;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -14,6 +15,9 @@ pub struct DataRecipe {
     pub labels: LabelKind,
     /// Height and width that images are brought to; nothing for the dataset's own.
     pub img_size: Option<u16>,
+    /// How pictures of another shape become a square, and the board's frames with them.
+    #[serde(with = "CropName")]
+    pub crop: Crop,
     /// How pictures are brought to that size that have fewer pixels; nothing for `area`. `ocellus train` chooses `smooth`
     /// for EfficientNets and backbones of other programs, whose weights were trained on photos without steps in them.
     pub enlarge: Option<Enlarge>,
@@ -69,6 +73,23 @@ pub enum LabelKind {
     Coarse,
 }
 
+/// What a recipe calls each [`Crop`].
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Crop", rename_all = "kebab-case")]
+enum CropName {
+    Centre,
+    Stretch,
+}
+
+/// How a picture of any size becomes the network's image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fit {
+    /// How it becomes a square.
+    pub crop: Crop,
+    /// How it gets more pixels than it has.
+    pub enlarge: Enlarge,
+}
+
 /// How a picture gets more pixels than it has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -86,6 +107,7 @@ impl Default for DataRecipe {
             path: None,
             labels: LabelKind::Fine,
             img_size: None,
+            crop: Crop::Centre,
             enlarge: None,
             mean: None,
             std: None,
@@ -97,6 +119,11 @@ impl Default for DataRecipe {
 }
 
 impl DataRecipe {
+    /// How its pictures become the network's image.
+    pub fn fit(&self) -> Fit {
+        Fit { crop: self.crop, enlarge: self.enlarge.unwrap_or_default() }
+    }
+
     pub(super) fn validate(&self) -> Result<()> {
         ensure!(
             self.val_fraction > 0.0 && self.val_fraction < 1.0,

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use ocellus_shared::Shape;
-use ocellus_shared::plan::Plan;
+use ocellus_shared::plan::{Crop, Plan};
 use rayon::prelude::*;
 
 use crate::commands::{inputs, monitor};
@@ -12,7 +12,7 @@ use crate::data::likeness::{self, Shift};
 use crate::data::picture::Picture;
 use crate::data::{Dataset, Split};
 use crate::model::ModelFiles;
-use crate::recipe::{DataRecipe, Enlarge};
+use crate::recipe::{DataRecipe, Enlarge, Fit};
 
 /// Height and width at which both are measured.
 const SIDE: u16 = 32;
@@ -20,35 +20,38 @@ const SIDE: u16 = 32;
 const MOST: usize = 5_000;
 
 /// How the pictures below `photos` differ from the training images of `other`: a run, a model folder, or a dataset. Both are
-/// seen as a network sees them, by their centred square.
+/// seen as the network sees them: cut or stretched to a square.
 ///
 /// # Errors
 /// Nothing is there, or pictures that cannot be read.
 pub fn shifts(photos: &Path, other: &Path) -> Result<Vec<Shift>> {
-    let expected = measures(&training_images(other).with_context(|| format!("--against {}", other.display()))?);
+    let (images, crop) = training_images(other).with_context(|| format!("--against {}", other.display()))?;
+    let (expected, fit) = (measures(&images), Fit { crop, enlarge: Enlarge::Area });
     let pictures = monitor::pictures(photos)?;
     let found = pictures.par_iter().take(MOST).map(|path| {
         let picture = Picture::open(path).with_context(|| path.display().to_string())?;
         let mut image = vec![0; 3 * usize::from(SIDE) * usize::from(SIDE)];
-        picture.square(SIDE, Enlarge::Area, &mut image);
+        picture.square(SIDE, fit, &mut image);
         Ok(likeness::measure(&image))
     });
     Ok(likeness::compare(&expected, &found.collect::<Result<Vec<_>>>()?))
 }
 
-fn training_images(other: &Path) -> Result<Split> {
+/// The images, and how they became squares.
+fn training_images(other: &Path) -> Result<(Split, Crop)> {
     ensure!(other.exists(), "there is nothing");
     let recipe = match ModelFiles::find(other) {
         Ok(files) if files.plan.is_some() => return model_images(&files),
         Ok(files) => files.read_recipe()?.data,
         Err(_) => DataRecipe { path: Some(other.to_owned()), ..DataRecipe::default() },
     };
+    let crop = recipe.crop;
     let Dataset { train, .. } = inputs::load(&DataRecipe { img_size: Some(SIDE), enlarge: None, ..recipe })?;
-    Ok(train)
+    Ok((train, crop))
 }
 
 /// The images of the dataset that has a model's classes.
-fn model_images(files: &ModelFiles) -> Result<Split> {
+fn model_images(files: &ModelFiles) -> Result<(Split, Crop)> {
     let bytes = files.read_plan()?;
     let plan = Plan::parse(&bytes)?;
     let classes = (0..plan.output().shape.len()).map_while(|class| plan.label(class).map(str::to_owned));
@@ -56,7 +59,7 @@ fn model_images(files: &ModelFiles) -> Result<Split> {
     let input = Shape::new(SIDE, SIDE, 3);
     let dataset = inputs::labelled_dataset(&recipe, None, input, &classes.collect::<Vec<_>>())
         .context("its training images were not found, name their folder with --against instead")?;
-    Ok(dataset.train)
+    Ok((dataset.train, recipe.crop))
 }
 
 fn measures(split: &Split) -> Vec<[f64; 5]> {

@@ -50,9 +50,10 @@ pub fn show(board: &Board, elf: &Path, plan: &[u8], classes: &[String], split: &
 /// What the board says of image `i` as a frame, and the scores that the engine here gives the same frame.
 fn look(sim: &mut Sim, engine: &EngineModel, split: &Split, i: usize) -> Result<(Sighting, Vec<i8>)> {
     let sensor = Sensor::default();
-    let data = camera::shoot(sensor, split.width as u16, split.height as u16, split.image(i))?;
-    let frame = Frame::new(sensor.format, sensor.width, sensor.height, &data)?;
     let plan: &Plan = engine.plan();
+    let (width, height) = (split.width as u16, split.height as u16);
+    let data = camera::shoot(sensor, plan.crop(), width, height, split.image(i))?;
+    let frame = Frame::new(sensor.format, sensor.width, sensor.height, &data)?;
     let mut image = vec![0; plan.input().shape.len()];
     preprocess(&frame, plan.crop(), plan.input().shape, &mut image)?;
     Ok((sim.frame(&frame)?, engine.scores(&image)?))
