@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 const FORMAT: &str = "ocellus-checkpoint-1";
 /// What the names of [`Resume::state`] begin with inside the file.
 const STATE: &str = "state.";
-/// The checkpoint of a run folder with the best validation accuracy.
+/// The checkpoint of a run folder that is its result: of the epoch that the recipe [keeps](crate::recipe::Keep).
 pub const BEST: &str = "best.safetensors";
 /// The checkpoint of a run folder to go on from.
 pub const LAST: &str = "last.safetensors";
@@ -66,7 +66,7 @@ pub struct Progress {
     pub step: usize,
     /// The unfinished epoch so far.
     pub running: Running,
-    /// The best epoch so far.
+    /// The epoch to keep so far.
     pub best: Option<Best>,
     /// Seconds of training, over all resumptions.
     pub seconds: f64,
@@ -89,7 +89,7 @@ pub struct Running {
     pub seconds: f64,
 }
 
-/// The epoch with the best validation accuracy.
+/// The epoch that the recipe [keeps](crate::recipe::Keep).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Best {
     /// Its number, from 1.

@@ -13,7 +13,7 @@ pub use data::{DataRecipe, Enlarge, Fit, LabelKind, Normalise};
 pub use model::Model;
 pub use net::{BnStatistics, Head, LayerOrder, NetRecipe, Padding};
 pub use quant::{CalibrationMethod, Optimize, QuantRecipe};
-pub use train::{DeviceKind, LossKind, OptimizerKind, Precision, ScheduleKind, TrainRecipe};
+pub use train::{DeviceKind, Keep, LossKind, OptimizerKind, Precision, ScheduleKind, TrainRecipe};
 pub use transfer::{Freeze, Statistics, TransferRecipe};
 
 use anyhow::{Context, Result, ensure};
@@ -260,6 +260,10 @@ mod tests {
             ("[augment]\nflip = 2", "augment.flip"),
             ("[data]\nimg-size = 0", "data.img-size"),
             ("[data]\ncrop = \"squash\"", "stretch"),
+            ("[train]\nrestarts = [20]", "train.restarts"),
+            ("[train]\nrestarts = [5, 5]", "train.restarts"),
+            ("[train]\nrestarts = [5]\nsched = \"step\"", "cosine"),
+            ("[train]\nkeep = \"last\"\npatience = 3", "train.patience"),
             ("[data]\nmean = [0.5, 1.5, 0.5]", "data.mean"),
             ("[data]\nstd = [0.5, 0.0, 0.5]", "data.std"),
             ("[data]\nval-fraction = 1.0", "data.val-fraction"),

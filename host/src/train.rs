@@ -3,7 +3,7 @@
 //! | file | |
 //! |---|---|
 //! | `recipe.toml` | the recipe with every key |
-//! | `best.safetensors` | the checkpoint with the best validation accuracy |
+//! | `best.safetensors` | the checkpoint of the epoch that the recipe keeps |
 //! | `last.safetensors` | the last one, with everything that a resumed run needs |
 //! | `results.csv` | one line per epoch |
 //! | `metrics.json` | the final figures |
@@ -28,7 +28,7 @@ use crate::features::Extractor;
 use crate::net;
 use crate::net::head;
 use crate::net::module::{Arrays, Module, to_vec};
-use crate::recipe::{Recipe, Statistics};
+use crate::recipe::{Keep, Recipe, Statistics};
 use crate::view;
 use anyhow::{Context, Result, ensure};
 use batches::{Batch, Loader};
@@ -54,7 +54,7 @@ const SAVE_EVERY: Duration = Duration::from_secs(300);
 pub enum Outcome {
     /// All epochs are done, or the accuracy stopped getting better.
     Finished {
-        /// The checkpoint with the best validation accuracy, as in `best.safetensors`.
+        /// The checkpoint of the epoch that was kept, as in `best.safetensors`.
         checkpoint: Box<Checkpoint>,
         /// The final figures, as in `metrics.json`.
         metrics: Metrics,
@@ -406,12 +406,13 @@ impl<'a> Trainer<'a> {
         self.progress.step = 0;
         self.progress.running = Running::default();
         self.progress.history.push(record);
-        let improved = self.progress.best.is_none_or(|best| val.correct > best.correct);
+        let takes_last = self.recipe.train.keep == Keep::Last;
+        let improved = takes_last || self.progress.best.is_none_or(|best| val.correct > best.correct);
         if improved {
             self.progress.best = Some(Best { epoch: record.epoch, correct: val.correct });
             self.checkpoint(self.evaluated(), None).save(&self.out.join(BEST))?;
         }
-        // After the best one: a run killed in between repeats the epoch and writes the same best again.
+        // After the one to keep: a run killed in between repeats the epoch and writes the same again.
         self.save_last()?;
         metrics::write_results(&self.out.join("results.csv"), &self.progress.history)?;
         view::above(&self.bar, &metrics::line(&record, self.recipe.train.epochs, improved));

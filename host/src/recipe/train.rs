@@ -26,6 +26,9 @@ pub struct TrainRecipe {
     pub step_gamma: f64,
     /// What the learning rate is multiplied by after each epoch of the schedule `exponential`, in `(0, 1]`.
     pub gamma: f64,
+    /// Epochs after which the schedule `cosine` begins anew at the peak, ascending: `[60]` in a run of 120 epochs goes down
+    /// twice. A run is prolonged by `--resume` with its own length here and more epochs.
+    pub restarts: Vec<u32>,
     /// Epochs without a lower validation loss that the schedule `plateau` waits for before it lowers the learning rate.
     pub plateau_patience: u32,
     /// What it multiplies the learning rate by then, in `(0, 1)`.
@@ -45,6 +48,8 @@ pub struct TrainRecipe {
     pub smoothing: f64,
     /// Decay per step of the moving average of the weights that is evaluated and kept; 0 for the weights themselves.
     pub ema: f64,
+    /// Which epoch's weights are the result.
+    pub keep: Keep,
     /// Epochs without a better validation accuracy before training stops; 0 for never.
     pub patience: u32,
     /// Seed of initial weights, shuffling, augmentation and dropout.
@@ -67,6 +72,7 @@ impl Default for TrainRecipe {
             step_epochs: 10,
             step_gamma: 0.1,
             gamma: 0.95,
+            restarts: Vec::new(),
             plateau_patience: 10,
             plateau_factor: 0.1,
             warmup_epochs: 1.0,
@@ -76,6 +82,7 @@ impl Default for TrainRecipe {
             focal_gamma: 2.0,
             smoothing: 0.05,
             ema: 0.998,
+            keep: Keep::Best,
             patience: 0,
             seed: 0,
             device: DeviceKind::Flex,
@@ -97,6 +104,10 @@ impl TrainRecipe {
             self.epochs
         );
         self.validate_schedule()?;
+        ensure!(
+            self.patience == 0 || self.keep == Keep::Best,
+            "train.patience counts epochs from the best one, which train.keep = \"last\" does not look for: leave one out"
+        );
         let gamma = self.focal_gamma;
         ensure!((0.0..=10.0).contains(&gamma), "train.focal-gamma = {gamma} is not in [0, 10]");
         ensure!((0.0..1.0).contains(&self.momentum), "train.momentum = {} is not in [0, 1)", self.momentum);
@@ -124,10 +135,34 @@ impl TrainRecipe {
         for (key, factor) in [("step-gamma", self.step_gamma), ("gamma", self.gamma)] {
             ensure!(factor > 0.0 && factor <= 1.0, "train.{key} = {factor} is not in (0, 1]");
         }
+        let restarts = &self.restarts;
+        ensure!(
+            restarts.is_empty() || self.sched == ScheduleKind::Cosine,
+            "train.restarts = {restarts:?} is for the schedule cosine: leave it out, or choose train.sched = \"cosine\""
+        );
+        ensure!(
+            restarts.is_sorted_by(|a, b| a < b)
+                && restarts.iter().all(|&at| at < self.epochs && f64::from(at) > self.warmup_epochs),
+            "train.restarts = {restarts:?} must be ascending epochs between train.warmup-epochs = {} and train.epochs = {}",
+            self.warmup_epochs,
+            self.epochs
+        );
         let factor = self.plateau_factor;
         ensure!(factor > 0.0 && factor < 1.0, "train.plateau-factor = {factor} is not in (0, 1)");
         Ok(())
     }
+}
+
+/// Which epoch's weights are the result of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Keep {
+    /// The first with the best validation accuracy.
+    #[default]
+    Best,
+    /// The last: where so few images are held out that the best of them would be chance, and the learning rate ends at
+    /// 0 anyway.
+    Last,
 }
 
 /// How the learning rate changes over a run, after the warm-up.

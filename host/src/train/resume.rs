@@ -1,8 +1,8 @@
 //! What a run keeps in its folder to go on from, and how it does.
 
-use super::Trainer;
 use super::optimizer::Optimizer;
-use crate::checkpoint::{BEST, Checkpoint, LAST, Resume, remove_unfinished, write_atomically};
+use super::{Trainer, schedule};
+use crate::checkpoint::{BEST, Checkpoint, LAST, Progress, Resume, remove_unfinished, write_atomically};
 use crate::net::Weights;
 use crate::net::module::Arrays;
 use crate::recipe::Recipe;
@@ -13,6 +13,8 @@ use anyhow::{Context, Result, bail, ensure};
 const FIRST: &str = "first.";
 const SECOND: &str = "second.";
 const AVERAGE: &str = "average.";
+/// The keys of a recipe that say how long a run lasts. It may be prolonged by them.
+const LENGTH: [&str; 2] = ["train.epochs", "train.restarts"];
 /// What a run was asked to do.
 const RECIPE: &str = "recipe.toml";
 
@@ -41,10 +43,11 @@ impl Trainer<'_> {
             return self.write_recipe();
         }
         let saved = Checkpoint::load(&file)?;
-        check_same_run(self.recipe, &self.dataset.hash, &saved)
-            .with_context(|| format!("cannot resume {}", file.display()))?;
-        let resume =
-            saved.resume.with_context(|| format!("{} cannot be resumed: it has no progress", file.display()))?;
+        let resume = saved
+            .resume
+            .as_ref()
+            .with_context(|| format!("{} cannot be resumed: it has no progress", file.display()))?;
+        self.check_same_run(&saved, &resume.progress).with_context(|| format!("cannot resume {}", file.display()))?;
         self.arrays = self.module.upload(&saved.weights, &self.device)?;
         let part = |prefix| self.module.upload_prefixed(&resume.state, prefix, &self.device);
         self.optimizer.first = part(FIRST)?;
@@ -52,12 +55,13 @@ impl Trainer<'_> {
         if self.average.is_some() {
             self.average = Some(part(AVERAGE)?);
         }
-        self.progress = resume.progress;
+        self.progress = resume.progress.clone();
         // Its speed is measured from here on.
         let done = self.progress.epoch as usize * self.steps + self.progress.step;
         self.bar.set_position(done as u64);
         self.bar.reset_eta();
-        Ok(())
+        // It may have been prolonged.
+        if self.recipe.differing_keys(&saved.recipe).is_empty() { Ok(()) } else { self.write_recipe() }
     }
 
     /// A checkpoint with these parameters.
@@ -70,6 +74,34 @@ impl Trainer<'_> {
             weights: self.module.download(arrays),
             resume,
         }
+    }
+
+    /// Refuses to go on with another dataset than the run began with, or with a recipe by which it would have come elsewhere.
+    fn check_same_run(&self, saved: &Checkpoint, progress: &Progress) -> Result<()> {
+        let (recipe, hash) = (self.recipe, &self.dataset.hash);
+        let differing = recipe.differing_keys(&saved.recipe);
+        if differing.iter().any(|key| !LENGTH.contains(&key.as_str())) {
+            bail!(
+                "its recipe differs in {}; use the run's own recipe.toml, or start another run with --out",
+                differing.join(", ")
+            );
+        }
+        let theirs = &saved.recipe.train;
+        let ends: Vec<String> = theirs.restarts.iter().chain([&theirs.epochs]).map(u32::to_string).collect();
+        ensure!(
+            are_alike_so_far(recipe, &saved.recipe, progress, self.steps),
+            "its recipe differs in {}, by which its epochs so far would have had other learning rates; to prolong it, let the \
+             rate begin anew at the run's own length: --epochs {} --set 'train.restarts=[{}]'",
+            differing.join(", "),
+            2 * theirs.epochs,
+            ends.join(",")
+        );
+        ensure!(
+            hash == &saved.dataset_hash,
+            "it was trained on another dataset ({} there, {hash} here); check --data, or start another run with --out",
+            saved.dataset_hash
+        );
+        Ok(())
     }
 
     /// Saves everything that a resumed run needs.
@@ -86,19 +118,13 @@ impl Trainer<'_> {
     }
 }
 
-/// Refuses to go on with another recipe or dataset than the run began with.
-fn check_same_run(recipe: &Recipe, hash: &str, saved: &Checkpoint) -> Result<()> {
-    let differing = recipe.differing_keys(&saved.recipe);
-    if !differing.is_empty() {
-        bail!(
-            "its recipe differs in {}; use the run's own recipe.toml, or start another run with --out",
-            differing.join(", ")
-        );
-    }
-    ensure!(
-        hash == saved.dataset_hash,
-        "it was trained on another dataset ({} there, {hash} here); check --data, or start another run with --out",
-        saved.dataset_hash
-    );
-    Ok(())
+/// Whether the steps of `progress` would have been the same under both recipes, which differ in [`LENGTH`] only.
+fn are_alike_so_far(ours: &Recipe, theirs: &Recipe, progress: &Progress, steps: usize) -> bool {
+    let history = &progress.history;
+    (0..=history.len()).all(|epoch| {
+        let begin = (epoch * steps) as u64;
+        let done = if epoch < history.len() { steps } else { progress.step };
+        let rate = |recipe, step| schedule::learning_rate(recipe, step, steps, &history[..epoch]);
+        (begin..begin + done as u64).all(|step| rate(ours, step) == rate(theirs, step))
+    })
 }

@@ -27,7 +27,7 @@ pub fn learning_rate(recipe: &Recipe, step: u64, steps_per_epoch: usize, history
 /// | `constant` | the recipe's |
 /// | `step` | times `step-gamma` for every `step-epochs` epochs of the run |
 /// | `exponential` | times `gamma` for every epoch of the run |
-/// | `cosine` | half a cosine that would reach 0 one step after the last (<https://arxiv.org/abs/1608.03983>, without restarts) |
+/// | `cosine` | half a cosine that would reach 0 one step after the last, or after the last before each of the `restarts`, which begins another (<https://arxiv.org/abs/1608.03983>) |
 /// | `plateau` | times `plateau-factor` for every plateau so far |
 fn scheduled(recipe: &TrainRecipe, step: u64, steps_per_epoch: usize, history: &[EpochRecord]) -> f64 {
     let steps = |epochs: f64| epochs * steps_per_epoch as f64;
@@ -42,7 +42,12 @@ fn scheduled(recipe: &TrainRecipe, step: u64, steps_per_epoch: usize, history: &
             ScheduleKind::Constant => 1.0,
             ScheduleKind::Step => recipe.step_gamma.powf((epoch / u64::from(recipe.step_epochs)) as f64),
             ScheduleKind::Exponential => recipe.gamma.powf(epoch as f64),
-            ScheduleKind::Cosine => 0.5 * (1.0 + (PI * (step - warmup) / (all - warmup)).cos()),
+            ScheduleKind::Cosine => {
+                let restarts = recipe.restarts.iter().map(|&epoch| steps(epoch.into()));
+                let begin = restarts.clone().rfind(|&at| at <= step).unwrap_or(warmup);
+                let end = restarts.clone().find(|&at| at > step).unwrap_or(all);
+                0.5 * (1.0 + (PI * (step - begin) / (end - begin)).cos())
+            }
             ScheduleKind::Plateau => recipe.plateau_factor.powi(plateaus(recipe.plateau_patience, history)),
         }
 }
@@ -106,6 +111,17 @@ mod tests {
         assert_eq!(learning_rate(&recipe(train.clone()), 0, 4, &[]), 0.1);
         let train = TrainRecipe { warmup_epochs: 1.0, ..train };
         assert!((learning_rate(&recipe(train), 3, 4, &[]) - 0.1 * 4.0 / 5.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_restart_leaves_what_was_before_it_and_goes_down_again() {
+        let once = TrainRecipe { epochs: 10, lr: 0.1, warmup_epochs: 2.0, ..TrainRecipe::default() };
+        let thrice = TrainRecipe { epochs: 25, restarts: vec![10, 15], ..once.clone() };
+        let rate = |recipe: &TrainRecipe, step| scheduled(recipe, step, 100, &[]);
+        assert!((0..1000).all(|step| rate(&once, step) == rate(&thrice, step)));
+        assert_eq!([1000, 1500].map(|step| rate(&thrice, step)), [0.1, 0.1]);
+        close(&[1250, 2000].map(|step| rate(&thrice, step)), &[0.05, 0.05]);
+        assert!([1499, 2499].iter().all(|&step| rate(&thrice, step) < 1e-5));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::*;
 use crate::checkpoint::LAST;
 use crate::net::Weights;
-use crate::recipe::{DeviceKind, LayerOrder, OptimizerKind};
+use crate::recipe::{DeviceKind, Keep, LayerOrder, OptimizerKind};
 use rand::RngExt;
 use tempfile::TempDir;
 
@@ -107,6 +107,30 @@ fn resuming_after_every_step_changes_nothing() {
 }
 
 #[test]
+fn a_prolonged_run_is_one_that_was_meant_to_be_as_long() {
+    let short = recipe();
+    let mut long = recipe();
+    (long.train.epochs, long.train.restarts) = (5, vec![3]);
+    let (whole, expected) = straight(&long);
+    let (out, _) = straight(&short);
+    let message = |recipe: &Recipe| error(go(recipe, &dataset(), &out, true, false));
+    let mut other = recipe();
+    other.train.epochs = 5;
+    let text = message(&other);
+    assert!(text.contains("train.epochs") && text.contains("--epochs 6 --set 'train.restarts=[3]'"), "{text}");
+    let mut other = long.clone();
+    other.train.lr = 0.01;
+    assert!(message(&other).contains("train.lr"));
+    let metrics = finished(go(&long, &dataset(), &out, true, false).unwrap());
+    assert_eq!((metrics.epochs, metrics.best_epoch), (5, expected.best_epoch));
+    assert!(tensors(&whole, LAST) == tensors(&out, LAST) && tensors(&whole, BEST) == tensors(&out, BEST));
+    // What is asked of it from now on.
+    let kept = Recipe::load(&out.path().join("recipe.toml")).unwrap();
+    assert_eq!(kept, Checkpoint::load(&out.path().join(LAST)).unwrap().recipe);
+    assert_eq!(kept.train, long.train);
+}
+
+#[test]
 fn a_killed_run_goes_on_from_its_last_save() {
     let recipe = recipe();
     let (whole, _) = straight(&recipe);
@@ -171,6 +195,23 @@ fn stops_early_when_nothing_gets_better() {
     assert!(metrics.epochs < 20 && metrics.epochs == metrics.best_epoch + 2, "{metrics:?}");
     // Nothing is left to do.
     assert_eq!(finished(go(&recipe, &dataset(), &out, true, false).unwrap()).epochs, metrics.epochs);
+}
+
+#[test]
+fn keeps_the_best_epoch_or_the_last() {
+    let kept = |keep| {
+        let mut recipe = recipe();
+        recipe.train.epochs = 8;
+        recipe.train.lr = 1e-12;
+        recipe.train.ema = 0.0;
+        recipe.train.keep = keep;
+        let (out, metrics) = straight(&recipe);
+        let [result, end] = [BEST, LAST].map(|name| Checkpoint::load(&out.path().join(name)).unwrap().weights);
+        (metrics.best_epoch, result == end)
+    };
+    let (best, is_last) = kept(Keep::Best);
+    assert!(best < 8 && !is_last, "epoch {best}: nothing gets better towards the end");
+    assert_eq!(kept(Keep::Last), (8, true));
 }
 
 #[test]
