@@ -445,15 +445,20 @@ impl<'a> Trainer<'a> {
         metrics::score(module, arrays, inputs, &self.device, &self.workers)
     }
 
-    /// Evaluates all of the network, whatever was trained of it.
-    fn score_whole(&self, split: &Split, arrays: &Arrays) -> Result<Score> {
-        let Some(extractor) = self.transfer.extractor else {
-            return Ok(self.score(&self.module, Inputs::Images(split), arrays));
-        };
-        let Self { recipe, dataset, device, workers, .. } = self;
+    /// Evaluates all of the network, whatever was trained of it, on the split called `name`.
+    fn score_whole(&self, split: &Split, name: &str, arrays: &Arrays) -> Result<Score> {
+        let Self { recipe, dataset, device, workers, transfer, .. } = self;
         let source = Source { recipe, dataset, arrays, device, workers };
-        let features = source.extracted(extractor, split)?;
-        Ok(self.score(&self.module, Inputs::Features(&features), arrays))
+        Ok(match transfer.features(&source, split, name)? {
+            Some(features) => {
+                let head = match (transfer.extractor, &transfer.frozen) {
+                    (None, Some(frozen)) => &frozen.head,
+                    _ => &self.module,
+                };
+                self.score(head, Inputs::Features(&features), arrays)
+            }
+            None => self.score(&self.module, Inputs::Images(split), arrays),
+        })
     }
 
     /// Evaluates the best checkpoint on the test images, for the first and only time.
@@ -461,8 +466,8 @@ impl<'a> Trainer<'a> {
         self.bar.finish_and_clear();
         let checkpoint = Checkpoint::load(&self.out.join(BEST))?;
         let best = self.module.upload(&checkpoint.weights, &self.device)?;
-        let val = self.score_whole(&self.dataset.val, &best)?;
-        let test = self.score_whole(&self.dataset.test, &best)?;
+        let val = self.score_whole(&self.dataset.val, "val", &best)?;
+        let test = self.score_whole(&self.dataset.test, "test", &best)?;
         let metrics = Metrics::new(&self.progress, &val, &test);
         write_atomically(&self.out.join("metrics.json"), &serde_json::to_vec_pretty(&metrics)?)?;
         Ok(Outcome::Finished { checkpoint: Box::new(checkpoint), metrics })

@@ -15,7 +15,7 @@ use burn::tensor::{Device, Tensor};
 use ocellus_shared::Shape;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Images whose features are computed together.
@@ -31,6 +31,8 @@ pub(super) struct Transfer<'a> {
     pub extractor: Option<&'a dyn Extractor>,
     /// What training reads instead of images while everything below is frozen.
     pub cache: Option<Arc<Cache>>,
+    /// Where features are kept.
+    folder: Option<PathBuf>,
 }
 
 /// A network in two parts.
@@ -66,7 +68,7 @@ impl<'a> Transfer<'a> {
             let [stay, rest] = [backbone, head].map(|part| part.parameters().len());
             view::note(&format!("{stay} of {} arrays of parameters stay as they are", stay + rest));
         }
-        Ok(Self { rates, frozen, extractor, cache: None })
+        Ok(Self { rates, frozen, extractor, cache: None, folder: None })
     }
 
     /// What the learning rate of the parameter `name` is multiplied by.
@@ -86,16 +88,32 @@ impl<'a> Transfer<'a> {
     /// The extractor fails.
     pub(super) fn fill(&mut self, source: &Source<'_>, folder: Option<&Path>) -> Result<()> {
         let Source { recipe, dataset, .. } = *source;
-        let backbone = match (&self.frozen, self.extractor) {
-            (_, Some(extractor)) => Backbone::Foreign(extractor),
-            (Some(frozen), None) if keeps_features(recipe) => Backbone::Own(&frozen.backbone),
-            _ => return Ok(()),
-        };
+        if self.extractor.is_none() && !keeps_features(recipe) {
+            return Ok(());
+        }
+        let Some(backbone) = self.backbone() else { return Ok(()) };
         let folder = folder.filter(|_| recipe.transfer.cache);
         let train = source.features(&backbone, &dataset.train, "train", folder)?;
         let val = source.features(&backbone, &dataset.val, "val", folder)?;
+        self.folder = folder.map(Path::to_owned);
         self.cache = Some(Arc::new(Cache { train, val }));
         Ok(())
+    }
+
+    fn backbone(&self) -> Option<Backbone<'_>> {
+        let foreign = self.extractor.map(Backbone::Foreign);
+        foreign.or_else(|| self.frozen.as_ref().map(|frozen| Backbone::Own(&frozen.backbone)))
+    }
+
+    /// The features of `split`, called `name`, where a trained network has the backbone of before: what stands on them
+    /// then gives the network's own results.
+    ///
+    /// # Errors
+    /// The extractor fails.
+    pub(super) fn features(&self, source: &Source<'_>, split: &Split, name: &str) -> Result<Option<Features>> {
+        let stayed = self.extractor.is_some() || (self.cache.is_some() && source.recipe.transfer.unfreeze_at == 0);
+        let backbone = self.backbone().filter(|_| stayed);
+        backbone.map(|backbone| source.features(&backbone, split, name, self.folder.as_deref())).transpose()
     }
 }
 
@@ -234,11 +252,6 @@ impl Source<'_> {
                 Ok(rows.collect::<Result<Vec<_>>>()?.concat())
             }
         }
-    }
-
-    /// The features of `split` as it is, by the extractor.
-    pub(super) fn extracted(&self, extractor: &dyn Extractor, split: &Split) -> Result<Features> {
-        self.features(&Backbone::Foreign(extractor), split, "evaluated", None)
     }
 }
 
