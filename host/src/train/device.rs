@@ -4,6 +4,8 @@
 //! parameters, each differentiates its shards, and burn's collective operation adds the gradients of all of them up
 //! (`all_reduce`; NVIDIA's NCCL below it). burn 0.22 has that between NVIDIA GPUs of one machine only.
 
+#[cfg(any(feature = "cuda", feature = "wgpu", test))]
+use super::memory;
 use super::step;
 use crate::net::module::Arrays;
 use crate::recipe::DeviceKind;
@@ -14,7 +16,7 @@ use burn::tensor::distributed::{CollectiveTensor, ReduceOperation, all_reduce};
 /// Opens the device.
 ///
 /// # Errors
-/// This build has no support for it; the message names the cargo feature.
+/// This build has no support for it, and the message names the cargo feature; or it is a GPU that does not compute.
 pub fn open(kind: DeviceKind) -> Result<Device> {
     match kind {
         DeviceKind::Flex => Ok(Device::flex()),
@@ -22,14 +24,41 @@ pub fn open(kind: DeviceKind) -> Result<Device> {
         #[allow(deprecated)]
         DeviceKind::Ndarray => Ok(Device::ndarray()),
         #[cfg(feature = "cuda")]
-        DeviceKind::Cuda => Ok(Device::cuda(0)),
+        DeviceKind::Cuda => Ok(gpus(&[0])?.swap_remove(0)),
         #[cfg(not(feature = "cuda"))]
         DeviceKind::Cuda => missing("cuda"),
         #[cfg(feature = "wgpu")]
-        DeviceKind::Wgpu => Ok(Device::wgpu(burn::tensor::DeviceKind::DefaultDevice)),
+        DeviceKind::Wgpu => tried(kind, || Device::wgpu(burn::tensor::DeviceKind::DefaultDevice)),
         #[cfg(not(feature = "wgpu"))]
         DeviceKind::Wgpu => missing("wgpu"),
     }
+}
+
+/// A GPU that has added two numbers up: burn opens its libraries when it computes, and panics where it cannot.
+#[cfg(any(feature = "cuda", feature = "wgpu", test))]
+fn tried(kind: DeviceKind, open: impl FnOnce() -> Device) -> Result<Device> {
+    use crate::net::module::to_vec;
+    use burn::tensor::Tensor;
+    let sum = || {
+        let device = open();
+        let sum = to_vec(Tensor::<1>::from_floats([1.0, 2.0], &device).sum());
+        (device, sum)
+    };
+    match memory::silenced(sum) {
+        Ok((device, sum)) if sum == [3.0] => Ok(device),
+        Ok((_, sum)) => bail!("the GPU says that 1 + 2 is {sum:?}: train on the CPU with --device flex"),
+        Err(reason) => unusable(kind, &reason),
+    }
+}
+
+/// No GPU of `kind`, for `reason`.
+#[cfg(any(feature = "cuda", feature = "wgpu", test))]
+fn unusable<T>(kind: DeviceKind, reason: &str) -> Result<T> {
+    let (gpu, remedy) = match kind {
+        DeviceKind::Cuda => ("NVIDIA GPU", "NVIDIA's driver and a CUDA toolkit of its version (NVRTC and the headers)"),
+        _ => ("GPU", "a driver with Vulkan, Metal or Direct3D"),
+    };
+    bail!("no {gpu} can be used here ({reason}): install {remedy}, or train on the CPU with --device flex")
 }
 
 #[cfg(not(all(feature = "cuda", feature = "wgpu")))]
@@ -123,11 +152,15 @@ fn numbered(kind: DeviceKind, numbers: &[usize]) -> Result<Vec<Device>> {
 
 #[cfg(feature = "cuda")]
 fn gpus(numbers: &[usize]) -> Result<Vec<Device>> {
-    let count = Device::enumerate(burn::tensor::DeviceType::Cuda).len();
+    let enumerated = memory::silenced(|| Device::enumerate(burn::tensor::DeviceType::Cuda).len());
+    let count = enumerated.or_else(|reason| unusable(DeviceKind::Cuda, &reason))?;
+    if count == 0 {
+        return unusable(DeviceKind::Cuda, "the driver finds none, or is not there");
+    }
     if let Some(missing) = numbers.iter().find(|number| **number >= count) {
         bail!("there is no GPU {missing}: this machine has {count}, counted from 0 as nvidia-smi does");
     }
-    Ok(numbers.iter().map(|number| Device::cuda(*number)).collect())
+    numbers.iter().map(|number| tried(DeviceKind::Cuda, || Device::cuda(*number))).collect()
 }
 
 #[cfg(not(feature = "cuda"))]
@@ -185,6 +218,18 @@ mod tests {
             assert_eq!(to_vec(sum), [111.0, 222.0], "{count} devices");
             assert_eq!(devices.gathered(shards.iter()).len(), 3);
         }
+    }
+
+    #[test]
+    fn a_gpu_is_tried_before_anything_is_begun() {
+        assert!(tried(DeviceKind::Wgpu, Device::flex).is_ok());
+        let error = |kind| format!("{:#}", tried(kind, || panic!("Unable to load libcuda\nand so on")).unwrap_err());
+        let said = error(DeviceKind::Cuda);
+        assert!(
+            said.starts_with("no NVIDIA GPU can be used here (Unable to load libcuda): install NVIDIA's driver"),
+            "{said}"
+        );
+        assert!(error(DeviceKind::Wgpu).contains("Vulkan") && said.ends_with("--device flex"));
     }
 
     #[test]

@@ -74,6 +74,29 @@ pub fn quieten(device: DeviceKind) {
     });
 }
 
+/// Does `work` without a word on its panics.
+///
+/// # Errors
+/// It panics: what it said, in one line. Where a thread of burn's panicked and ours found only that it was gone, what that
+/// thread said.
+#[cfg(any(feature = "cuda", feature = "wgpu", test))]
+pub fn silenced<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    use std::sync::{Arc, Mutex, PoisonError};
+    let first = Arc::new(Mutex::new(None));
+    let (usual, heard) = (take_hook(), Arc::clone(&first));
+    set_hook(Box::new(move |panic| {
+        heard.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| text(panic.payload()).to_owned());
+    }));
+    let outcome = catch_unwind(AssertUnwindSafe(work));
+    set_hook(usual);
+    outcome.map_err(|payload| {
+        let first = first.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let said =
+            first.filter(|_| text(&*payload).contains("RecvError")).unwrap_or_else(|| text(&*payload).to_owned());
+        said.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("it panics").to_owned()
+    })
+}
+
 /// The largest of a half, a quarter, an eighth... of `batch` images that `holds` a step of, if a step of any does.
 pub fn largest(batch: usize, holds: &mut dyn FnMut(usize) -> bool) -> Option<usize> {
     successors(Some(batch / 2), |images| Some(images / 2))
