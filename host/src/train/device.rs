@@ -54,6 +54,12 @@ fn tried(kind: DeviceKind, open: impl FnOnce() -> Device) -> Result<Device> {
 /// No GPU of `kind`, for `reason`.
 #[cfg(any(feature = "cuda", feature = "wgpu", test))]
 fn unusable<T>(kind: DeviceKind, reason: &str) -> Result<T> {
+    if memory::Full::of(reason).is_some() {
+        bail!(
+            "the GPU's memory is full before training begins ({reason}): close other programs that use it (nvidia-smi lists \
+             those of an NVIDIA GPU), or train on the CPU with --device flex"
+        );
+    }
     let (gpu, remedy) = match kind {
         DeviceKind::Cuda => ("NVIDIA GPU", "NVIDIA's driver and a CUDA toolkit of its version (NVRTC and the headers)"),
         _ => ("GPU", "a driver with Vulkan, Metal or Direct3D"),
@@ -223,13 +229,17 @@ mod tests {
     #[test]
     fn a_gpu_is_tried_before_anything_is_begun() {
         assert!(tried(DeviceKind::Wgpu, Device::flex).is_ok());
-        let error = |kind| format!("{:#}", tried(kind, || panic!("Unable to load libcuda\nand so on")).unwrap_err());
+        let fails =
+            |kind, text: &'static str| format!("{:#}", tried(kind, || std::panic::panic_any(text)).unwrap_err());
+        let error = |kind| fails(kind, "Unable to load libcuda\nand so on");
         let said = error(DeviceKind::Cuda);
         assert!(
             said.starts_with("no NVIDIA GPU can be used here (Unable to load libcuda): install NVIDIA's driver"),
             "{said}"
         );
         assert!(error(DeviceKind::Wgpu).contains("Vulkan") && said.ends_with("--device flex"));
+        let said = fails(DeviceKind::Cuda, "called `unwrap()` on an `Err` value\nCaused by:\n  CUDA_ERROR_OUT_OF_MEMORY");
+        assert!(said.contains("full before training begins (CUDA_ERROR_OUT_OF_MEMORY): close other programs"), "{said}");
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub struct Full(String);
 
 impl Full {
     /// What a panic with `text` says of memory, in the line that says it; nothing where it says something else.
-    fn of(text: &str) -> Option<Self> {
+    pub fn of(text: &str) -> Option<Self> {
         let says = |line: &&str| FULL.iter().any(|words| line.contains(words));
         text.lines().find(says).map(|line| Self(line.trim().to_owned()))
     }
@@ -77,8 +77,8 @@ pub fn quieten(device: DeviceKind) {
 /// Does `work` without a word on its panics.
 ///
 /// # Errors
-/// It panics: what it said, in one line. Where a thread of burn's panicked and ours found only that it was gone, what that
-/// thread said.
+/// It panics: what it said, in one line, that of memory if there is one. Where a thread of burn's panicked and ours found
+/// only that it was gone, what that thread said.
 #[cfg(any(feature = "cuda", feature = "wgpu", test))]
 pub fn silenced<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     use std::sync::{Arc, Mutex, PoisonError};
@@ -93,7 +93,8 @@ pub fn silenced<T>(work: impl FnOnce() -> T) -> Result<T, String> {
         let first = first.lock().unwrap_or_else(PoisonError::into_inner).take();
         let said =
             first.filter(|_| text(&*payload).contains("RecvError")).unwrap_or_else(|| text(&*payload).to_owned());
-        said.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("it panics").to_owned()
+        let line = || said.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("it panics").to_owned();
+        Full::of(&said).map_or_else(line, |full| full.to_string())
     })
 }
 
