@@ -6,7 +6,7 @@ mod values;
 
 pub use boards::{
     ActArgs, BenchArgs, BenchCommand, BoardsArgs, CaptureArgs, FlashArgs, HostBenchArgs, MonitorArgs, ProbeArgs,
-    ProbesArgs,
+    ProbesArgs, TrainBenchArgs,
 };
 pub use devices::{DeviceArgs, ProfileArgs, RunArgs, ValidateArgs};
 pub use values::{Backend, Calibration, FrameFormat, ImageCount, Optimize, Place, SplitName, Stage, Steady, Target};

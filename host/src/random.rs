@@ -19,6 +19,8 @@ pub enum Purpose {
     Dropout = 4,
     /// What one image takes from another of its batch.
     Mix = 5,
+    /// Images to measure speed on.
+    Noise = 6,
 }
 
 /// The stream number `index`, below 2^56, of this purpose.

@@ -14,6 +14,7 @@ pub mod loss;
 pub mod memory;
 pub mod metrics;
 pub mod optimizer;
+pub mod pace;
 pub mod parts;
 mod resume;
 pub mod schedule;
@@ -115,8 +116,11 @@ pub fn run_on(
 ) -> Result<Outcome> {
     recipe.validate()?;
     memory::quieten(recipe.train.device);
-    let mut trainer = memory::caught(|| Trainer::new(extractor, recipe, dataset, place))
-        .context("the GPU's memory is full before a first step: close other programs that use it")??;
+    let mut trainer = Trainer::started(|| {
+        let mut trainer = Trainer::new(extractor, recipe, dataset, place)?;
+        trainer.begin(place)?;
+        Ok(trainer)
+    })?;
     let is_finished = memory::caught(|| trainer.train(stop)).map_err(|full| trainer.too_much(full))??;
     if is_finished { trainer.finish() } else { Ok(Outcome::Stopped) }
 }
@@ -145,6 +149,13 @@ struct Trainer<'a> {
 }
 
 impl<'a> Trainer<'a> {
+    /// What `start` makes, unless the GPU has no room for it.
+    fn started(start: impl FnOnce() -> Result<Self>) -> Result<Self> {
+        memory::caught(start)
+            .context("the GPU's memory is full before a first step: close other programs that use it")?
+    }
+
+    /// A trainer before its first step, which has not touched its folder.
     fn new(
         extractor: Option<&'a dyn Extractor>,
         recipe: &'a Recipe,
@@ -162,7 +173,7 @@ impl<'a> Trainer<'a> {
         let device = devices.first().clone();
         let arrays = start::arrays(recipe, &module, &dataset.train, &device, place.resume)?;
         let steps = batches::steps_per_epoch(dataset.train.len(), recipe.train.batch_size);
-        let mut trainer = Self {
+        Ok(Self {
             recipe,
             dataset,
             out: place.out.to_path_buf(),
@@ -179,17 +190,21 @@ impl<'a> Trainer<'a> {
             workers: Workers::new(place.threads)?,
             bar: view::bar(steps as u64 * u64::from(recipe.train.epochs), "training"),
             clock: Clock::start(),
-        };
+        })
+    }
+
+    /// Begins a run in its folder, or goes on with the one there.
+    fn begin(&mut self, place: &Place<'_>) -> Result<()> {
         if place.resume {
-            trainer.restore()?
+            self.restore()?
         } else {
-            trainer.prepare_folder()?
+            self.prepare_folder()?
         }
-        if trainer.is_frozen() && !trainer.is_done() {
-            let Self { arrays, device, workers, transfer, .. } = &mut trainer;
+        if self.is_frozen() && !self.is_done() {
+            let Self { recipe, dataset, arrays, device, workers, transfer, .. } = self;
             transfer.fill(&Source { recipe, dataset, arrays, device, workers }, place.cache)?;
         }
-        Ok(trainer)
+        Ok(())
     }
 
     /// Trains to the end; false if it was asked to stop before, and saved where it was.

@@ -110,6 +110,7 @@ fn help_texts_are_as_recorded() {
         "profile",
         "bench engine",
         "bench host",
+        "bench train",
         "firmware",
         "boards",
         "probes",

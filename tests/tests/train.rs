@@ -102,6 +102,28 @@ fn ctrl_c_saves_and_says_how_to_go_on() {
 }
 
 #[test]
+fn a_recipe_is_timed_and_nothing_is_left() {
+    let folder = workplace();
+    let bench = |arguments: &[&str]| {
+        let mut command = ocellus();
+        command.current_dir(folder.path()).args(["bench", "train", "--recipe", "tiny.toml", "--seconds", "1"]);
+        command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    };
+    let [said, _] = ends(bench(&["--classes", "3", "--json"]), 0);
+    let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+    let figures = ["model", "img_size", "classes", "batch_size", "precision"].map(|key| said[key].clone());
+    assert_eq!(serde_json::json!(figures), serde_json::json!(["cnn", 16, 3, 100, "f32"]));
+    let rate = said["images_per_second"].as_f64().unwrap();
+    assert!(rate > 0.0 && said["loaded_per_second"].as_f64().unwrap() > rate, "{said}");
+    let [table, _] = ends(bench(&[]), 0);
+    assert!(table.contains("images/s") && table.contains("| cnn | 16 | 100 | f32 |"), "{table}");
+    let [_, said] = ends(bench(&["--set", "transfer.backbone=some.onnx"]), 1);
+    assert!(said.contains("ocellus train"), "{said}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "only the recipe is there");
+}
+
+#[test]
 fn bad_input_is_refused_with_a_reason() {
     let place = workplace();
     let refused = |arguments: &[&str], code, part: &str| {

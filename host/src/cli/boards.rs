@@ -1,9 +1,11 @@
 //! The arguments of the commands for boards and probes.
 
-use super::{FrameFormat, Stage, Steady};
+use super::{FrameFormat, Stage, Steady, named};
 use crate::camera::FrameSize;
 use crate::probe;
+use crate::recipe::{DeviceKind, Model, Precision};
 use clap::{Args, Subcommand};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 /// What `ocellus bench` measures.
@@ -13,6 +15,49 @@ pub enum BenchCommand {
     Engine(BenchArgs),
     /// Time an inference on one thread of this machine
     Host(HostBenchArgs),
+    /// Time the training of a recipe on this machine, CPU or GPU, on images of noise
+    Train(TrainBenchArgs),
+}
+
+/// Arguments of `ocellus bench train`.
+#[derive(Args, Debug)]
+pub struct TrainBenchArgs {
+    /// Recipe to time; else the default one
+    #[arg(long, env = "OCELLUS_RECIPE", value_name = "FILE")]
+    pub recipe: Option<PathBuf>,
+    /// Network; `ocellus model list` says which there are
+    #[arg(long, env = "OCELLUS_MODEL", value_parser = named::<Model>, value_name = "NAME")]
+    pub model: Option<Model>,
+    /// Height and width of the images; else the recipe's, else the size that the network was published for
+    #[arg(long, env = "OCELLUS_IMG_SIZE", value_parser = clap::value_parser!(u16).range(1..), value_name = "PIXELS")]
+    pub img_size: Option<u16>,
+    /// Number of classes
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(2..), value_name = "N")]
+    pub classes: u16,
+    /// Images of one step
+    #[arg(long, env = "OCELLUS_BATCH_SIZE", value_name = "N")]
+    pub batch_size: Option<usize>,
+    /// What computes: flex, ndarray, cuda, wgpu
+    #[arg(long, env = "OCELLUS_DEVICE", value_parser = named::<DeviceKind>, value_name = "NAME")]
+    pub device: Option<DeviceKind>,
+    /// NVIDIA GPUs that share each step's shards, by number: 0,1; with --device cuda, and NCCL installed
+    #[arg(long, env = "OCELLUS_DEVICES", value_delimiter = ',', value_name = "N,N..")]
+    pub devices: Vec<usize>,
+    /// What a GPU multiplies in: auto (bf16 on cuda), f32, bf16
+    #[arg(long, env = "OCELLUS_PRECISION", value_parser = named::<Precision>, value_name = "NAME")]
+    pub precision: Option<Precision>,
+    /// Any other key of the recipe, by its section: --set augment.rotate=15
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// CPU threads; else all
+    #[arg(long, env = "OCELLUS_THREADS", value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+    /// Seconds to train for, after a fifth of it to warm up
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub seconds: u64,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Arguments of `ocellus bench host`.

@@ -1,6 +1,7 @@
 //! `ocellus bench engine`: what an inference takes on every emulated core, beside what others take.
 
 mod host;
+mod train;
 
 use super::{export, inputs};
 use crate::board::{self, Board};
@@ -108,11 +109,13 @@ struct Subject {
 /// Measures.
 ///
 /// # Errors
-/// A plan cannot be read or does not fit a board, or a board cannot be built or emulated.
+/// A plan or a recipe cannot be read, a plan does not fit a board, a board cannot be built or emulated, or a device does
+/// not compute.
 pub fn run(command: &BenchCommand) -> Result<()> {
     match command {
         BenchCommand::Engine(args) => emulated(args),
         BenchCommand::Host(args) => host::run(args),
+        BenchCommand::Train(args) => train::run(args),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What several commands need before they start: a board, its firmware, a dataset that fits the model.
 
 use std::iter;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -142,6 +143,11 @@ fn candidates(recipe: &DataRecipe) -> Vec<DataRecipe> {
         .map(|path| DataRecipe { path: Some(path), ..recipe.clone() })
         .chain([built_in])
         .collect()
+}
+
+/// CPU threads to compute on: those `wanted`, or as many as there are.
+pub fn threads(wanted: Option<NonZeroUsize>) -> usize {
+    wanted.or(std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get)
 }
 
 /// The run folder to write to: `wanted`, or the first of `runs/<name>`, `runs/<name>-2`, ... that does not exist.

@@ -9,7 +9,6 @@ use crate::train::metrics::Metrics;
 use crate::train::{self, Outcome, Place};
 use crate::view;
 use anyhow::{Context, Result};
-use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,7 +26,7 @@ pub fn run(args: &TrainArgs) -> Result<()> {
     let out = inputs::run_folder(args.out.as_deref(), recipe.title())?;
     let dataset = inputs::load(&recipe.data)?;
     let stop = stop_on_interrupt()?;
-    let threads = args.threads.or(std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
+    let threads = inputs::threads(args.threads);
     view::note(&format!("training {} on {} into {}", recipe.title(), dataset.name, out.display()));
     let cache = train::cache_folder();
     let place = Place { out: &out, resume: args.resume, threads, cache: cache.as_deref(), devices: &args.devices };
@@ -46,7 +45,10 @@ pub fn run(args: &TrainArgs) -> Result<()> {
 }
 
 /// The recipe of the command line: flags beat environment (which clap has already settled), both beat the file.
-fn resolve(args: &TrainArgs) -> Result<Recipe> {
+///
+/// # Errors
+/// The file cannot be read, or it and the flags make no recipe.
+pub fn resolve(args: &TrainArgs) -> Result<Recipe> {
     let of_run = args.out.as_ref().filter(|_| args.resume).map(|out| out.join("recipe.toml"));
     let mut recipe = match args.recipe.clone().or(of_run) {
         Some(path) => Recipe::load(&path)?,

@@ -98,15 +98,29 @@ impl<'a> Loader<'a> {
         epoch: u32,
         steps: Range<usize>,
     ) -> Receiver<Batch> {
-        let (sender, receiver) = sync_channel(AHEAD);
-        scope.spawn(move || {
+        self.ahead(scope, move || {
             let recipe = &self.recipe.train;
             let order = order(recipe.seed, self.split.len(), epoch);
-            for step in steps {
+            steps.map(move |step| {
                 let from = step * recipe.batch_size;
-                let chosen = &order[from..order.len().min(from + recipe.batch_size)];
+                let chosen = order[from..order.len().min(from + recipe.batch_size)].to_vec();
+                (self.recipe.transfer.view(epoch), chosen)
+            })
+        })
+    }
+
+    /// Makes a batch of each of the images that are `wanted`, as the epoch named with them varies them, ahead of the
+    /// trainer.
+    pub fn ahead<'scope, I: Iterator<Item = (u32, Vec<usize>)>>(
+        &'scope self,
+        scope: &'scope Scope<'scope, '_>,
+        wanted: impl FnOnce() -> I + Send + 'scope,
+    ) -> Receiver<Batch> {
+        let (sender, receiver) = sync_channel(AHEAD);
+        scope.spawn(move || {
+            for (epoch, chosen) in wanted() {
                 // A trainer that stopped does not want any more.
-                if sender.send(self.varied(self.recipe.transfer.view(epoch), chosen)).is_err() {
+                if sender.send(self.varied(epoch, &chosen)).is_err() {
                     return;
                 }
             }

@@ -238,8 +238,12 @@ mod tests {
             "{said}"
         );
         assert!(error(DeviceKind::Wgpu).contains("Vulkan") && said.ends_with("--device flex"));
-        let said = fails(DeviceKind::Cuda, "called `unwrap()` on an `Err` value\nCaused by:\n  CUDA_ERROR_OUT_OF_MEMORY");
-        assert!(said.contains("full before training begins (CUDA_ERROR_OUT_OF_MEMORY): close other programs"), "{said}");
+        let said =
+            fails(DeviceKind::Cuda, "called `unwrap()` on an `Err` value\nCaused by:\n  CUDA_ERROR_OUT_OF_MEMORY");
+        assert!(
+            said.contains("full before training begins (CUDA_ERROR_OUT_OF_MEMORY): close other programs"),
+            "{said}"
+        );
     }
 
     #[test]
