@@ -238,6 +238,7 @@ fn value_buffers(graph: &QuantGraph) -> (Vec<usize>, Vec<Buffer>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::graph::Origin;
     use crate::quantize::{QuantNode, Value};
     use ocellus_shared::Window;
     use ocellus_shared::op::strip_ranges;
@@ -256,7 +257,7 @@ mod tests {
             let (weights, biases, multipliers) = (Vec::new(), Vec::new(), Vec::new());
             nodes.push(QuantNode { name: i.to_string(), op, inputs: inputs.to_vec(), weights, biases, multipliers });
         }
-        QuantGraph { crop: Crop::Centre, labels: Vec::new(), dataset_hash: String::new(), values, nodes }
+        QuantGraph { crop: Crop::Centre, labels: Vec::new(), origin: Origin::default(), values, nodes }
     }
 
     /// Runs the steps, strip after strip, on a memory whose bytes know which value's content they hold; how many of the

@@ -11,6 +11,7 @@
 //! | `input` | height and width of the images, JSON |
 //! | `dataset` | the dataset's hash |
 //! | `progress` | [`Progress`], JSON; only where training can go on |
+//! | `sha256` | of all tensors, hex; files of before have none |
 
 use crate::net::{Array, Weights};
 use crate::recipe::Recipe;
@@ -18,6 +19,7 @@ use anyhow::{Context, Result, bail, ensure};
 use ocellus_shared::Shape;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -141,6 +143,16 @@ impl Checkpoint {
         write_atomically(path, &self.emit()?)
     }
 
+    /// SHA-256 in hex over names, shapes and values of all parameters.
+    pub fn weights_hash(&self) -> String {
+        hash([&self.weights].into_iter())
+    }
+
+    /// SHA-256 in hex over all that the file's tensors hold.
+    fn hash(&self) -> String {
+        hash([&self.weights].into_iter().chain(self.resume.as_ref().map(|resume| &resume.state)))
+    }
+
     fn emit(&self) -> Result<Vec<u8>> {
         let mut metadata = HashMap::from([
             ("format".to_owned(), FORMAT.to_owned()),
@@ -148,6 +160,7 @@ impl Checkpoint {
             ("classes".to_owned(), serde_json::to_string(&self.classes)?),
             ("input".to_owned(), serde_json::to_string(&[self.input.h, self.input.w])?),
             ("dataset".to_owned(), self.dataset_hash.clone()),
+            ("sha256".to_owned(), self.hash()),
         ]);
         let mut arrays: Vec<(String, &Array)> = self.weights.iter().map(|(name, a)| (name.clone(), a)).collect();
         if let Some(resume) = &self.resume {
@@ -189,15 +202,30 @@ impl Checkpoint {
             Some(json) => Some(Resume { progress: serde_json::from_str(json).context("its progress")?, state }),
             None => None,
         };
-        Ok(Self {
+        let checkpoint = Self {
             recipe: Recipe::parse(get("recipe")?).context("its recipe")?,
             classes: serde_json::from_str(get("classes")?).context("its class names")?,
             input: Shape::new(h, w, 3),
             dataset_hash: get("dataset")?.clone(),
             weights,
             resume,
-        })
+        };
+        ensure!(metadata.get("sha256").is_none_or(|sha256| *sha256 == checkpoint.hash()), REMEDY);
+        Ok(checkpoint)
     }
+}
+
+/// SHA-256 in hex over names, shapes and values of all arrays of all `parts`.
+fn hash<'a>(parts: impl Iterator<Item = &'a Weights>) -> String {
+    let mut sha = Sha256::new();
+    for (name, Array { shape, values }) in parts.flatten() {
+        sha.update((name.len() as u64).to_le_bytes());
+        sha.update(name);
+        let sizes = [shape.len()].into_iter().chain(shape.iter().copied());
+        sizes.for_each(|size| sha.update((size as u64).to_le_bytes()));
+        sha.update(values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>());
+    }
+    sha.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The safetensors `file` with its header sorted: the library writes metadata in another order each time, but two runs of
@@ -326,6 +354,11 @@ mod tests {
             damaged[at] ^= 0x20;
             // A damaged name or number may still parse: then it is another checkpoint, not a crash.
             let _ = Checkpoint::parse(&damaged);
+        }
+        for at in header..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 0x01;
+            assert!(Checkpoint::parse(&damaged).is_err(), "a bit at byte {at}");
         }
     }
 

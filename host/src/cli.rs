@@ -414,7 +414,8 @@ pub struct EvalArgs {
     /// Folder of the dataset; else the one of the model's recipe, a fetched one, or the built-in one
     #[arg(long, env = "OCELLUS_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// What computes the scores; by default the engine where there is a plan, else float
+    /// What computes the scores; by default what the named file is for, and of a folder the engine where there is a plan, else
+    /// float
     #[arg(long, value_enum)]
     pub with: Option<Backend>,
     /// Board of `--with sim`

@@ -147,10 +147,10 @@ pub fn digest(scores: &[i8]) -> String {
 
 /// Gives `labels`, which count in `dataset`'s classes, the numbers that the `model`'s classes of the same names have.
 ///
-/// Where the names differ but their number does not, the positions decide, and `warn` hears of it.
+/// Where none of the names is known but their number is the same, the positions decide, and `warn` hears of it.
 ///
 /// # Errors
-/// A class that the model does not know.
+/// A class that the model does not know, where it knows others or has another number of classes.
 pub fn relabel(labels: &mut [u16], dataset: &[String], model: &[String], warn: &dyn Fn(&str)) -> Result<()> {
     let known: Vec<Option<usize>> = dataset.iter().map(|name| model.iter().position(|m| m == name)).collect();
     if let Some(map) = known.iter().copied().collect::<Option<Vec<usize>>>() {
@@ -158,7 +158,7 @@ pub fn relabel(labels: &mut [u16], dataset: &[String], model: &[String], warn: &
         return Ok(());
     }
     let unknown = known.iter().position(Option::is_none).unwrap_or_default();
-    if dataset.len() != model.len() {
+    if dataset.len() != model.len() || known.iter().any(Option::is_some) {
         bail!(
             "the dataset's class {:?} is unknown to the model, which has {} classes ({}): give the dataset it was trained for",
             dataset[unknown],
@@ -189,10 +189,13 @@ mod tests {
         relabel(&mut labels, &names("cat dog fox"), &names("fox cat dog elk"), &silent).unwrap();
         assert_eq!(labels, [1, 2, 0]);
         let heard = std::cell::Cell::new(0);
-        relabel(&mut labels, &names("a dog c"), &names("fox cat dog"), &|_| heard.set(heard.get() + 1)).unwrap();
+        relabel(&mut labels, &names("a b c"), &names("fox cat dog"), &|_| heard.set(heard.get() + 1)).unwrap();
         assert_eq!((labels, heard.get()), ([1, 2, 0], 1));
         let error = relabel(&mut labels, &names("cat owl"), &names("fox cat dog"), &silent).unwrap_err();
         assert!(error.to_string().contains("\"owl\" is unknown"));
+        // Positions would take dogs for cats.
+        let error = relabel(&mut labels, &names("ant dog owl"), &names("fox cat dog"), &silent).unwrap_err();
+        assert!(error.to_string().contains("\"ant\" is unknown"));
     }
 
     #[test]

@@ -12,6 +12,15 @@ use crate::net::Function;
 use ocellus_shared::plan::Crop;
 use ocellus_shared::{Op, Shape};
 
+/// What a model was made of: SHA-256 in hex; empty where it is unknown.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// Of the dataset it was trained on, as it was split: [`Dataset::hash`](crate::data::Dataset).
+    pub dataset: String,
+    /// Of the trained weights: [`Checkpoint::weights_hash`](crate::checkpoint::Checkpoint::weights_hash).
+    pub weights: String,
+}
+
 /// A directed acyclic graph of operators in the order they run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Graph {
@@ -24,8 +33,8 @@ pub struct Graph {
     pub crop: Crop,
     /// Class names, one per value of the last node.
     pub labels: Vec<String>,
-    /// SHA-256 of the dataset it was trained on, in hex; empty where that is unknown.
-    pub dataset_hash: String,
+    /// Where it comes from.
+    pub origin: Origin,
     /// The operators. Value 0 is the image and value `i + 1` the output of `nodes[i]`; the last one is the logits.
     pub nodes: Vec<Node>,
 }

@@ -11,9 +11,11 @@ use crate::eval::backbone::OnnxBackbone;
 use crate::eval::tract::{FloatModel, TractModel};
 use crate::features::Extractor;
 use crate::fold::fold;
-use crate::graph;
+use crate::graph::{self, Origin};
 use crate::net;
+use crate::onnx;
 use crate::recipe::Recipe;
+use crate::view;
 
 /// What the board runs.
 pub const PLAN: &str = "model.plan";
@@ -65,9 +67,8 @@ impl ModelFiles {
         let this = Some(path.to_owned());
         match path.extension().and_then(|e| e.to_str()) {
             Some("plan") => Ok(Self { plan: this, ..files }),
-            Some("onnx") if path.file_name().is_some_and(|name| name == FLOAT_ONNX) => {
-                Ok(Self { float_onnx: this, ..files })
-            }
+            // Whoever names it means it, and not the weights that it was written from.
+            Some("onnx") if is_float(path) => Ok(Self { float_onnx: this, checkpoint: None, ..files }),
             Some("onnx") => Ok(Self { int8_onnx: this, ..files }),
             Some("safetensors") => Ok(Self { checkpoint: this, ..files }),
             _ => bail!("{} is no model: its name ends in neither .plan, .onnx nor .safetensors", path.display()),
@@ -86,14 +87,47 @@ impl ModelFiles {
         }
     }
 
-    /// The bytes of the plan, which parses.
+    /// Whether the user named the file `part` of the model itself.
+    pub fn is_named(&self, part: Option<&Path>) -> bool {
+        part.is_some_and(|part| part == self.named)
+    }
+
+    /// Where the model comes from, as far as its files say.
+    pub fn origin(&self) -> Origin {
+        if let Some(checkpoint) = self.checkpoint.as_deref().and_then(|path| Checkpoint::load(path).ok()) {
+            return Origin { weights: checkpoint.weights_hash(), dataset: checkpoint.dataset_hash };
+        }
+        let files = [&self.int8_onnx, &self.float_onnx].into_iter().flatten();
+        files
+            .filter_map(|path| onnx::origin(&std::fs::read(path).ok()?))
+            .map(|(origin, _)| origin)
+            .next()
+            .unwrap_or_default()
+    }
+
+    /// Warns where the plan with this digest was exported from other weights than those beside it.
+    fn warn_if_stale(&self, path: &Path, digest: &str) {
+        let exported = self.int8_onnx.as_deref().and_then(|path| onnx::origin(&std::fs::read(path).ok()?));
+        let exported = exported.filter(|(origin, of)| !origin.weights.is_empty() && of == digest);
+        let Some(((exported, _), checkpoint)) = exported.zip(self.checkpoint.as_deref()) else { return };
+        if Checkpoint::load(checkpoint).is_ok_and(|checkpoint| checkpoint.weights_hash() != exported.weights) {
+            view::warn(&format!(
+                "{} was exported from other weights than {} has now: `ocellus export` writes it anew",
+                path.display(),
+                checkpoint.display()
+            ));
+        }
+    }
+
+    /// The bytes of the plan, which parses. Warns where it is not of the weights beside it.
     ///
     /// # Errors
     /// There is none, or it cannot be read, or it is of another version or damaged.
     pub fn read_plan(&self) -> Result<Vec<u8>> {
         let (path, bytes) = self.read(self.plan.as_deref(), PLAN)?;
-        Plan::parse(&bytes)
+        let plan = Plan::parse(&bytes)
             .with_context(|| format!("{} cannot be used; write it anew with `ocellus export`", path.display()))?;
+        self.warn_if_stale(path, &onnx::hex(&plan.digest()));
         Ok(bytes)
     }
 
@@ -129,12 +163,32 @@ impl ModelFiles {
         FloatModel::load(&bytes).map(Evaluator::FloatOnnx).with_context(|| path.display().to_string())
     }
 
-    /// The recipe, or the default one where the model has none.
+    /// The recipe: the one within the checkpoint that was named, the file beside, the one within the checkpoint that is
+    /// there, or the default one.
     ///
     /// # Errors
     /// It cannot be read.
     pub fn read_recipe(&self) -> Result<Recipe> {
-        self.recipe.as_deref().map_or_else(|| Ok(Recipe::default()), Recipe::load)
+        let within = |path: &PathBuf| Ok(Checkpoint::load(path)?.recipe);
+        match (&self.recipe, &self.checkpoint) {
+            (_, Some(checkpoint)) if self.is_named(Some(checkpoint)) => within(checkpoint),
+            (Some(recipe), _) => Recipe::load(recipe),
+            (None, Some(checkpoint)) => within(checkpoint),
+            (None, None) => Ok(self.plain_recipe()),
+        }
+    }
+
+    /// What the other files say where there is no recipe: how pictures become the input.
+    fn plain_recipe(&self) -> Recipe {
+        let mut recipe = Recipe::default();
+        let plan = self.plan.as_deref().and_then(|path| std::fs::read(path).ok());
+        let of_plan = plan.and_then(|bytes| Plan::parse(&bytes).ok().map(|plan| plan.crop()));
+        let of_onnx = || {
+            let files = [&self.int8_onnx, &self.float_onnx].into_iter().flatten();
+            files.filter_map(|path| onnx::crop(&std::fs::read(path).ok()?)).next()
+        };
+        recipe.data.crop = of_plan.or_else(of_onnx).unwrap_or_default();
+        recipe
     }
 
     fn read<'a>(&self, path: Option<&'a Path>, name: &str) -> Result<(&'a Path, Vec<u8>)> {
@@ -143,6 +197,12 @@ impl ModelFiles {
         })?;
         Ok((path, std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?))
     }
+}
+
+/// Whether the ONNX file at `path` is a network before quantization: by what it says, or by its name where it says nothing.
+fn is_float(path: &Path) -> bool {
+    let said = std::fs::read(path).ok().and_then(|bytes| onnx::kind(&bytes));
+    said.map_or_else(|| path.file_name().is_some_and(|name| name == FLOAT_ONNX), |kind| kind == "float")
 }
 
 /// A trained head together with the backbone that it was trained on.
@@ -172,6 +232,30 @@ mod tests {
             let one = ModelFiles::find(&at(name)).unwrap();
             assert_eq!(ModelFiles { named: whole.named.clone(), ..one }, whole, "{name}");
         }
+    }
+
+    #[test]
+    fn a_checkpoint_has_its_own_recipe() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut recipe = Recipe::default();
+        recipe.data.seed = 5;
+        let checkpoint = Checkpoint {
+            recipe: recipe.clone(),
+            classes: vec!["a".into(), "b".into()],
+            input: ocellus_shared::Shape::new(8, 8, 3),
+            dataset_hash: "abc".into(),
+            weights: net::Weights::default(),
+            resume: None,
+        };
+        let file = folder.path().join(checkpoint::BEST);
+        checkpoint.save(&file).unwrap();
+        let seed = |path: &Path| ModelFiles::find(path).unwrap().read_recipe().unwrap().data.seed;
+        assert_eq!(seed(folder.path()), 5);
+        recipe.data.seed = 6;
+        std::fs::write(folder.path().join(RECIPE), recipe.to_toml()).unwrap();
+        assert_eq!((seed(folder.path()), seed(&file)), (6, 5));
+        let origin = ModelFiles::find(folder.path()).unwrap().origin();
+        assert_eq!((origin.dataset.as_str(), origin.weights), ("abc", checkpoint.weights_hash()));
     }
 
     #[test]

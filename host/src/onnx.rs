@@ -11,6 +11,7 @@
 //! | `ocellus.labels` | class names, JSON array |
 //! | `ocellus.preprocessing` | how a picture becomes the input, JSON object |
 //! | `ocellus.dataset` | SHA-256 of the training data, hex; empty where that is unknown |
+//! | `ocellus.weights` | SHA-256 of the trained weights, hex; empty where that is unknown |
 //! | `ocellus.digest` | int8: digest of the quantized graph, hex; the plan written with it has the same |
 //! | `ocellus.scales` | int8: what each value's integers stand for, JSON object of name to `[scale, zero point]` |
 //! | `ocellus.sha256` | last in the file: SHA-256 of all bytes before this entry, hex |
@@ -19,6 +20,7 @@ mod builder;
 mod float;
 mod int8;
 
+use crate::graph::Origin;
 use crate::quantize::QuantGraph;
 use anyhow::{Context, Result, bail, ensure};
 use ocellus_shared::plan::Crop;
@@ -57,7 +59,8 @@ pub fn write(graph: &QuantGraph) -> Result<Vec<u8>> {
         ("ocellus.kind", "int8".to_owned()),
         ("ocellus.labels", json!(graph.labels).to_string()),
         ("ocellus.preprocessing", preprocessing.to_string()),
-        ("ocellus.dataset", graph.dataset_hash.clone()),
+        ("ocellus.dataset", graph.origin.dataset.clone()),
+        ("ocellus.weights", graph.origin.weights.clone()),
         ("ocellus.digest", hex(&graph.digest())),
         ("ocellus.scales", serde_json::Value::Object(scales).to_string()),
     ];
@@ -135,7 +138,32 @@ pub fn metadata<'a>(model: &'a ModelProto, key: &str) -> Result<&'a str> {
     Ok(&entry.with_context(|| format!("the ONNX file has no `{key}`"))?.value)
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// What the file in `bytes` says that it is, `int8` or `float`; nothing where it is not one of ours.
+pub fn kind(bytes: &[u8]) -> Option<String> {
+    let model = ModelProto::decode(bytes).ok()?;
+    metadata(&model, "ocellus.kind").ok().map(str::to_owned)
+}
+
+/// How the file in `bytes` has pictures cut; nothing where it does not say.
+pub fn crop(bytes: &[u8]) -> Option<Crop> {
+    let model = ModelProto::decode(bytes).ok()?;
+    let preprocessing: serde_json::Value =
+        serde_json::from_str(metadata(&model, "ocellus.preprocessing").ok()?).ok()?;
+    let name = preprocessing["crop"].as_str()?;
+    [Crop::Centre, Crop::Stretch].into_iter().find(|crop| crop_name(*crop) == name)
+}
+
+/// Where the model in `bytes` comes from, and the digest that it shares with a plan if it is an int8 one; nothing where it
+/// is not intact, or was written before files said so.
+pub fn origin(bytes: &[u8]) -> Option<(Origin, String)> {
+    let model = ["int8", "float"].iter().find_map(|kind| open(bytes, kind).ok())?;
+    let entry = |key| metadata(&model, key).unwrap_or_default().to_owned();
+    let origin = Origin { dataset: entry("ocellus.dataset"), weights: entry("ocellus.weights") };
+    Some((origin, entry("ocellus.digest")))
+}
+
+/// `bytes` in hex, as metadata has them.
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 

@@ -196,6 +196,7 @@ fn biases(node: &QuantNode, inputs: &[Value], output: Value) -> Vec<i32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::graph::Origin;
     use ocellus_shared::plan::{Crop, Plan};
     use ocellus_shared::quant::QuantParams;
     use ocellus_shared::{Shape, Window};
@@ -206,7 +207,7 @@ mod tests {
         let mut graph = QuantGraph {
             crop: Crop::Centre,
             labels: (0..64 * 64).map(|i| i.to_string()).collect(),
-            dataset_hash: String::new(),
+            origin: Origin::default(),
             values: vec![value(Shape::new(16, 16, 32))],
             nodes: Vec::new(),
         };

@@ -8,7 +8,7 @@ pub use bias::correct_bias;
 pub use layers::differ;
 
 use crate::calibrate::Ranges;
-use crate::graph::{Graph, Node, out_channel};
+use crate::graph::{Graph, Node, Origin, out_channel};
 use anyhow::{Context, Result, ensure};
 use ocellus_shared::op::ParamCounts;
 use ocellus_shared::plan::Crop;
@@ -27,8 +27,8 @@ pub struct QuantGraph {
     pub crop: Crop,
     /// Class names, one per score.
     pub labels: Vec<String>,
-    /// SHA-256 of the dataset it was trained on, in hex; empty where that is unknown.
-    pub dataset_hash: String,
+    /// Where it comes from.
+    pub origin: Origin,
     /// The values: the image, then each node's result; the last one is the scores.
     pub values: Vec<Value>,
     /// The operators in the order they run.
@@ -76,13 +76,8 @@ pub fn quantize(graph: &Graph, ranges: &Ranges) -> Result<QuantGraph> {
         layers::node(node, &inputs, values[i + 1]).with_context(|| format!("layer `{}`", node.name))
     };
     let nodes = graph.nodes.iter().enumerate().map(node).collect::<Result<_>>()?;
-    let quantized = QuantGraph {
-        crop: graph.crop,
-        labels: graph.labels.clone(),
-        dataset_hash: graph.dataset_hash.clone(),
-        values,
-        nodes,
-    };
+    let quantized =
+        QuantGraph { crop: graph.crop, labels: graph.labels.clone(), origin: graph.origin.clone(), values, nodes };
     quantized.check()?;
     Ok(quantized)
 }

@@ -7,7 +7,7 @@ use ocellus::eval::agreement::compare;
 use ocellus::eval::engine::EngineModel;
 use ocellus::eval::tract::TractModel;
 use ocellus::fold::{centre, fold};
-use ocellus::graph::lower;
+use ocellus::graph::{Origin, lower};
 use ocellus::quantize::{QuantGraph, QuantNode, Value, differ, quantize};
 use ocellus::recipe::Optimize;
 use ocellus::trim::{Removed, Trimmed, trim};
@@ -170,7 +170,7 @@ fn chain(ops: &[Op]) -> QuantGraph {
         values.push(Value { shape: output, params: QuantParams { scale: 0.1, zero: -7 } });
     }
     let labels = (0..values[ops.len()].shape.len()).map(|i| i.to_string()).collect();
-    QuantGraph { crop: Crop::Centre, labels, dataset_hash: String::new(), values, nodes }
+    QuantGraph { crop: Crop::Centre, labels, origin: Origin::default(), values, nodes }
 }
 
 const fn conv(window: Window, out_channels: u16) -> Op {

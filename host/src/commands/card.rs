@@ -53,6 +53,7 @@ pub fn run(args: &CardArgs) -> Result<()> {
     let (input, classes) = tract.signature()?;
     let recipe = files.read_recipe()?;
     let dataset = inputs::labelled_dataset(&recipe.data, args.data.as_deref(), input, &classes)?;
+    inputs::warn_if_other(&dataset, &files);
     let test = &dataset.test;
     let float = scores(&files.load_float()?, test, "float")?.metrics(&classes, &test.labels);
     let judge = int8(scores(&tract, test, "tract")?)?;

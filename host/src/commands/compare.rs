@@ -26,6 +26,7 @@ use table::Entry;
 /// A model that was opened, not yet evaluated.
 struct Candidate {
     path: PathBuf,
+    files: ModelFiles,
     recipe: Recipe,
     plan: Option<Vec<u8>>,
     float: Option<Evaluator>,
@@ -69,7 +70,8 @@ impl Candidate {
         let (input, classes) = signature.with_context(|| {
             format!("{} has neither a plan nor trained weights: write a plan with `ocellus export`", path.display())
         })??;
-        Ok(Self { path: path.to_owned(), recipe: files.read_recipe()?, plan, float, input, classes })
+        let recipe = files.read_recipe()?;
+        Ok(Self { path: path.to_owned(), files, recipe, plan, float, input, classes })
     }
 
     /// Refuses a model that tells other things apart than the `first` does.
@@ -156,6 +158,7 @@ impl TestSets {
             self.last = Some((recipe.data.clone(), *input, classes.clone(), dataset));
         }
         let (.., dataset) = self.last.as_ref().expect("it was just read");
+        inputs::warn_if_other(dataset, &candidate.files);
         let split = inputs::take(&dataset.test, args.images);
         ensure!(!split.is_empty(), "{} has no test images", dataset.name);
         let this = Fingerprint::new(dataset, recipe, *input);
@@ -195,7 +198,8 @@ mod tests {
     fn candidate(path: &str, classes: &str) -> Candidate {
         let classes = classes.split(' ').map(str::to_owned).collect();
         let input = Shape::new(8, 8, 3);
-        Candidate { path: path.into(), recipe: Recipe::default(), plan: None, float: None, input, classes }
+        let (files, recipe) = (ModelFiles::default(), Recipe::default());
+        Candidate { path: path.into(), files, recipe, plan: None, float: None, input, classes }
     }
 
     #[test]

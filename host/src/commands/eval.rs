@@ -16,11 +16,12 @@ use crate::{report, view};
 /// The model lacks what the backend needs, the dataset does not suit it, or the backend fails.
 pub fn run(args: &EvalArgs) -> Result<()> {
     let files = ModelFiles::find(&args.model)?;
-    let backend = args.with.unwrap_or(if files.plan.is_some() { Backend::Engine } else { Backend::Float });
+    let backend = args.with.unwrap_or_else(|| usual(&files));
     let evaluator = evaluator(&files, backend, &args.board)?;
     let (input, classes) = evaluator.signature()?;
     let recipe = files.read_recipe()?.data;
     let dataset = inputs::labelled_dataset(&recipe, args.data.as_deref(), input, &classes)?;
+    inputs::warn_if_other(&dataset, &files);
     let split = match args.split {
         SplitName::Test => &dataset.test,
         SplitName::Val => &dataset.val,
@@ -42,6 +43,21 @@ pub fn run(args: &EvalArgs) -> Result<()> {
     object["data"] = json!(dataset.name);
     object["split"] = json!(part);
     report::print_json(&object)
+}
+
+/// What computes the file that was named; of a folder the plan if there is one.
+fn usual(files: &ModelFiles) -> Backend {
+    let is_float = [&files.checkpoint, &files.float_onnx].iter().any(|part| files.is_named(part.as_deref()));
+    let has_float = files.checkpoint.is_some() || files.float_onnx.is_some();
+    if is_float {
+        Backend::Float
+    } else if files.is_named(files.int8_onnx.as_deref()) || (files.plan.is_none() && !has_float) {
+        Backend::Tract
+    } else if files.plan.is_some() {
+        Backend::Engine
+    } else {
+        Backend::Float
+    }
 }
 
 /// What computes the scores of the model in `files`.

@@ -13,6 +13,7 @@ use crate::board::{self, Board};
 use crate::cli::{DeviceArgs, ImageCount, ProbeArgs};
 use crate::data::{self, Dataset, Split};
 use crate::eval;
+use crate::model::ModelFiles;
 use crate::probe::{self, Conversation, Link, Selector};
 use crate::recipe::DataRecipe;
 use crate::toolchain::{self, Program};
@@ -107,12 +108,29 @@ pub fn labelled_dataset(recipe: &DataRecipe, data: Option<&Path>, input: Shape, 
         return Ok(dataset);
     }
     for candidate in candidates(&recipe) {
-        let dataset = load(&candidate)?;
-        if dataset.classes == classes {
-            return Ok(dataset);
+        match load(&candidate) {
+            Ok(dataset) if dataset.classes == classes => return Ok(dataset),
+            // The built-in pictures may have no such size: they are not what was meant, either.
+            Err(error) if candidate.path.is_some() => return Err(error),
+            _ => {}
         }
     }
-    bail!("no dataset with the model's classes ({}) was found: give its folder with --data", classes.join(", "))
+    let missing = recipe.path.as_ref().filter(|path| !path.exists());
+    let gone = missing.map_or(String::new(), |path| format!("; the recipe's, {}, is not here", path.display()));
+    bail!("no dataset with the model's classes ({}) was found{gone}: give its folder with --data", classes.join(", "))
+}
+
+/// Warns where `dataset` is not what a model was trained on, as far as its files say.
+pub fn warn_if_other(dataset: &Dataset, files: &ModelFiles) {
+    let trained_on = files.origin().dataset;
+    if !trained_on.is_empty() && trained_on != dataset.hash {
+        view::warn(&format!(
+            "{} holds other images than {} was trained with, or divides them otherwise: where test images are drawn from all, \
+             it may have been trained on some of them",
+            dataset.name,
+            files.named.display()
+        ));
+    }
 }
 
 /// Images of the model's size to compare two sides with, whatever they show: as [`labelled_dataset`], but any dataset

@@ -1,6 +1,6 @@
 //! From the network that was trained to the graph that is run.
 
-use super::{Activation, Graph, Linear, Node, Params};
+use super::{Activation, Graph, Linear, Node, Origin, Params};
 use crate::checkpoint::Checkpoint;
 use crate::net::{Array, Layer, LayerKind, Network, Weights};
 use crate::recipe::Normalise;
@@ -21,12 +21,13 @@ const NORMALISE: &str = "normalise";
 /// A layer that cannot be lowered, or whose arrays are missing or of another shape; the message names it.
 pub fn lower(network: &Network, checkpoint: &Checkpoint) -> Result<Graph> {
     let Checkpoint { recipe, weights, classes: labels, dataset_hash, .. } = checkpoint;
+    let origin = Origin { dataset: dataset_hash.clone(), weights: checkpoint.weights_hash() };
     let graph = Graph {
         input: network.input,
         zero_pixel: 0,
         crop: recipe.data.crop,
         labels: labels.clone(),
-        dataset_hash: dataset_hash.clone(),
+        origin,
         nodes: Vec::new(),
     };
     let mut lowering = Lowering { weights, graph, values: vec![0], origins: vec![network.input] };

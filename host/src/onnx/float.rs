@@ -28,7 +28,8 @@ pub fn write(graph: &Graph) -> Vec<u8> {
         ("ocellus.kind", "float".to_owned()),
         ("ocellus.labels", json!(graph.labels).to_string()),
         ("ocellus.preprocessing", preprocessing.to_string()),
-        ("ocellus.dataset", graph.dataset_hash.clone()),
+        ("ocellus.dataset", graph.origin.dataset.clone()),
+        ("ocellus.weights", graph.origin.weights.clone()),
     ];
     seal(proto, &metadata)
 }

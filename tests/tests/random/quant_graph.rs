@@ -1,5 +1,6 @@
 //! Small random quantized graphs of every operator, in odd shapes, with extreme parameters.
 
+use ocellus::graph::Origin;
 use ocellus::quantize::{QuantGraph, QuantNode, Value, differ};
 use ocellus_shared::plan::Crop;
 use ocellus_shared::quant::QuantParams;
@@ -75,7 +76,7 @@ impl Generator {
         QuantGraph {
             crop: Crop::Centre,
             labels: (0..classes).map(|i| format!("class {i}")).collect(),
-            dataset_hash: String::new(),
+            origin: Origin::default(),
             values: std::mem::take(&mut self.values),
             nodes: std::mem::take(&mut self.nodes),
         }

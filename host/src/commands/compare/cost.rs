@@ -18,9 +18,9 @@ use crate::view;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Cost {
     /// Weights and biases once batch normalisations are folded.
-    pub parameters: u64,
+    pub parameters: Option<u64>,
     /// Multiply-accumulates.
-    pub macs: u64,
+    pub macs: Option<u64>,
     /// Bytes of the plan, in flash.
     pub plan_bytes: Option<u64>,
     /// Bytes of the board's program, in flash.
@@ -46,13 +46,13 @@ impl Cost {
 
     /// Sums over operators with their input and output shapes.
     fn of_layers(layers: impl Iterator<Item = (Op, Shape, Shape)>) -> Self {
-        layers.fold(Self::default(), |sum, (op, input, output)| {
+        let (parameters, macs) = layers.fold((0, 0), |(parameters, all), (op, input, output)| {
             let macs = op.macs(input, output);
             // Each weight is used once at every place of the output, and every output channel has a bias.
             let places = u64::from(output.h) * u64::from(output.w);
-            let parameters = if macs > 0 { macs / places + u64::from(output.c) } else { 0 };
-            Self { parameters: sum.parameters + parameters, macs: sum.macs + macs, ..sum }
-        })
+            (parameters + if macs > 0 { macs / places + u64::from(output.c) } else { 0 }, all + macs)
+        });
+        Self { parameters: Some(parameters), macs: Some(macs), ..Self::default() }
     }
 
     /// Adds what `board` measures with `image`, int8 `(h, w, 3)`. A plan that it has no room for is worth a warning only:
@@ -73,16 +73,18 @@ impl Cost {
         sim.shut_down()
     }
 
-    /// Adds the instructions on `cpu` that the card in `folder` names, where there is one.
+    /// Adds the instructions on `cpu` that the card in `folder` names, where there is one of a plan of this size: another
+    /// one was packed differently, and takes others.
     pub fn read_card(&mut self, folder: &Path, cpu: &str) {
         let card = std::fs::read_to_string(folder.join("README.md")).unwrap_or_default();
-        self.instructions = instructions_in(&card, cpu);
+        let is_of_this = figure_in(&card, "plan in flash, bytes") == self.plan_bytes;
+        self.instructions = figure_in(&card, &format!("instructions on {cpu}")).filter(|_| is_of_this);
     }
 }
 
 /// The instructions on `cpu` in the table of a card that `ocellus card` wrote.
-fn instructions_in(card: &str, cpu: &str) -> Option<u64> {
-    let row = format!("| instructions on {cpu} |");
+fn figure_in(card: &str, what: &str) -> Option<u64> {
+    let row = format!("| {what} |");
     let figure = card.lines().find_map(|line| line.strip_prefix(row.as_str()))?;
     figure.trim_matches(['|', ' ']).replace(' ', "").parse().ok()
 }
@@ -103,15 +105,28 @@ mod tests {
             (Op::Dense { out_channels: 10 }, Shape::new(1, 1, 16), Shape::new(1, 1, 10)),
         ];
         let cost = Cost::of_layers(layers.into_iter());
-        assert_eq!(cost.parameters, (27 * 16 + 16) + (9 * 16 + 16) + (160 + 10));
-        assert_eq!(cost.macs, 64 * 27 * 16 + 64 * 9 * 16 + 160);
+        assert_eq!(cost.parameters, Some((27 * 16 + 16) + (9 * 16 + 16) + (160 + 10)));
+        assert_eq!(cost.macs, Some(64 * 27 * 16 + 64 * 9 * 16 + 160));
+    }
+
+    #[test]
+    fn a_card_of_another_plan_tells_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let card = "| plan in flash, bytes | 81 768 |\n| instructions on cortex-m4 | 13 759 862 |\n";
+        std::fs::write(folder.path().join("README.md"), card).unwrap();
+        let instructions = |plan_bytes| {
+            let mut cost = Cost { plan_bytes: Some(plan_bytes), ..Cost::default() };
+            cost.read_card(folder.path(), "cortex-m4");
+            cost.instructions
+        };
+        assert_eq!((instructions(81_768), instructions(211_656)), (Some(13_759_862), None));
     }
 
     #[test]
     fn a_card_tells_its_instructions() {
         let card = "| one inference |  |\n| --- | ---: |\n| instructions on cortex-m33 | 48 035 800 |\n";
-        assert_eq!(instructions_in(card, "cortex-m33"), Some(48_035_800));
-        assert_eq!(instructions_in(card, "cortex-m3"), None);
-        assert_eq!(instructions_in("", "cortex-m33"), None);
+        assert_eq!(figure_in(card, "instructions on cortex-m33"), Some(48_035_800));
+        assert_eq!(figure_in(card, "instructions on cortex-m3"), None);
+        assert_eq!(figure_in("", "instructions on cortex-m33"), None);
     }
 }

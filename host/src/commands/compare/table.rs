@@ -43,8 +43,8 @@ impl Entry {
             percent(&self.int8),
             report::percent(metrics.macro_f1()),
             worst.map_or("-".into(), |class| format!("{} ({})", report::percent(class.f1), class.label)),
-            figure(Some(cost.parameters)),
-            figure(Some(cost.macs)),
+            figure(cost.parameters),
+            figure(cost.macs),
             figure(cost.plan_bytes),
             figure(cost.program_bytes),
             figure(cost.arena_bytes),
@@ -119,8 +119,8 @@ fn csv_row(entry: &Entry, classes: &[&str]) -> Vec<String> {
         mistake.map(|(class, ..)| class.to_owned()).unwrap_or_default(),
         mistake.map(|(_, with, _)| with.to_owned()).unwrap_or_default(),
         mistake.map(|(.., images)| images.to_string()).unwrap_or_default(),
-        cost.parameters.to_string(),
-        cost.macs.to_string(),
+        figure(cost.parameters),
+        figure(cost.macs),
     ];
     row.extend([cost.plan_bytes, cost.program_bytes, cost.arena_bytes, cost.instructions].map(figure));
     row.extend(classes.iter().map(f1));
@@ -145,8 +145,8 @@ mod tests {
             float: Some(metrics(["cat", "dog, brown"], &[1, 0, 1, 0, 1, 0, 0, 1])),
             int8: Some(metrics(["cat", "dog, brown"], &SCORES)),
             cost: Cost {
-                parameters: 1000,
-                macs: 2000,
+                parameters: Some(1000),
+                macs: Some(2000),
                 plan_bytes: Some(1234),
                 arena_bytes: Some(99),
                 ..Cost::default()
@@ -155,7 +155,7 @@ mod tests {
         // The other one lists its classes the other way round.
         let float = metrics(["dog, brown", "cat"], &[1, 0, 1, 0, 1, 0, 0, 1]);
         let trained = Entry { model: "runs/b".into(), float: Some(float), int8: None, ..exported.clone() };
-        [exported, Entry { cost: Cost { parameters: 10, macs: 20, ..Cost::default() }, ..trained }]
+        [exported, Entry { cost: Cost { parameters: Some(10), macs: Some(20), ..Cost::default() }, ..trained }]
     }
 
     #[test]
