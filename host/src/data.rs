@@ -171,7 +171,8 @@ impl Inventory {
     /// The images do not fit into the memory, or a part has none.
     fn collect(self, side: usize, progress: Progress, paint: impl Fn(usize, &mut [u8]) + Sync) -> Result<Dataset> {
         let Self { name, classes, labels, parts } = self;
-        ensure_memory(labels.len(), side, 1, "choose a smaller --img-size")?;
+        let what = || format!("{} images of {side}x{side}", labels.len());
+        ensure_memory(labels.len().saturating_mul(side * side * 3), what, "choose a smaller --img-size")?;
         let done = AtomicUsize::new(0);
         let tick = || {
             let done = done.fetch_add(1, Ordering::Relaxed) + 1;
@@ -196,20 +197,19 @@ impl Inventory {
     }
 }
 
-/// Refuses square images of so many bytes for each value, where they would not fit: running out of memory kills a process
-/// without a message.
+/// Refuses what needs so many bytes, where they are not there: running out of memory kills a process without a message.
 ///
 /// # Errors
-/// They would not; says the `remedy`.
-pub fn ensure_memory(images: usize, side: usize, value_bytes: usize, remedy: &str) -> Result<()> {
-    let needed = images.saturating_mul(side * side * 3 * value_bytes);
+/// They are not; says `what` needs them, and the `remedy`.
+pub fn ensure_memory(needed: usize, what: impl Fn() -> String, remedy: &str) -> Result<()> {
     let available = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
         let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
         line.trim().strip_suffix("kB")?.trim().parse::<usize>().ok()?.checked_mul(1024)
     });
     ensure!(
         available.is_none_or(|available| needed < available),
-        "{images} images of {side}x{side} need {} MB of memory, more than is free: {remedy}",
+        "{} need {} MB of memory, more than is free: {remedy}",
+        what(),
         needed / 1_000_000
     );
     Ok(())

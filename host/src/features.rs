@@ -33,7 +33,7 @@ pub trait Extractor: Sync {
     /// Values that it makes of an image.
     fn width(&self) -> usize;
 
-    /// SHA-256 of its file.
+    /// SHA-256 of everything that its features follow from besides the image.
     fn digest(&self) -> [u8; 32];
 
     /// The features `(width)` of one image `(3, h, w)` with pixels in `[0, 1]`.

@@ -117,8 +117,9 @@ impl Recipe {
         self
     }
 
-    /// Dotted names of the keys in which two recipes train differently. A name and the calibration change no weight,
-    /// and a dataset is compared by its hash; but the normalisation of its pixels counts.
+    /// Dotted names of the keys in which two recipes train differently. A name and the calibration change no weight, nor do
+    /// where a backbone of a known SHA-256 lies and whether its features are kept, and a dataset is compared by its hash;
+    /// but the normalisation of its pixels counts.
     pub fn differing_keys(&self, other: &Self) -> Vec<String> {
         let table = |recipe: &Self| toml::Table::try_from(recipe).expect("a recipe is a TOML table");
         let (ours, theirs) = (table(self), table(other));
@@ -134,6 +135,9 @@ impl Recipe {
                 _ => {}
             }
         }
+        let same_file = !self.transfer.backbone_sha256.is_empty()
+            && self.transfer.backbone_sha256 == other.transfer.backbone_sha256;
+        keys.retain(|key| key != "transfer.cache" && !(same_file && key == "transfer.backbone"));
         let (ours, theirs) = (self.normalise(), other.normalise());
         keys.extend((ours.mean != theirs.mean).then(|| "data.mean".to_owned()));
         keys.extend((ours.std != theirs.std).then(|| "data.std".to_owned()));
@@ -298,6 +302,14 @@ mod tests {
         other.data.path = Some("elsewhere".into());
         other.quant.images = 1;
         assert!(other.differing_keys(&Recipe::default()).is_empty());
+        other.transfer.cache = false;
+        assert!(other.differing_keys(&Recipe::default()).is_empty());
+        let mut moved = other.clone();
+        moved.transfer.backbone = Some("there.onnx".into());
+        assert_eq!(moved.differing_keys(&other), ["transfer.backbone"]);
+        (moved.transfer.backbone_sha256, other.transfer.backbone_sha256) = ("ab".into(), "ab".into());
+        assert!(moved.differing_keys(&other).is_empty());
+        other.transfer.backbone_sha256.clear();
         other.model = Model::Linear;
         other.net.dense = 0;
         other.train.ema = 0.0;

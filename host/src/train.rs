@@ -116,14 +116,29 @@ pub fn run_on(
 ) -> Result<Outcome> {
     recipe.validate()?;
     memory::quieten(recipe.train.device);
-    let mut trainer = Trainer::started(|| {
-        let mut trainer = Trainer::new(extractor, recipe, dataset, place)?;
+    let outcome = Trainer::started(|| {
+        let mut trainer = Trainer::new(extractor, recipe, dataset, place, stop)?;
         trainer.begin(place)?;
         Ok(trainer)
-    })?;
-    let is_finished = memory::caught(|| trainer.train(stop)).map_err(|full| trainer.too_much(full))??;
-    if is_finished { trainer.finish() } else { Ok(Outcome::Stopped) }
+    })
+    .and_then(Trainer::run);
+    match outcome {
+        Err(error) if error.is::<Interrupted>() => Ok(Outcome::Stopped),
+        outcome => outcome,
+    }
 }
+
+/// Asked to stop, between two checkpoints: the run can go on from the last one.
+#[derive(Debug)]
+struct Interrupted;
+
+impl std::fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("interrupted")
+    }
+}
+
+impl std::error::Error for Interrupted {}
 
 struct Trainer<'a> {
     recipe: &'a Recipe,
@@ -146,6 +161,7 @@ struct Trainer<'a> {
     workers: Workers,
     bar: ProgressBar,
     clock: Clock,
+    stop: &'a AtomicBool,
 }
 
 impl<'a> Trainer<'a> {
@@ -161,6 +177,7 @@ impl<'a> Trainer<'a> {
         recipe: &'a Recipe,
         dataset: &'a Dataset,
         place: &Place<'_>,
+        stop: &'a AtomicBool,
     ) -> Result<Self> {
         let input = input_shape(dataset)?;
         let network = match extractor {
@@ -190,6 +207,7 @@ impl<'a> Trainer<'a> {
             workers: Workers::new(place.threads)?,
             bar: view::bar(steps as u64 * u64::from(recipe.train.epochs), "training"),
             clock: Clock::start(),
+            stop,
         })
     }
 
@@ -200,17 +218,29 @@ impl<'a> Trainer<'a> {
         } else {
             self.prepare_folder()?
         }
+        let (unfreeze_at, epochs) = (self.recipe.transfer.unfreeze_at, self.recipe.train.epochs);
+        if self.transfer.frozen.is_some() && unfreeze_at > epochs {
+            view::warn(&format!(
+                "what is frozen stays so: --unfreeze-at {unfreeze_at} is behind the last epoch, {epochs}"
+            ));
+        }
         if self.is_frozen() && !self.is_done() {
-            let Self { recipe, dataset, arrays, device, workers, transfer, .. } = self;
-            transfer.fill(&Source { recipe, dataset, arrays, device, workers }, place.cache)?;
+            let Self { recipe, dataset, arrays, device, workers, transfer, stop, .. } = self;
+            transfer.fill(&Source { recipe, dataset, arrays, device, workers, stop }, place.cache)?;
         }
         Ok(())
     }
 
+    /// Trains to the end and evaluates, unless it is asked to stop before.
+    fn run(mut self) -> Result<Outcome> {
+        let is_finished = memory::caught(|| self.train()).map_err(|full| self.too_much(full))??;
+        if is_finished { self.finish() } else { Ok(Outcome::Stopped) }
+    }
+
     /// Trains to the end; false if it was asked to stop before, and saved where it was.
-    fn train(&mut self, stop: &AtomicBool) -> Result<bool> {
+    fn train(&mut self) -> Result<bool> {
         while !self.is_done() {
-            if !self.epoch(stop)? {
+            if !self.epoch()? {
                 self.save_last()?;
                 return Ok(false);
             }
@@ -235,22 +265,23 @@ impl<'a> Trainer<'a> {
 
     fn is_done(&self) -> bool {
         let Progress { epoch, best, .. } = &self.progress;
-        let since = best.map_or(0, |best| epoch - best.epoch);
-        let patience = self.recipe.train.patience;
-        *epoch >= self.recipe.train.epochs || (patience > 0 && since >= patience)
+        let Recipe { train, transfer, .. } = self.recipe;
+        // What is still frozen has not been tried yet.
+        let from = best.map_or(*epoch, |best| best.epoch.max(transfer.unfreeze_at.saturating_sub(1)));
+        *epoch >= train.epochs || (train.patience > 0 && epoch.saturating_sub(from) >= train.patience)
     }
 
     /// Trains to the end of the current epoch and records it; false if it was asked to stop before.
-    fn epoch(&mut self, stop: &AtomicBool) -> Result<bool> {
+    fn epoch(&mut self) -> Result<bool> {
         let (recipe, dataset) = (self.recipe, self.dataset);
         let (epoch, steps) = (self.progress.epoch, self.progress.step..self.steps);
         self.bar.set_message(format!("epoch {}/{}", epoch + 1, recipe.train.epochs));
         let classes = dataset.classes.len();
         let finished = if let Some(cache) = self.cache() {
-            self.steps(transfer::feature_batches(recipe, &cache.train, classes, epoch, steps), stop)?
+            self.steps(transfer::feature_batches(recipe, &cache.train, classes, epoch, steps))?
         } else {
             let loader = Loader::new(recipe, &dataset.train, classes, self.workers.count())?;
-            std::thread::scope(|scope| self.steps(loader.prefetch(scope, epoch, steps), stop))?
+            std::thread::scope(|scope| self.steps(loader.prefetch(scope, epoch, steps)))?
         };
         if finished {
             self.end_epoch()?;
@@ -259,12 +290,12 @@ impl<'a> Trainer<'a> {
     }
 
     /// Trains on all `batches`; false if it was asked to stop before.
-    fn steps(&mut self, batches: impl IntoIterator<Item = Batch>, stop: &AtomicBool) -> Result<bool> {
+    fn steps(&mut self, batches: impl IntoIterator<Item = Batch>) -> Result<bool> {
         let mut saved = Instant::now();
         for batch in batches {
             self.step(&batch)?;
             self.bar.inc(1);
-            if stop.load(Ordering::Relaxed) {
+            if self.stop.load(Ordering::Relaxed) {
                 return Ok(false);
             }
             if saved.elapsed() > SAVE_EVERY {
@@ -462,8 +493,8 @@ impl<'a> Trainer<'a> {
 
     /// Evaluates all of the network, whatever was trained of it, on the split called `name`.
     fn score_whole(&self, split: &Split, name: &str, arrays: &Arrays) -> Result<Score> {
-        let Self { recipe, dataset, device, workers, transfer, .. } = self;
-        let source = Source { recipe, dataset, arrays, device, workers };
+        let Self { recipe, dataset, device, workers, transfer, stop, .. } = self;
+        let source = Source { recipe, dataset, arrays, device, workers, stop };
         Ok(match transfer.features(&source, split, name)? {
             Some(features) => {
                 let head = match (transfer.extractor, &transfer.frozen) {

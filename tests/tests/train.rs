@@ -95,7 +95,7 @@ fn ctrl_c_saves_and_says_how_to_go_on() {
     let status = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     assert!(status.success());
     let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(output.status.code(), Some(130));
     let stdout = String::from_utf8(output.stdout).unwrap();
     assert!(stdout.contains("ocellus train --resume --out run"), "{stdout}");
     assert!(Checkpoint::load(&place.path().join("run").join(LAST)).unwrap().resume.is_some());
@@ -158,6 +158,42 @@ fn every_shipped_recipe_is_valid() {
     let names: Vec<String> =
         recipes.map(|path| ocellus::recipe::Recipe::load(&path).unwrap().title().to_owned()).collect();
     assert!(names.iter().any(|name| name == "cnn-cifar10"), "{names:?}");
+}
+
+#[test]
+fn what_was_exported_before_is_not_taken_for_what_is_trained_now() {
+    let place = workplace();
+    let program = |arguments: &[&str]| {
+        let mut command = ocellus();
+        command.current_dir(place.path()).args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    };
+    let constant = ["--recipe", "tiny.toml", "--out", "run", "--sched", "constant", "--set", "train.keep=last"];
+    ends(train(&place, &[&constant[..], &["--epochs", "1"]].concat()), 0);
+    ends(program(&["export", "run"]), 0);
+    let eval = |path: &str| ends(program(&["eval", path, "--images", "20"]), 0);
+    let [said, warned] = eval("run");
+    assert!(said.contains("by engine") && !warned.contains("warning"), "{warned}");
+    for (file, with) in [("best.safetensors", "float"), ("float.onnx", "float"), ("model.onnx", "tract")] {
+        let [said, warned] = eval(&format!("run/{file}"));
+        assert!(said.contains(&format!("by {with}")) && !warned.contains("warning"), "{file}: {said}{warned}");
+    }
+    // Under another name, and without the others, a file is still what it says.
+    fs::create_dir(place.path().join("alone")).unwrap();
+    for (name, with) in [("model.onnx", "tract"), ("float.onnx", "float")] {
+        let named = format!("alone/of-{name}");
+        fs::copy(place.path().join("run").join(name), place.path().join(&named)).unwrap();
+        let [said, warned] = eval(&named);
+        assert!(said.contains(&format!("by {with}")) && !warned.contains("warning"), "{name}: {said}{warned}");
+    }
+    ends(train(&place, &["--resume", "--out", "run", "--epochs", "2"]), 0);
+    let [_, warned] = eval("run");
+    assert!(warned.contains("run/model.plan was exported from other weights"), "{warned}");
+    // Another division of the same images.
+    let text = fs::read_to_string(place.path().join("run/recipe.toml")).unwrap();
+    fs::write(place.path().join("run/recipe.toml"), text.replace("val-fraction = 0.1", "val-fraction = 0.3")).unwrap();
+    let [_, warned] = ends(program(&["compare", "run", "run", "--images", "20"]), 0);
+    assert!(warned.contains("divides them otherwise"), "{warned}");
 }
 
 /// A head on the float ONNX file that another run exported, whose features are logits.

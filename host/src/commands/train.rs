@@ -1,14 +1,19 @@
 //! `ocellus train`.
 
 use super::inputs;
+use crate::board::Board;
 use crate::cli::TrainArgs;
+use crate::data::Dataset;
 use crate::eval::backbone::OnnxBackbone;
-use crate::features::{Extractor, hex};
+use crate::features::Extractor;
+use crate::net;
+use crate::net::summary::summarise;
 use crate::recipe::{Enlarge, Recipe};
 use crate::train::metrics::Metrics;
 use crate::train::{self, Outcome, Place};
-use crate::view;
-use anyhow::{Context, Result};
+use crate::{report, view};
+use anyhow::{Context, Result, ensure};
+use ocellus_shared::Shape;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,9 +27,15 @@ const INTERRUPTED: i32 = 130;
 /// The recipe or the dataset cannot be read, or training fails; see [`train::run`].
 pub fn run(args: &TrainArgs) -> Result<()> {
     let mut recipe = resolve(args)?;
+    if !args.resume {
+        check_backbone(&recipe)?;
+    }
     let backbone = open_backbone(&mut recipe)?;
     let out = inputs::run_folder(args.out.as_deref(), recipe.title())?;
     let dataset = inputs::load(&recipe.data)?;
+    if !args.resume && backbone.is_none() {
+        tell_if_too_large(&recipe, &dataset)?;
+    }
     let stop = stop_on_interrupt()?;
     let threads = inputs::threads(args.threads);
     view::note(&format!("training {} on {} into {}", recipe.title(), dataset.name, out.display()));
@@ -38,8 +49,14 @@ pub fn run(args: &TrainArgs) -> Result<()> {
             println!("{}", serde_json::to_string(&metrics).expect("metrics are plain numbers"));
         }
         Outcome::Finished { metrics, .. } => report(&metrics, &out, next),
-        Outcome::Stopped if args.json => println!("{}", serde_json::json!({ "stopped": true, "out": out })),
-        Outcome::Stopped => println!("stopped and saved; go on with: ocellus train --resume --out {}", out.display()),
+        Outcome::Stopped => {
+            match args.json {
+                true => println!("{}", serde_json::json!({ "stopped": true, "out": out })),
+                false => println!("stopped and saved; go on with: ocellus train --resume --out {}", out.display()),
+            }
+            // Whoever wanted to export the result of the whole run must not.
+            std::process::exit(INTERRUPTED);
+        }
     }
     Ok(())
 }
@@ -50,9 +67,13 @@ pub fn run(args: &TrainArgs) -> Result<()> {
 /// The file cannot be read, or it and the flags make no recipe.
 pub fn resolve(args: &TrainArgs) -> Result<Recipe> {
     let of_run = args.out.as_ref().filter(|_| args.resume).map(|out| out.join("recipe.toml"));
-    let mut recipe = match args.recipe.clone().or(of_run) {
-        Some(path) => Recipe::load(&path)?,
-        None => Recipe::default(),
+    let mut recipe = match (&args.recipe, of_run) {
+        (Some(path), _) => Recipe::load(path)?,
+        (None, Some(path)) => {
+            ensure!(path.exists(), "there is no run to go on with: {} does not exist; check --out", path.display());
+            Recipe::load(&path)?
+        }
+        (None, None) => Recipe::default(),
     };
     if args.data.is_some() {
         recipe.data.path.clone_from(&args.data);
@@ -99,15 +120,66 @@ pub fn resolve(args: &TrainArgs) -> Result<Recipe> {
     Ok(recipe.resolved())
 }
 
+/// Says which keys do nothing to a head on another program's backbone.
+///
+/// # Errors
+/// The normalisation of a network's pixels is among them: whoever gives one means the backbone's. Runs of before may have it.
+fn check_backbone(recipe: &Recipe) -> Result<()> {
+    if recipe.transfer.backbone.is_none() {
+        return Ok(());
+    }
+    ensure!(
+        recipe.data.mean.is_none() && recipe.data.std.is_none(),
+        "data.mean and data.std are for a network of our own: pixels are normalised for transfer.backbone by \
+         transfer.backbone-mean and transfer.backbone-std"
+    );
+    let mut plain = recipe.clone();
+    let usual = Recipe::default();
+    (plain.model, plain.net, plain.transfer.layer_decay) = (usual.model, usual.net, usual.transfer.layer_decay);
+    // The pixels' normalisation would differ by the model.
+    let idle: Vec<String> = recipe.differing_keys(&plain).into_iter().filter(|key| !key.starts_with("data.")).collect();
+    if !idle.is_empty() {
+        let keys = idle.join(", ");
+        view::warn(&format!(
+            "{keys}: nothing to a head on transfer.backbone, which has transfer.hidden and transfer.dropout"
+        ));
+    }
+    Ok(())
+}
+
 /// The recipe's backbone of another program, if it has one. What the recipe says of it becomes exact.
 fn open_backbone(recipe: &mut Recipe) -> Result<Option<OnnxBackbone>> {
     let Some(path) = &recipe.transfer.backbone else { return Ok(None) };
     let path = std::path::absolute(path).with_context(|| format!("cannot find {}", path.display()))?;
     let backbone = OnnxBackbone::load(&recipe.transfer, recipe.data.img_size)?;
     recipe.transfer.backbone = Some(path);
-    recipe.transfer.backbone_sha256 = hex(&backbone.digest());
+    recipe.transfer.backbone_sha256 = backbone.sha256();
     recipe.data.img_size.get_or_insert(backbone.input().h);
+    view::note(&format!("the backbone makes {} features of an image of {}", backbone.width(), backbone.input()));
     Ok(Some(backbone))
+}
+
+/// Says before hours of training that no real board has room for the result.
+fn tell_if_too_large(recipe: &Recipe, dataset: &Dataset) -> Result<()> {
+    // Boards are known where the source tree is.
+    let boards = Board::all().unwrap_or_default();
+    let Some(board) = boards.iter().filter(|b| b.machine.is_none()).max_by_key(|b| b.plan_bytes) else {
+        return Ok(());
+    };
+    let side = u16::try_from(dataset.train.width).unwrap_or(u16::MAX);
+    let network = net::build(recipe, Shape::new(side, side, 3), dataset.classes.len())?;
+    // One byte each, before anything is folded away.
+    let bytes = summarise(&network)?.parameters;
+    if bytes > board.plan_bytes {
+        view::warn(&format!(
+            "{} bytes of parameters fit no real board, {} has room for {}: for one, give a smaller --img-size than {side} or \
+             another --model",
+            report::thousands(bytes as u64),
+            board.name,
+            report::thousands(board.plan_bytes as u64)
+        ));
+    }
+    Ok(())
 }
 
 fn set<T>(key: &mut T, flag: Option<T>) {
@@ -210,6 +282,16 @@ mod tests {
         assert_eq!(enlarge(TrainArgs { set: vec!["data.enlarge=area".into()], ..lite0() }), Some(Enlarge::Area));
         assert_eq!(enlarge(TrainArgs { resume: true, ..lite0() }), None);
         assert_eq!(enlarge(TrainArgs::default()), None);
+    }
+
+    #[test]
+    fn pixels_of_a_backbone_are_normalised_by_its_own_keys() {
+        let with = |key: &str| {
+            let args = TrainArgs { backbone: Some("b.onnx".into()), set: vec![key.into()], ..TrainArgs::default() };
+            check_backbone(&resolve(&args).unwrap())
+        };
+        assert!(with("net.dense=8").is_ok() && with("transfer.backbone-mean=[0.5,0.5,0.5]").is_ok());
+        assert!(with("data.mean=[0.5,0.5,0.5]").unwrap_err().to_string().contains("transfer.backbone-mean"));
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub struct OnnxBackbone {
     /// Whether it takes `(1, 3, h, w)`; else `(1, h, w, 3)`.
     planar: bool,
     width: usize,
-    digest: [u8; 32],
+    sha256: [u8; 32],
     mean: [f64; 3],
     std: [f64; 3],
 }
@@ -37,7 +37,9 @@ impl OnnxBackbone {
     /// node), or does not take one colour image.
     pub fn load(recipe: &TransferRecipe, img_size: Option<u16>) -> Result<Self> {
         let path = recipe.backbone.as_deref().context("the recipe has no transfer.backbone")?;
-        let bytes = std::fs::read(path).with_context(|| format!("cannot read the backbone {}", path.display()))?;
+        let bytes = std::fs::read(path).with_context(|| {
+            format!("cannot read the backbone {}: put the file that the head was trained on there", path.display())
+        })?;
         let within = || format!("in the backbone {}", path.display());
         let expected = recipe.backbone_sha256.as_str();
         let other = |found: &str| {
@@ -52,15 +54,22 @@ impl OnnxBackbone {
         let mut proto = decoded.with_context(within)?;
         let beside = inline(&mut proto, path.parent().unwrap_or(Path::new(""))).with_context(within)?;
         let all = beside.values().fold(Sha256::new_with_prefix(&bytes), Sha256::chain_update);
-        let digest: [u8; 32] = all.finalize().into();
-        let found = hex(&digest);
+        let sha256: [u8; 32] = all.finalize().into();
+        let found = hex(&sha256);
         ensure!(expected.is_empty() || found == expected, other(&found));
-        Self::new(&proto, digest, recipe, img_size).with_context(within)
+        Self::new(&proto, sha256, recipe, img_size).with_context(within)
     }
 
-    fn new(proto: &ModelProto, digest: [u8; 32], recipe: &TransferRecipe, img_size: Option<u16>) -> Result<Self> {
+    fn new(proto: &ModelProto, sha256: [u8; 32], recipe: &TransferRecipe, img_size: Option<u16>) -> Result<Self> {
         let mut model = tract_onnx::onnx().model_for_proto_model(proto).context("tract cannot read it")?;
         check_operators(&model)?;
+        let outputs: Vec<&str> = model.output_outlets()?.iter().map(|o| model.node(o.node).name.as_str()).collect();
+        ensure!(
+            outputs.len() == 1,
+            "it has {} outputs, of the nodes {}: export it again with the features as its only one",
+            outputs.len(),
+            outputs.join(", ")
+        );
         let (input, planar) = image_shape(&model, img_size)?;
         let [h, w, c] = [input.h, input.w, input.c].map(usize::from);
         let dims = if planar { [1, c, h, w] } else { [1, h, w, c] };
@@ -68,9 +77,14 @@ impl OnnxBackbone {
         let runnable = model.into_optimized().and_then(|model| model.into_runnable());
         let runnable = runnable.context("tract cannot run it")?;
         let (mean, std) = (recipe.backbone_mean, recipe.backbone_std);
-        let mut backbone = Self { runnable, input, planar, width: 0, digest, mean, std };
+        let mut backbone = Self { runnable, input, planar, width: 0, sha256, mean, std };
         backbone.width = backbone.features(&vec![0.0; input.len()])?.len();
         Ok(backbone)
+    }
+
+    /// SHA-256 of its file and of those that hold its weights, in hex.
+    pub fn sha256(&self) -> String {
+        hex(&self.sha256)
     }
 
     /// The features of one image `(h, w, 3)` with pixels in `[0, 1]`.
@@ -93,7 +107,8 @@ impl Extractor for OnnxBackbone {
     }
 
     fn digest(&self) -> [u8; 32] {
-        self.digest
+        let numbers = self.mean.iter().chain(&self.std);
+        numbers.fold(Sha256::new_with_prefix(self.sha256), |sha, x| sha.chain_update(x.to_le_bytes())).finalize().into()
     }
 
     fn features(&self, image: &[f32]) -> Result<Vec<f32>> {
@@ -283,6 +298,29 @@ mod tests {
     }
 
     #[test]
+    fn another_normalisation_makes_other_features() {
+        let bytes = file("Relu", &[1, 3, 2, 2]);
+        let of = |backbone_mean: [f64; 3], backbone_std: [f64; 3]| {
+            let recipe = TransferRecipe { backbone_mean, backbone_std, ..TransferRecipe::default() };
+            OnnxBackbone::new(&decode(&bytes).unwrap(), [0; 32], &recipe, None).unwrap().digest()
+        };
+        let plain = of([0.0; 3], [1.0; 3]);
+        assert_eq!(plain, of([0.0; 3], [1.0; 3]));
+        assert!(of([0.5, 0.0, 0.0], [1.0; 3]) != plain && of([0.0; 3], [1.0, 1.0, 0.5]) != plain);
+    }
+
+    #[test]
+    fn several_outputs_are_refused_by_name() {
+        let mut proto = ModelProto::decode(&file("Relu", &[1, 3, 2, 2])[..]).unwrap();
+        let graph = proto.graph.as_mut().unwrap();
+        let second = NodeProto { name: "second".into(), output: vec!["z".into()], ..graph.node[0].clone() };
+        graph.node.push(second);
+        graph.output.push(value("z", &[1, 3, 2, 2]));
+        let message = format!("{:#}", parse(&proto.encode_to_vec(), None).unwrap_err());
+        assert!(message.contains("2 outputs") && message.contains("strange, second"), "{message}");
+    }
+
+    #[test]
     fn what_cannot_be_a_backbone_is_named() {
         let message = |bytes: &[u8], size| format!("{:#}", parse(bytes, size).unwrap_err());
         let unknown = message(&file("Mystery", &[1, 3, 2, 2]), None);
@@ -335,7 +373,7 @@ mod tests {
             [1.0, 1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 2.0, 3.0, 3.0, 3.0, 3.0]
         );
         // Other weights are another backbone.
-        let digest = hex(&backbone.digest());
+        let digest = backbone.sha256();
         assert!(load(digest.clone()).is_ok());
         write([9.0, 1.0, 2.0, 4.0], 16);
         assert!(load(digest).unwrap_err().to_string().contains("the head was trained on"));
@@ -357,7 +395,7 @@ mod tests {
             let recipe = TransferRecipe { backbone: Some(path.clone()), backbone_sha256, ..TransferRecipe::default() };
             OnnxBackbone::load(&recipe, None)
         };
-        assert_eq!(hex(&load(&own).unwrap().digest()), own);
+        assert_eq!(load(&own).unwrap().sha256(), own);
         assert!(load("ab").unwrap_err().to_string().contains(&own));
         std::fs::write(&path, [&bytes[..], b"more"].concat()).unwrap();
         assert!(load(&own).unwrap_err().to_string().contains("SHA-256"), "not even ONNX any more");

@@ -9,6 +9,7 @@ use crate::recipe::{Recipe, ScheduleKind};
 use anyhow::Result;
 use rand::RngExt;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 /// Images that steps are drawn from: at most this many or this many bytes.
@@ -60,12 +61,19 @@ pub fn measure(
 ) -> Result<Pace> {
     let recipe = endless(recipe);
     recipe.validate()?;
-    data::ensure_memory(recipe.train.batch_size, size.into(), VALUE_BYTES, "choose a smaller --batch-size")?;
+    let (batch, side) = (recipe.train.batch_size, usize::from(size));
+    let needed = batch.saturating_mul(side * side * 3 * VALUE_BYTES);
+    data::ensure_memory(
+        needed,
+        || format!("batches of {batch} images of {side}x{side}"),
+        "choose a smaller --batch-size",
+    )?;
     let dataset = noise(&recipe, size.into(), classes);
     memory::quieten(recipe.train.device);
     // As a run that goes on, whose weights are its own: no pretrained ones are read.
     let place = Place { out: Path::new(""), resume: true, threads, cache: None, devices };
-    let mut trainer = Trainer::started(|| Trainer::new(None, &recipe, &dataset, &place))?;
+    let never = AtomicBool::new(false);
+    let mut trainer = Trainer::started(|| Trainer::new(None, &recipe, &dataset, &place, &never))?;
     trainer.bar.finish_and_clear();
     let loader = Loader::new(&recipe, &dataset.train, classes, threads)?;
     let loaded_per_second = loaded_per_second(&loader, &recipe, dataset.train.len(), time / 10);

@@ -8,15 +8,20 @@ use crate::net::module::Arrays;
 use crate::recipe::Recipe;
 use crate::view;
 use anyhow::{Context, Result, bail, ensure};
+use std::path::{Path, PathBuf};
 
 /// What the names of the saved optimizer state and moving average begin with.
 const FIRST: &str = "first.";
 const SECOND: &str = "second.";
 const AVERAGE: &str = "average.";
 /// The keys of a recipe that say how long a run lasts. It may be prolonged by them.
-const LENGTH: [&str; 2] = ["train.epochs", "train.restarts"];
+const LENGTH: [&str; 3] = ["train.epochs", "train.restarts", "train.patience"];
 /// What a run was asked to do.
 const RECIPE: &str = "recipe.toml";
+/// What a run writes behind its checkpoints.
+const RESULTS: &str = "results.csv";
+/// How the names of files end that an exported model's folder holds, and a run's before its first checkpoint does not.
+const EXPORTED: [&str; 2] = ["plan", "onnx"];
 
 impl Trainer<'_> {
     /// Begins a run in a folder that holds none.
@@ -26,8 +31,23 @@ impl Trainer<'_> {
             "{} holds a training run; go on with it by --resume, or choose another folder with --out",
             self.out.display()
         );
+        self.ensure_no_model()?;
+        let recipe = self.out.join(RECIPE);
+        ensure!(
+            is_ours(&recipe),
+            "{} was not written by a run, which would replace it: choose another folder with --out",
+            recipe.display()
+        );
         std::fs::create_dir_all(&self.out).with_context(|| format!("cannot create {}", self.out.display()))?;
         self.write_recipe()
+    }
+
+    /// Refuses a folder in which an exported model lies without the run that it came from.
+    fn ensure_no_model(&self) -> Result<()> {
+        let files = std::fs::read_dir(&self.out).into_iter().flatten().flatten().map(|entry| entry.path());
+        let is_exported = |path: &PathBuf| EXPORTED.iter().any(|end| path.extension().is_some_and(|e| e == *end));
+        let Some(file) = files.into_iter().find(is_exported) else { return Ok(()) };
+        bail!("{} is of an exported model, not of a run: choose another folder with --out", file.display())
     }
 
     fn write_recipe(&self) -> Result<()> {
@@ -38,7 +58,15 @@ impl Trainer<'_> {
     pub(super) fn restore(&mut self) -> Result<()> {
         remove_unfinished(&self.out);
         let file = self.out.join(LAST);
+        ensure!(
+            file.exists() || !self.out.join(RESULTS).exists(),
+            "{} is gone, without which {} cannot go on; start another run from its weights: --pretrained {}",
+            file.display(),
+            self.out.display(),
+            self.out.join(BEST).display()
+        );
         if !file.exists() && self.out.join(RECIPE).exists() {
+            self.ensure_no_model()?;
             view::note("the run was stopped before its first checkpoint: it begins anew");
             return self.write_recipe();
         }
@@ -48,6 +76,11 @@ impl Trainer<'_> {
             .as_ref()
             .with_context(|| format!("{} cannot be resumed: it has no progress", file.display()))?;
         self.check_same_run(&saved, &resume.progress).with_context(|| format!("cannot resume {}", file.display()))?;
+        ensure!(
+            resume.progress.best.is_none() || self.out.join(BEST).exists(),
+            "{} is gone, which the run ends with: put it back, or start another run with --out",
+            self.out.join(BEST).display()
+        );
         self.arrays = self.module.upload(&saved.weights, &self.device)?;
         let part = |prefix| self.module.upload_prefixed(&resume.state, prefix, &self.device);
         self.optimizer.first = part(FIRST)?;
@@ -60,8 +93,14 @@ impl Trainer<'_> {
         let done = self.progress.epoch as usize * self.steps + self.progress.step;
         self.bar.set_position(done as u64);
         self.bar.reset_eta();
+        if self.is_done() && self.progress.epoch < self.recipe.train.epochs {
+            view::warn(&format!(
+                "it has ended after {} epochs without a better validation accuracy: --patience 0 goes on to epoch {}",
+                self.recipe.train.patience, self.recipe.train.epochs
+            ));
+        }
         // It may have been prolonged.
-        if self.recipe.differing_keys(&saved.recipe).is_empty() { Ok(()) } else { self.write_recipe() }
+        if self.recipe == &saved.recipe { Ok(()) } else { self.write_recipe() }
     }
 
     /// A checkpoint with these parameters.
@@ -86,6 +125,11 @@ impl Trainer<'_> {
                 differing.join(", ")
             );
         }
+        ensure!(
+            progress.epoch <= recipe.train.epochs,
+            "it has done {} epochs already: give as many with --epochs, or more",
+            progress.epoch
+        );
         let theirs = &saved.recipe.train;
         let ends: Vec<String> = theirs.restarts.iter().chain([&theirs.epochs]).map(u32::to_string).collect();
         ensure!(
@@ -116,6 +160,12 @@ impl Trainer<'_> {
         let resume = Resume { progress: self.progress.clone(), state };
         self.checkpoint(&self.arrays, Some(resume)).save(&self.out.join(LAST))
     }
+}
+
+/// Whether there is no recipe at `path`, or one that a run wrote: nobody's comments are in it.
+fn is_ours(path: &Path) -> bool {
+    let Ok(text) = std::fs::read_to_string(path) else { return !path.exists() };
+    Recipe::parse(&text).is_ok_and(|recipe| recipe.to_toml() == text)
 }
 
 /// Whether the steps of `progress` would have been the same under both recipes, which differ in [`LENGTH`] only.

@@ -198,6 +198,47 @@ fn stops_early_when_nothing_gets_better() {
 }
 
 #[test]
+fn patience_waits_for_what_is_still_frozen() {
+    let mut recipe = recipe();
+    (recipe.train.epochs, recipe.train.lr, recipe.train.ema, recipe.train.patience) = (20, 1e-12, 0.0, 1);
+    (recipe.transfer.freeze, recipe.transfer.unfreeze_at) = (crate::recipe::Freeze::First(1), 6);
+    let (_, metrics) = straight(&recipe);
+    assert!(metrics.epochs >= 6 && metrics.epochs < 20, "{metrics:?}");
+}
+
+#[test]
+fn a_folder_with_anything_else_is_left_alone() {
+    let begin = |name: &str, text: &str, resume| {
+        let out = tempfile::tempdir().unwrap();
+        std::fs::write(out.path().join(name), text).unwrap();
+        let message = error(go(&recipe(), &dataset(), &out, resume, false));
+        assert_eq!(std::fs::read_to_string(out.path().join(name)).unwrap(), text);
+        assert_eq!(std::fs::read_dir(out.path()).unwrap().count(), 1);
+        message
+    };
+    for file in ["model.plan", "float.onnx"] {
+        assert!(begin(file, "", false).contains("exported model"));
+    }
+    assert!(begin("recipe.toml", "# why this rate\n[train]\nlr = 0.1\n", false).contains("not written by a run"));
+    assert!(begin("results.csv", "", true).contains("--pretrained"));
+    // One that was stopped before its first checkpoint is no obstacle.
+    let out = tempfile::tempdir().unwrap();
+    std::fs::write(out.path().join("recipe.toml"), Recipe::default().to_toml()).unwrap();
+    finished(go(&recipe(), &dataset(), &out, false, false).unwrap());
+}
+
+#[test]
+fn what_cannot_go_on_says_so_before_it_trains() {
+    let (out, _) = straight(&recipe());
+    let mut shorter = recipe();
+    shorter.train.epochs = 2;
+    assert!(error(go(&shorter, &dataset(), &out, true, false)).contains("3 epochs already"));
+    assert_eq!(Recipe::load(&out.path().join("recipe.toml")).unwrap().train.epochs, 3);
+    std::fs::remove_file(out.path().join(BEST)).unwrap();
+    assert!(error(go(&recipe(), &dataset(), &out, true, false)).contains("is gone"));
+}
+
+#[test]
 fn keeps_the_best_epoch_or_the_last() {
     let kept = |keep| {
         let mut recipe = recipe();
@@ -229,9 +270,10 @@ fn shared(devices: usize, shards: usize) -> Weights {
     let (mut recipe, dataset, out) = (recipe(), dataset(), TempDir::new().unwrap());
     recipe.train.shards = shards;
     let place = Place { out: out.path(), resume: false, threads: THREADS, cache: None, devices: &[] };
-    let mut trainer = Trainer::new(None, &recipe, &dataset, &place).unwrap();
+    let never = AtomicBool::new(false);
+    let mut trainer = Trainer::new(None, &recipe, &dataset, &place, &never).unwrap();
     trainer.devices = Devices::cpus(devices);
-    (0..2).for_each(|_| assert!(trainer.epoch(&AtomicBool::new(false)).unwrap()));
+    (0..2).for_each(|_| assert!(trainer.epoch().unwrap()));
     trainer.module.download(&trainer.arrays)
 }
 
@@ -251,7 +293,8 @@ fn devices_that_share_the_shards_train_what_one_does() {
 fn full_memory_is_answered_with_a_batch_that_was_tried() {
     let (recipe, dataset, out) = (recipe(), dataset(), TempDir::new().unwrap());
     let place = Place { out: out.path(), resume: false, threads: THREADS, cache: None, devices: &[] };
-    let trainer = Trainer::new(None, &recipe, &dataset, &place).unwrap();
+    let never = AtomicBool::new(false);
+    let trainer = Trainer::new(None, &recipe, &dataset, &place, &never).unwrap();
     let before = trainer.module.download(&trainer.arrays);
     // Of images of the right size, and more of them than the run has.
     assert!(trainer.holds(1) && trainer.holds(100));

@@ -1,10 +1,11 @@
 //! The part of a network that stays as it is, and what is saved by that.
 
+use super::Interrupted;
 use super::batches::{self, Batch, Loader};
 use super::parts::{self, Groups};
 use super::step::upload;
 use super::workers::Workers;
-use crate::data::{Dataset, Split};
+use crate::data::{self, Dataset, Split};
 use crate::features::{Extractor, Features, Key, cached};
 use crate::net::module::{Arrays, Module, to_vec};
 use crate::net::{Network, foreign};
@@ -17,6 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Images whose features are computed together.
 const BATCH: usize = 64;
@@ -176,6 +178,8 @@ pub(super) struct Source<'a> {
     pub arrays: &'a Arrays,
     pub device: &'a Device,
     pub workers: &'a Workers,
+    /// Set by whoever does not want to wait for them.
+    pub stop: &'a AtomicBool,
 }
 
 impl Source<'_> {
@@ -193,7 +197,11 @@ impl Source<'_> {
             let seed = self.recipe.train.seed;
             key = key.add("augment", augment.as_bytes()).add("seed", &seed.to_le_bytes());
         }
-        let count = views * split.len() * len;
+        let count = views.saturating_mul(split.len() * len);
+        // Each batch's, and all of them together.
+        let needed = count.saturating_mul(2 * size_of::<f32>());
+        let what = || format!("{len} features of {} images in {views} views", split.len());
+        data::ensure_memory(needed, what, "set transfer.cache-views to less")?;
         let values = cached(folder, key.add("views", &views.to_le_bytes()), count, || {
             self.compute(backbone, split, varied, views)
         })?;
@@ -227,6 +235,9 @@ impl Source<'_> {
             .flat_map(|view| (0..split.len()).step_by(BATCH).map(move |start| (view, start..batch(start))))
             .collect();
         let rows = self.workers.map(&parts, |_, (view, range)| {
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(Interrupted.into());
+            }
             let batch = if varied {
                 loader.varied(*view, &range.clone().collect::<Vec<_>>())
             } else {

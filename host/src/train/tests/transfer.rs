@@ -21,8 +21,19 @@ fn go_on(
     resume: bool,
     cache: &TempDir,
 ) -> Result<Outcome> {
+    go_until(&AtomicBool::new(false), extractor, recipe, out, resume, cache)
+}
+
+fn go_until(
+    stop: &AtomicBool,
+    extractor: Option<&dyn Extractor>,
+    recipe: &Recipe,
+    out: &TempDir,
+    resume: bool,
+    cache: &TempDir,
+) -> Result<Outcome> {
     let place = Place { out: out.path(), resume, threads: THREADS, cache: Some(cache.path()), devices: &[] };
-    run_on(extractor, recipe, &dataset(), &place, &AtomicBool::new(false))
+    run_on(extractor, recipe, &dataset(), &place, stop)
 }
 
 /// The network before any training.
@@ -275,6 +286,28 @@ impl Extractor for Rows {
         self.0.fetch_add(1, Ordering::Relaxed);
         Ok((0..8).map(|row| image[8 * row..][..8].iter().sum::<f32>() / 8.0).collect())
     }
+}
+
+#[test]
+fn nobody_waits_for_features_that_are_not_wanted_any_more() {
+    let mut recipe = frozen();
+    (recipe.transfer.freeze, recipe.transfer.cache) = (Freeze::None, true);
+    let [cache, out, whole, none] = [(); 4].map(|()| tempfile::tempdir().unwrap());
+    let rows = Rows::default();
+    let stopped = go_until(&AtomicBool::new(true), Some(&rows), &recipe, &out, false, &cache).unwrap();
+    assert!(matches!(stopped, Outcome::Stopped) && rows.0.load(Ordering::Relaxed) == 0);
+    finished(go_on(Some(&rows), &recipe, &out, true, &cache).unwrap());
+    finished(go_on(Some(&rows), &recipe, &whole, false, &none).unwrap());
+    assert!(tensors(&out, LAST) == tensors(&whole, LAST));
+}
+
+#[test]
+fn more_features_than_memory_are_refused() {
+    let mut recipe = frozen();
+    (recipe.transfer.freeze, recipe.transfer.cache_views, recipe.augment.flip) = (Freeze::None, u32::MAX, 0.5);
+    let [cache, out] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let message = error(go_on(Some(&Rows::default()), &recipe, &out, false, &cache));
+    assert!(message.contains("transfer.cache-views"), "{message}");
 }
 
 #[test]
