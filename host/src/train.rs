@@ -186,7 +186,7 @@ impl<'a> Trainer<'a> {
         };
         let transfer = Transfer::new(recipe, &network, extractor)?;
         let module = Module::new(network)?;
-        let devices = Devices::open(recipe.train.device, place.devices, recipe.train.shards)?;
+        let devices = Devices::open(recipe.train.device, place.devices, recipe.train.shards, recipe.train.is_mixed())?;
         let device = devices.first().clone();
         let arrays = start::arrays(recipe, &module, &dataset.train, &device, place.resume)?;
         let steps = batches::steps_per_epoch(dataset.train.len(), recipe.train.batch_size);

@@ -4,14 +4,13 @@
 //! parameters, each differentiates its shards, and burn's collective operation adds the gradients of all of them up
 //! (`all_reduce`; NVIDIA's NCCL below it). burn 0.22 has that between NVIDIA GPUs of one machine only.
 
-#[cfg(any(feature = "cuda", feature = "wgpu", test))]
 use super::memory;
 use super::step;
-use crate::net::module::Arrays;
+use crate::net::module::{Arrays, to_vec};
 use crate::recipe::DeviceKind;
 use anyhow::{Result, bail, ensure};
-use burn::tensor::Device;
 use burn::tensor::distributed::{CollectiveTensor, ReduceOperation, all_reduce};
+use burn::tensor::{Device, FloatDType, Tensor};
 
 /// Opens the device.
 ///
@@ -37,8 +36,6 @@ pub fn open(kind: DeviceKind) -> Result<Device> {
 /// A GPU that has added two numbers up: burn opens its libraries when it computes, and panics where it cannot.
 #[cfg(any(feature = "cuda", feature = "wgpu", test))]
 fn tried(kind: DeviceKind, open: impl FnOnce() -> Device) -> Result<Device> {
-    use crate::net::module::to_vec;
-    use burn::tensor::Tensor;
     let sum = || {
         let device = open();
         let sum = to_vec(Tensor::<1>::from_floats([1.0, 2.0], &device).sum());
@@ -48,6 +45,17 @@ fn tried(kind: DeviceKind, open: impl FnOnce() -> Device) -> Result<Device> {
         Ok((device, sum)) if sum == [3.0] => Ok(device),
         Ok((_, sum)) => bail!("the GPU says that 1 + 2 is {sum:?}: train on the CPU with --device flex"),
         Err(reason) => unusable(kind, &reason),
+    }
+}
+
+/// Refuses a GPU that does not multiply in bf16: older ones do not, nor do those behind Vulkan.
+fn check_bf16(device: &Device) -> Result<()> {
+    const SIDE: usize = 16;
+    let ones = || Tensor::<2>::ones([SIDE, SIDE], device).cast(FloatDType::BF16);
+    match memory::silenced(|| to_vec(ones().matmul(ones()).cast(FloatDType::F32))) {
+        Ok(product) if product.iter().all(|sum| *sum == SIDE as f32) => Ok(()),
+        Ok(_) => bail!("the GPU multiplies in bf16, but wrongly: give --precision f32"),
+        Err(reason) => bail!("the GPU does not multiply in bf16 ({reason}): give --precision f32"),
     }
 }
 
@@ -87,11 +95,11 @@ pub struct Devices {
 
 impl Devices {
     /// The devices of `kind` with these numbers, or its usual one where there are none. Each is to have at least one of a
-    /// step's `shards`.
+    /// step's `shards`, and where training is `mixed`, to multiply in bf16.
     ///
     /// # Errors
-    /// As for [`open`]; numbers of anything but NVIDIA GPUs, one twice, one that there is not; or fewer shards.
-    pub fn open(kind: DeviceKind, numbers: &[usize], shards: usize) -> Result<Self> {
+    /// As for [`open`]; numbers of anything but NVIDIA GPUs, one twice, one that there is not; fewer shards; or no bf16.
+    pub fn open(kind: DeviceKind, numbers: &[usize], shards: usize, mixed: bool) -> Result<Self> {
         let list = match numbers {
             [] => vec![open(kind)?],
             _ => numbered(kind, numbers)?,
@@ -101,6 +109,9 @@ impl Devices {
             "{} devices share the shards of each step, of which there are {shards}: set --set train.shards={0} or more",
             list.len()
         );
+        if mixed {
+            list.iter().try_for_each(check_bf16)?;
+        }
         Ok(Self { list, reduce: reduced_by_burn })
     }
 
@@ -206,8 +217,6 @@ impl Devices {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::module::to_vec;
-    use burn::tensor::Tensor;
 
     fn shard(values: [f32; 2]) -> Arrays {
         Arrays::from([("a".to_owned(), Tensor::from_floats(values, &Device::flex()))])
@@ -229,6 +238,7 @@ mod tests {
     #[test]
     fn a_gpu_is_tried_before_anything_is_begun() {
         assert!(tried(DeviceKind::Wgpu, Device::flex).is_ok());
+        assert!(check_bf16(&Device::flex()).is_ok());
         let fails =
             |kind, text: &'static str| format!("{:#}", tried(kind, || std::panic::panic_any(text)).unwrap_err());
         let error = |kind| fails(kind, "Unable to load libcuda\nand so on");
@@ -249,13 +259,13 @@ mod tests {
     #[test]
     fn numbers_that_choose_nothing_are_refused() {
         let error =
-            |kind, numbers: &[usize], shards| format!("{:#}", Devices::open(kind, numbers, shards).unwrap_err());
+            |kind, numbers: &[usize], shards| format!("{:#}", Devices::open(kind, numbers, shards, false).unwrap_err());
         assert!(error(DeviceKind::Flex, &[0, 1], 2).contains("give --device cuda"));
         assert!(error(DeviceKind::Cuda, &[0, 1, 0], 4).contains("GPU 0 twice"));
         if cfg!(not(feature = "cuda")) {
             assert!(error(DeviceKind::Cuda, &[0, 1], 2).contains("--features cuda"));
         }
-        assert!(Devices::open(DeviceKind::Flex, &[], 1).is_ok());
+        assert!(Devices::open(DeviceKind::Flex, &[], 1, false).is_ok());
         assert!(!Device::enumerate(burn::tensor::DeviceType::Flex).is_empty());
     }
 }

@@ -79,7 +79,6 @@ pub fn quieten(device: DeviceKind) {
 /// # Errors
 /// It panics: what it said, in one line, that of memory if there is one. Where a thread of burn's panicked and ours found
 /// only that it was gone, what that thread said.
-#[cfg(any(feature = "cuda", feature = "wgpu", test))]
 pub fn silenced<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     use std::sync::{Arc, Mutex, PoisonError};
     let first = Arc::new(Mutex::new(None));
