@@ -149,7 +149,12 @@ fn wrong_usage_exits_with_2() {
     ] {
         run(arguments).fails(2, &["error"]);
     }
+    run(&["validate", "x", "--board", "nope"])
+        .fails(2, &["--board means nothing", "give --on sim", "Usage: ocellus validate"]);
     let model = Model::new();
+    let mut command = ocellus();
+    command.args(["validate", model.path(), "--images", "1"]).env("OCELLUS_BOARD", "nope");
+    assert_eq!(finish(command).code, 0, "the environment is for the commands that need a board");
     run(&["eval", model.path(), "--with", "sim", "--board", "toaster"]).fails(2, &["toaster", "mps2-an500"]);
 }
 
