@@ -152,6 +152,9 @@ fn what_the_boards_camera_sees_becomes_a_class_of_photos() {
     assert_eq!(desk.list("photos/bars").len(), 4);
     let label = ["capture", "--label", "../bars", "--out", &photos];
     fails(&desk.call(&label, "simulated"), 2, &["no name for a folder"]);
+    let absent = desk.call(&["capture", "--label", "none", "--out", &photos], "simulated:absent");
+    fails(&absent, 1, &["no debug probe"]);
+    assert!(absent.stdout.is_empty() && desk.list("photos") == ["bars"], "{absent:?}");
 }
 
 #[cfg(unix)]
@@ -219,7 +222,12 @@ fn the_emulated_boards_camera_takes_pictures_of_pictures_that_can_be_trained_on(
     let text = String::from_utf8_lossy(&text.stdout).into_owned();
     assert!(text.contains("WARNING: brightness: ") && text.contains("deviations below"), "{text}");
     let nothing = ["capture", "--on", "sim", "--label", "one", "--out", &photos];
-    fails(&ocellus().args(nothing).output().unwrap(), 2, &["--source"]);
+    let nothing = ocellus().args(nothing).output().unwrap();
+    fails(&nothing, 2, &["--source"]);
+    assert!(nothing.stdout.is_empty(), "{nothing:?}");
+    let new = ocellus().args(["capture", "--on", "sim", "--label", "three", "--out", &photos]).output().unwrap();
+    fails(&new, 2, &["--source"]);
+    assert_eq!(desk.list("photos"), ["one", "two"]);
 }
 
 #[test]
