@@ -230,6 +230,29 @@ fn the_emulated_boards_camera_takes_pictures_of_pictures_that_can_be_trained_on(
     assert_eq!(desk.list("photos"), ["one", "two"]);
 }
 
+#[cfg(unix)]
+#[test]
+fn ctrl_c_in_a_terminal_ends_monitor_and_its_emulator_in_good_order() {
+    use std::os::unix::process::CommandExt;
+    let desk = Desk::new();
+    let (folder, saved, shown) = (desk.path(""), desk.path("saved"), desk.path("shown"));
+    let mut command = ocellus();
+    command.args(["monitor", &folder, "--on", "sim", "--source", &shown, "--save", &saved, "--json"]);
+    // As a shell does: one group for the command and all that it starts.
+    let child = command.process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let until = Instant::now() + Duration::from_secs(60);
+    while !desk.file("saved/0003.png").exists() {
+        assert!(Instant::now() < until, "no frames come");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let group = format!("-{}", child.id());
+    assert!(std::process::Command::new("kill").args(["-INT", "--", &group]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let result: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(result["frames"].as_u64().unwrap() >= 2, "{result}");
+}
+
 #[test]
 fn monitor_shows_what_the_board_logs() {
     let desk = Desk::new();
