@@ -333,6 +333,34 @@ fn missing_qemu_is_named_with_its_fix() {
     assert_eq!(json["ok"], false);
     let checks = json["checks"].as_array().unwrap();
     let qemu = checks.iter().find(|check| check["name"] == "qemu-system-arm").unwrap();
+    assert_eq!(qemu["fix"], "unset OCELLUS_QEMU", "no package helps");
+    assert_eq!(result.stderr.matches("--install").count(), 0, "{}", result.stderr);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_program_that_is_no_qemu_is_told_from_one() {
+    let model = Model::new();
+    let mut command = ocellus();
+    command.args(["validate", model.path(), "--on", "sim", "--images", "1"]).env("OCELLUS_QEMU", "/bin/true");
+    finish(command).fails(1, &["/bin/true is no QEMU", "OCELLUS_QEMU must name a qemu-system-arm"]);
+    let mut command = ocellus();
+    command.args(["doctor"]).env("OCELLUS_QEMU", "/bin/true");
+    finish(command).fails(1, &["/bin/true does not run, or is no QEMU"]);
+}
+
+#[test]
+fn the_doctor_states_each_fix_once_and_misses_cargo() {
+    let doctor = |name: &str, value: &str| {
+        let mut command = ocellus();
+        command.args(["doctor", "--json"]).env(name, value);
+        finish(command).json()["checks"].as_array().unwrap().clone()
+    };
+    let of = |checks: &[Value], name: &str| checks.iter().find(|check| check["name"] == name).unwrap().clone();
+    let cargo = of(&doctor("CARGO", "/no/such/cargo"), "cargo");
+    assert_eq!((&cargo["ok"], &cargo["fix"]), (&false.into(), &"unset CARGO".into()));
+    let qemu = of(&doctor("PATH", "/no/such/folder"), "qemu-system-arm");
+    assert_eq!(qemu["found"], "qemu-system-arm is not installed", "its remedy is the fix");
     assert!(qemu["fix"].as_str().unwrap().contains("qemu-system-arm"), "{qemu}");
 }
 
