@@ -254,6 +254,11 @@ impl Sim {
                 refusal.name()
             ))
             .into(),
+            Refusal::FrameTooLarge => anyhow::anyhow!(
+                "{name} refuses the frame ({}): it has {needed} bytes, the board has room for {available}; choose a \
+                 smaller --frame-size, or a --frame-format with fewer bytes a pixel",
+                refusal.name()
+            ),
             _ => anyhow::anyhow!("{name} refuses a message: {} {detail}", refusal.name()),
         }
     }

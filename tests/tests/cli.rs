@@ -317,6 +317,29 @@ fn pictures_that_cannot_be_read_are_named() {
     let text = model.file("text.png");
     fs::write(&text, "hello").unwrap();
     run(&["run", model.path(), text.to_str().unwrap()]).fails(1, &["text.png"]);
+    run(&["run", model.path(), model.path()]).fails(1, &["is a folder", "*.jpg"]);
+}
+
+#[test]
+fn a_frame_that_the_board_has_no_room_for_is_told_with_the_room() {
+    let model = Model::new();
+    let (path, pixels) = (model.file("a.png"), vec![9; 32 * 32 * 3]);
+    fs::write(&path, Picture { width: 32, height: 32, pixels }.to_png().unwrap()).unwrap();
+    let large = ["run", model.path(), path.to_str().unwrap(), "--on", "sim", "--frame-size", "1000x1000"];
+    run(&large).fails(1, &["2000000 bytes, the board has room for", "smaller --frame-size"]);
+}
+
+#[test]
+fn what_would_spoil_a_card_is_said_before_anything_is_measured() {
+    let model = Model::new();
+    // There is no float network to measure: that would be said next.
+    let nowhere = model.file("no/card.md");
+    let card = ["card", model.path(), "--out"];
+    run(&[&card[..], &[nowhere.to_str().unwrap()]].concat()).fails(1, &["no/card.md", "may you write there?"]);
+    run(&[&card[..], &[model.path()]].concat()).fails(1, &["is a folder"]);
+    fs::write(model.file("metrics.json"), "{").unwrap();
+    run(&["card", model.path()]).fails(1, &["metrics.json is damaged", "remove it"]);
+    assert!(!model.file("README.md").exists());
 }
 
 #[test]
