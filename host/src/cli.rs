@@ -2,6 +2,7 @@
 
 mod boards;
 mod devices;
+mod stray;
 mod values;
 
 pub use boards::{
@@ -13,7 +14,8 @@ pub use values::{Backend, Calibration, FrameFormat, ImageCount, Optimize, Place,
 
 use crate::board;
 use crate::recipe::{DeviceKind, Freeze, LossKind, Model, OptimizerKind, Precision, Recipe, ScheduleKind};
-use clap::{Args, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use serde::de::{DeserializeOwned, IntoDeserializer};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -30,7 +32,15 @@ pub struct Cli {
 impl Cli {
     /// What the process was called with; ends it where that is no valid command line, or asks for help.
     pub fn of_process() -> Self {
-        Self::parse()
+        let mut command = Self::command();
+        let matches = command.get_matches_mut();
+        if let Some((name, options)) = matches.subcommand()
+            && let Some(what) = stray::find(name, options)
+        {
+            let command = command.find_subcommand_mut(name).expect("it was just called");
+            command.error(ErrorKind::ArgumentConflict, what).exit();
+        }
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
     }
 }
 

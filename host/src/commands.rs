@@ -24,6 +24,7 @@ pub mod run;
 pub mod train;
 pub mod validate;
 pub mod weights;
+mod writable;
 
 use std::fmt;
 

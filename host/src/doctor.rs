@@ -1,7 +1,7 @@
-//! What this machine needs beside cargo, whether it is there, and how to get it.
+//! What this machine needs, whether it is there, and how to get it.
 //!
-//! Training, exporting and evaluating need nothing; building firmware needs a compiler and a linker for the board's
-//! processor, and an emulated board needs QEMU.
+//! Training, exporting and evaluating need nothing; building firmware needs cargo, and a compiler and a linker for the
+//! board's processor, and an emulated board needs QEMU.
 
 use std::process::{Command, Stdio};
 
@@ -33,6 +33,8 @@ pub struct Check {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Remedy {
     None,
+    /// A variable of the environment names the wrong thing: nobody but the user can correct that.
+    Variable(&'static str),
     Packages(Vec<String>),
     /// `rustup target add`, or the distribution's compiler where rustup may not or cannot.
     Target(String),
@@ -47,7 +49,7 @@ pub fn check() -> Vec<Check> {
     let machines: Vec<String> = boards.iter().filter_map(|b| b.machine.clone()).collect();
     boards.sort_by(|a, b| a.target.cmp(&b.target));
     boards.dedup_by(|a, b| a.target == b.target);
-    let mut checks = vec![check_source(), check_qemu(&machines)];
+    let mut checks = vec![check_source(), check_cargo(), check_qemu(&machines)];
     checks.extend(boards.iter().map(|board| check_compiler(&board.target)));
     checks.extend(boards.first().map(|board| check_linker(&board.target)));
     checks
@@ -61,7 +63,7 @@ pub fn install(checks: &[Check]) -> Result<()> {
     let mut packages: Vec<String> = Vec::new();
     for check in checks.iter().filter(|check| !check.ok) {
         match &check.remedy {
-            Remedy::None => bail!("{}: {}", check.name, check.found),
+            Remedy::None | Remedy::Variable(_) => bail!("{}: {}", check.name, check.found),
             Remedy::Packages(names) => packages.extend(names.iter().cloned()),
             Remedy::Target(target) if rustup_may_install() && rustup_add(target) => {}
             Remedy::Target(_) => packages.extend(apt::compiler_packages()?),
@@ -87,6 +89,13 @@ pub fn ensure(may_install: bool, report: &dyn Fn(&Check)) -> Result<()> {
     bail!("{} is missing: {}{fix}", first.name, first.found)
 }
 
+impl Check {
+    /// Whether [`install`] can do something about it.
+    pub fn is_installable(&self) -> bool {
+        matches!(self.remedy, Remedy::Packages(_) | Remedy::Target(_))
+    }
+}
+
 fn good(name: impl Into<String>, found: String) -> Check {
     Check { name: name.into(), ok: true, found, fix: None, remedy: Remedy::None }
 }
@@ -94,6 +103,7 @@ fn good(name: impl Into<String>, found: String) -> Check {
 fn missing(name: impl Into<String>, found: String, remedy: Remedy) -> Check {
     let fix = match &remedy {
         Remedy::None => None,
+        Remedy::Variable(name) => Some(format!("unset {name}")),
         Remedy::Packages(names) => Some(apt::command_line(names)),
         Remedy::Target(target) if rustup_may_install() => Some(format!("rustup target add {target}")),
         Remedy::Target(_) => apt::compiler_packages().ok().map(|names| apt::command_line(&names)),
@@ -108,15 +118,30 @@ fn check_source() -> Check {
     }
 }
 
+fn check_cargo() -> Check {
+    const NAME: &str = "cargo";
+    let cargo = toolchain::cargo();
+    match toolchain::first_line(&cargo, &["--version"]).filter(|line| line.starts_with("cargo ")) {
+        Some(version) => good(NAME, version),
+        None if std::env::var_os("CARGO").is_some() => {
+            missing(NAME, format!("{}, which CARGO names, does not run", cargo.display()), Remedy::Variable("CARGO"))
+        }
+        None => missing(NAME, "not in PATH: install Rust from https://rustup.rs".to_owned(), Remedy::None),
+    }
+}
+
 fn check_qemu(machines: &[String]) -> Check {
     const NAME: &str = "qemu-system-arm";
-    let remedy = || Remedy::Packages(vec![NAME.to_owned()]);
+    let remedy = || match std::env::var_os(sim::QEMU_VARIABLE) {
+        Some(_) => Remedy::Variable(sim::QEMU_VARIABLE),
+        None => Remedy::Packages(vec![NAME.to_owned()]),
+    };
     let qemu = match sim::find_qemu() {
         Ok(path) => path,
-        Err(error) => return missing(NAME, error.to_string(), remedy()),
+        Err(error) => return missing(NAME, first_sentence(&error), remedy()),
     };
-    let Some(version) = toolchain::first_line(&qemu, &["--version"]) else {
-        return missing(NAME, format!("{} does not run", qemu.display()), remedy());
+    let Some(version) = sim::qemu_version(&qemu) else {
+        return missing(NAME, format!("{} does not run, or is no QEMU", qemu.display()), remedy());
     };
     let output = Command::new(&qemu).args(["-machine", "help"]).stdin(Stdio::null()).output();
     let list = output.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default();

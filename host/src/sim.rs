@@ -92,10 +92,14 @@ impl Sim {
     /// No QEMU (with the fix), a board that is not emulated, firmware that is not ours, or no word within a minute.
     pub fn boot(board: &Board, elf: &Path, clock: Clock) -> Result<Self> {
         let machine = board.machine.as_ref().with_context(|| format!("{} is not an emulated board", board.name))?;
-        let process = Process::spawn(&find_qemu()?, machine, elf, clock)?;
+        let qemu = find_qemu()?;
+        let process = Process::spawn(&qemu, machine, elf, clock)?;
         let (board, log) = (board.clone(), VecDeque::new());
         let mut sim = Self { board, process, clock, sequence: 0, patience: PATIENCE, log };
-        let ready = sim.wait(PATIENCE, |reply| matches!(reply, Reply::Ready { .. }))?;
+        let ready = sim.wait(PATIENCE, |reply| matches!(reply, Reply::Ready { .. })).map_err(|error| {
+            let is_qemu = qemu_version(&qemu).is_some();
+            if is_qemu { error } else { error.context(format!("{} is no QEMU: {}", qemu.display(), qemu_remedy())) }
+        })?;
         match Reply::parse(&ready) {
             Some(Reply::Ready { board, .. }) if board == sim.board.name => Ok(sim),
             _ => bail!("{} holds the firmware of another board: {ready}", elf.display()),
@@ -250,6 +254,11 @@ impl Sim {
                 refusal.name()
             ))
             .into(),
+            Refusal::FrameTooLarge => anyhow::anyhow!(
+                "{name} refuses the frame ({}): it has {needed} bytes, the board has room for {available}; choose a \
+                 smaller --frame-size, or a --frame-format with fewer bytes a pixel",
+                refusal.name()
+            ),
             _ => anyhow::anyhow!("{name} refuses a message: {} {detail}", refusal.name()),
         }
     }
@@ -275,12 +284,28 @@ fn checked_scores(line: &str) -> Result<Vec<i8>> {
     Ok(values)
 }
 
+/// The variable that names the QEMU program.
+pub(crate) const QEMU_VARIABLE: &str = "OCELLUS_QEMU";
+
+/// What to do about a QEMU program that cannot be used: that depends on who chose it.
+fn qemu_remedy() -> &'static str {
+    match std::env::var_os(QEMU_VARIABLE) {
+        Some(_) => "OCELLUS_QEMU must name a qemu-system-arm, or be unset",
+        None => "is qemu-system-arm installed?",
+    }
+}
+
+/// What the program `qemu` says of its version; nothing where it does not run, or is another program.
+pub(crate) fn qemu_version(qemu: &Path) -> Option<String> {
+    toolchain::first_line(qemu, &["--version"]).filter(|line| line.starts_with("QEMU emulator"))
+}
+
 /// The QEMU program: `$OCELLUS_QEMU`, else `qemu-system-arm` in `PATH`.
 ///
 /// # Errors
 /// There is none.
 pub fn find_qemu() -> Result<PathBuf> {
-    match std::env::var_os("OCELLUS_QEMU") {
+    match std::env::var_os(QEMU_VARIABLE) {
         Some(path) => Ok(PathBuf::from(path)),
         None => toolchain::find_program("qemu-system-arm").context(
             "qemu-system-arm is not installed\nfix: sudo apt-get install qemu-system-arm   (or `ocellus doctor --install`)",

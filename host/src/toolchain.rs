@@ -16,6 +16,7 @@ use crate::board::Board;
 mod build;
 mod elf;
 
+pub(crate) use build::cargo;
 pub use build::{BARE, Built, Program, build_firmware, build_program};
 pub use elf::{check_board, program_bytes, static_bytes};
 

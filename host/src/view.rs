@@ -54,10 +54,10 @@ impl Panel {
     pub fn draw(&mut self, rgb: &[u8], width: usize, caption: &str) {
         self.drawn += 1;
         let up = if self.height > 0 { format!("\x1b[{}A", self.height) } else { String::new() };
-        let lines = half_blocks(rgb, width);
-        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
-        eprintln!("{up}{text}  \x1b[2K{}/{}  {caption}", self.drawn, self.frames);
-        self.height = lines.len() + 1;
+        let mut lines = half_blocks(rgb, width);
+        lines.push(format!("  \x1b[2K{}/{}  {caption}", self.drawn, self.frames));
+        eprint!("{up}{}", clipped(&lines));
+        self.height = lines.len();
     }
 }
 
@@ -87,7 +87,7 @@ impl Lines {
     /// Draws `lines` over the last ones.
     pub fn draw(&mut self, lines: &[String]) {
         self.clear();
-        eprintln!("{}", lines.join("\n"));
+        eprint!("{}", clipped(lines));
         self.height = lines.len();
     }
 
@@ -101,7 +101,27 @@ impl Lines {
     }
 }
 
+/// `lines` as a terminal draws them in exactly as many of its own: without wrapping (DECAWM), which lets it cut each off at
+/// its right edge, wherever that is by now. What is drawn again goes up by as many lines as it drew.
+fn clipped(lines: &[String]) -> String {
+    format!("\x1b[?7l{}\n\x1b[?7h", lines.join("\n"))
+}
+
 /// One line above a progress bar, which stays below it; also where the bar is invisible.
 pub fn above(bar: &ProgressBar, line: &str) {
     bar.suspend(|| eprintln!("{line}"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_that_are_drawn_again_do_not_wrap() {
+        let lines = ["a line".repeat(50), "another".to_owned()];
+        let text = clipped(&lines);
+        let drawn = text.strip_prefix("\x1b[?7l").and_then(|text| text.strip_suffix("\x1b[?7h")).unwrap();
+        assert_eq!(drawn.lines().collect::<Vec<_>>(), lines);
+        assert!(drawn.ends_with('\n'));
+    }
 }

@@ -149,7 +149,12 @@ fn wrong_usage_exits_with_2() {
     ] {
         run(arguments).fails(2, &["error"]);
     }
+    run(&["validate", "x", "--board", "nope"])
+        .fails(2, &["--board means nothing", "give --on sim", "Usage: ocellus validate"]);
     let model = Model::new();
+    let mut command = ocellus();
+    command.args(["validate", model.path(), "--images", "1"]).env("OCELLUS_BOARD", "nope");
+    assert_eq!(finish(command).code, 0, "the environment is for the commands that need a board");
     run(&["eval", model.path(), "--with", "sim", "--board", "toaster"]).fails(2, &["toaster", "mps2-an500"]);
 }
 
@@ -312,6 +317,29 @@ fn pictures_that_cannot_be_read_are_named() {
     let text = model.file("text.png");
     fs::write(&text, "hello").unwrap();
     run(&["run", model.path(), text.to_str().unwrap()]).fails(1, &["text.png"]);
+    run(&["run", model.path(), model.path()]).fails(1, &["is a folder", "*.jpg"]);
+}
+
+#[test]
+fn a_frame_that_the_board_has_no_room_for_is_told_with_the_room() {
+    let model = Model::new();
+    let (path, pixels) = (model.file("a.png"), vec![9; 32 * 32 * 3]);
+    fs::write(&path, Picture { width: 32, height: 32, pixels }.to_png().unwrap()).unwrap();
+    let large = ["run", model.path(), path.to_str().unwrap(), "--on", "sim", "--frame-size", "1000x1000"];
+    run(&large).fails(1, &["2000000 bytes, the board has room for", "smaller --frame-size"]);
+}
+
+#[test]
+fn what_would_spoil_a_card_is_said_before_anything_is_measured() {
+    let model = Model::new();
+    // There is no float network to measure: that would be said next.
+    let nowhere = model.file("no/card.md");
+    let card = ["card", model.path(), "--out"];
+    run(&[&card[..], &[nowhere.to_str().unwrap()]].concat()).fails(1, &["no/card.md", "may you write there?"]);
+    run(&[&card[..], &[model.path()]].concat()).fails(1, &["is a folder"]);
+    fs::write(model.file("metrics.json"), "{").unwrap();
+    run(&["card", model.path()]).fails(1, &["metrics.json is damaged", "remove it"]);
+    assert!(!model.file("README.md").exists());
 }
 
 #[test]
@@ -328,6 +356,34 @@ fn missing_qemu_is_named_with_its_fix() {
     assert_eq!(json["ok"], false);
     let checks = json["checks"].as_array().unwrap();
     let qemu = checks.iter().find(|check| check["name"] == "qemu-system-arm").unwrap();
+    assert_eq!(qemu["fix"], "unset OCELLUS_QEMU", "no package helps");
+    assert_eq!(result.stderr.matches("--install").count(), 0, "{}", result.stderr);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_program_that_is_no_qemu_is_told_from_one() {
+    let model = Model::new();
+    let mut command = ocellus();
+    command.args(["validate", model.path(), "--on", "sim", "--images", "1"]).env("OCELLUS_QEMU", "/bin/true");
+    finish(command).fails(1, &["/bin/true is no QEMU", "OCELLUS_QEMU must name a qemu-system-arm"]);
+    let mut command = ocellus();
+    command.args(["doctor"]).env("OCELLUS_QEMU", "/bin/true");
+    finish(command).fails(1, &["/bin/true does not run, or is no QEMU"]);
+}
+
+#[test]
+fn the_doctor_states_each_fix_once_and_misses_cargo() {
+    let doctor = |name: &str, value: &str| {
+        let mut command = ocellus();
+        command.args(["doctor", "--json"]).env(name, value);
+        finish(command).json()["checks"].as_array().unwrap().clone()
+    };
+    let of = |checks: &[Value], name: &str| checks.iter().find(|check| check["name"] == name).unwrap().clone();
+    let cargo = of(&doctor("CARGO", "/no/such/cargo"), "cargo");
+    assert_eq!((&cargo["ok"], &cargo["fix"]), (&false.into(), &"unset CARGO".into()));
+    let qemu = of(&doctor("PATH", "/no/such/folder"), "qemu-system-arm");
+    assert_eq!(qemu["found"], "qemu-system-arm is not installed", "its remedy is the fix");
     assert!(qemu["fix"].as_str().unwrap().contains("qemu-system-arm"), "{qemu}");
 }
 

@@ -152,6 +152,9 @@ fn what_the_boards_camera_sees_becomes_a_class_of_photos() {
     assert_eq!(desk.list("photos/bars").len(), 4);
     let label = ["capture", "--label", "../bars", "--out", &photos];
     fails(&desk.call(&label, "simulated"), 2, &["no name for a folder"]);
+    let absent = desk.call(&["capture", "--label", "none", "--out", &photos], "simulated:absent");
+    fails(&absent, 1, &["no debug probe"]);
+    assert!(absent.stdout.is_empty() && desk.list("photos") == ["bars"], "{absent:?}");
 }
 
 #[cfg(unix)]
@@ -219,7 +222,35 @@ fn the_emulated_boards_camera_takes_pictures_of_pictures_that_can_be_trained_on(
     let text = String::from_utf8_lossy(&text.stdout).into_owned();
     assert!(text.contains("WARNING: brightness: ") && text.contains("deviations below"), "{text}");
     let nothing = ["capture", "--on", "sim", "--label", "one", "--out", &photos];
-    fails(&ocellus().args(nothing).output().unwrap(), 2, &["--source"]);
+    let nothing = ocellus().args(nothing).output().unwrap();
+    fails(&nothing, 2, &["--source"]);
+    assert!(nothing.stdout.is_empty(), "{nothing:?}");
+    let new = ocellus().args(["capture", "--on", "sim", "--label", "three", "--out", &photos]).output().unwrap();
+    fails(&new, 2, &["--source"]);
+    assert_eq!(desk.list("photos"), ["one", "two"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_in_a_terminal_ends_monitor_and_its_emulator_in_good_order() {
+    use std::os::unix::process::CommandExt;
+    let desk = Desk::new();
+    let (folder, saved, shown) = (desk.path(""), desk.path("saved"), desk.path("shown"));
+    let mut command = ocellus();
+    command.args(["monitor", &folder, "--on", "sim", "--source", &shown, "--save", &saved, "--json"]);
+    // As a shell does: one group for the command and all that it starts.
+    let child = command.process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let until = Instant::now() + Duration::from_secs(60);
+    while !desk.file("saved/0003.png").exists() {
+        assert!(Instant::now() < until, "no frames come");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let group = format!("-{}", child.id());
+    assert!(std::process::Command::new("kill").args(["-INT", "--", &group]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let result: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(result["frames"].as_u64().unwrap() >= 2, "{result}");
 }
 
 #[test]

@@ -29,8 +29,11 @@ const LOOKS: u32 = 20;
 /// A label that is no folder's name, no board, probe or source, a board that fails, or files that cannot be written. The
 /// pictures that were taken before stay.
 pub fn run(args: &CaptureArgs) -> Result<()> {
-    let mut album = Album::open(&args.out, &args.label, args.difference)?;
+    album::check_label(&args.label)?;
     let stop = monitor::stop_on_ctrl_c()?;
+    // Before a folder is made: without a board or something to look at there would be nothing in it.
+    let eye = open(args)?;
+    let mut album = Album::open(&args.out, &args.label, args.difference)?;
     let bar = view::bar(args.count.into(), &args.label);
     let mut take = |frame: &Frame| -> Result<bool> {
         let verdict = album.offer(&camera::rgb(frame)?)?;
@@ -40,18 +43,41 @@ pub fn run(args: &CaptureArgs) -> Result<()> {
         }
         Ok(album.taken() < args.count && !stop.load(Ordering::Relaxed))
     };
-    let outcome = match args.on {
-        Stage::Board => from_board(args, &mut take, &stop),
-        Stage::Sim => from_source(args, &mut take, &stop),
+    let outcome = match eye {
+        Eye::Board(line) => from_board(args, *line, &mut take, &stop),
+        Eye::Sim(source, sensor) => from_source(args, source, sensor, &mut take, &stop),
     };
     bar.finish_and_clear();
     tell(args, &album)?;
     outcome
 }
 
+/// What takes the pictures.
+enum Eye {
+    /// A real board.
+    Board(Box<Conversation>),
+    /// The sensor of an emulated one, and what it looks at.
+    Sim(Source, Sensor),
+}
+
+/// What the arguments name.
+fn open(args: &CaptureArgs) -> Result<Eye> {
+    if args.on == Stage::Board {
+        return Ok(Eye::Board(Box::new(call(args)?)));
+    }
+    let usual = Sensor::default();
+    let (width, height) = args.frame_size.map_or((usual.width, usual.height), |size| (size.width, size.height));
+    let sensor = Sensor { format: args.frame_format.map_or(usual.format, PixelFormat::from), width, height };
+    Ok(Eye::Sim(Source::open(args.source.as_deref(), sensor)?, sensor))
+}
+
 /// Asks a real board for frame after frame; `take` says whether to go on.
-fn from_board(args: &CaptureArgs, take: &mut dyn FnMut(&Frame) -> Result<bool>, stop: &AtomicBool) -> Result<()> {
-    let mut line = call(args)?;
+fn from_board(
+    args: &CaptureArgs,
+    mut line: Conversation,
+    take: &mut dyn FnMut(&Frame) -> Result<bool>,
+    stop: &AtomicBool,
+) -> Result<()> {
     let outcome = at_times(args, stop, &mut || {
         let go_on = match line.shot()? {
             Some(shot) => take(&shot.frame()?)?,
@@ -117,11 +143,14 @@ fn call(args: &CaptureArgs) -> Result<Conversation> {
 }
 
 /// Shows pictures to the camera of an emulated board, once each, or what this machine's own camera sees.
-fn from_source(args: &CaptureArgs, take: &mut dyn FnMut(&Frame) -> Result<bool>, stop: &AtomicBool) -> Result<()> {
-    let usual = Sensor::default();
-    let (width, height) = args.frame_size.map_or((usual.width, usual.height), |size| (size.width, size.height));
-    let sensor = Sensor { format: args.frame_format.map_or(usual.format, PixelFormat::from), width, height };
-    match Source::open(args.source.as_deref(), sensor)? {
+fn from_source(
+    args: &CaptureArgs,
+    source: Source,
+    sensor: Sensor,
+    take: &mut dyn FnMut(&Frame) -> Result<bool>,
+    stop: &AtomicBool,
+) -> Result<()> {
+    match source {
         Source::Pictures(paths, _) => {
             for path in paths {
                 let picture = Picture::open(&path).with_context(|| path.display().to_string())?;

@@ -1,11 +1,12 @@
 //! `ocellus card`: the figures of a model, measured, as its README.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use ocellus_shared::plan::Plan;
 
-use super::{Failure, inputs};
+use super::{Failure, inputs, writable};
 use crate::board::{self, Board};
 use crate::checkpoint::write_atomically;
 use crate::cli::{CardArgs, ImageCount};
@@ -30,7 +31,7 @@ struct OnBoard {
 
 /// Everything that the card says.
 struct Card<'a> {
-    recipe: Recipe,
+    title: String,
     dataset: &'a Dataset,
     plan: Plan<'a>,
     float: Metrics,
@@ -52,6 +53,10 @@ pub fn run(args: &CardArgs) -> Result<()> {
     let (bytes, tract) = (files.read_plan()?, Evaluator::Tract(files.load_tract()?));
     let (input, classes) = tract.signature()?;
     let recipe = files.read_recipe()?;
+    // What could spoil the card at the end is looked at before minutes of measuring.
+    let out = args.out.clone().unwrap_or_else(|| folder(&args.model).join("README.md"));
+    writable::file(&out)?;
+    let training = training(&files)?;
     let dataset = inputs::labelled_dataset(&recipe.data, args.data.as_deref(), input, &classes)?;
     inputs::warn_if_other(&dataset, &files);
     let test = &dataset.test;
@@ -68,16 +73,30 @@ pub fn run(args: &CardArgs) -> Result<()> {
         int8: Metrics::new(&classes, &test.labels, &judge),
         digest: eval::digest(&judge),
         plan: Plan::parse(&bytes)?,
-        training: training(&files)?,
+        training,
         command: format!("ocellus card {} --data DIR --images {}", args.model.display(), args.images),
         dataset: &dataset,
-        recipe,
+        title: title(&files, &recipe, &args.model),
         boards,
     };
-    let folder = if args.model.is_dir() { Some(args.model.as_path()) } else { args.model.parent() };
-    let out = args.out.clone().unwrap_or_else(|| folder.unwrap_or(Path::new(".")).join("README.md"));
     write_atomically(&out, card.text().as_bytes())?;
     report::print(&out.display().to_string())
+}
+
+/// The folder that `model` is, or lies in.
+fn folder(model: &Path) -> &Path {
+    let folder = if model.is_dir() { Some(model) } else { model.parent() };
+    folder.filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// What the model's recipe calls it. Where it has none, what its folder is called.
+fn title(files: &ModelFiles, recipe: &Recipe, model: &Path) -> String {
+    let named = folder(model).canonicalize().ok();
+    let name = named.as_deref().and_then(Path::file_name).and_then(OsStr::to_str);
+    match (&files.recipe, name) {
+        (None, Some(name)) => name.to_owned(),
+        _ => recipe.title().to_owned(),
+    }
 }
 
 fn scores(evaluator: &Evaluator, split: &Split, name: &str) -> Result<Scores> {
@@ -126,7 +145,8 @@ fn training(files: &ModelFiles) -> Result<Option<serde_json::Value>> {
         files.checkpoint.as_ref().or(files.plan.as_ref()).map(|path| path.with_file_name(TRAINING));
     let Some(path) = path.filter(|path| path.is_file()) else { return Ok(None) };
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(Some(serde_json::from_str(&text).with_context(|| format!("in {}", path.display()))?))
+    let damaged = || format!("{} is damaged: remove it, and the card says nothing about the training", path.display());
+    Ok(Some(serde_json::from_str(&text).with_context(damaged)?))
 }
 
 impl Card<'_> {
@@ -136,7 +156,7 @@ impl Card<'_> {
     }
 
     fn head(&self) -> String {
-        let (name, input) = (self.recipe.title(), self.plan.input().shape);
+        let (name, input) = (&self.title, self.plan.input().shape);
         format!(
             "# {name}\n\nInput: {input}. Classes: {}. Test set: {} images of {}.\n\n\
              Measured and written by `{}` on {}; do not edit.\n",
@@ -195,5 +215,24 @@ impl Card<'_> {
     fn classes(&self) -> String {
         let rows: Vec<Vec<String>> = self.int8.per_class.iter().map(report::class_row).collect();
         format!("## Classes, int8\n\n{}\n", report::markdown(&report::CLASS_HEADER, &rows))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_without_a_recipe_is_called_after_its_folder() {
+        let room = tempfile::tempdir().unwrap();
+        let model = room.path().join("my-cups");
+        std::fs::create_dir(&model).unwrap();
+        let recipe = Recipe::default();
+        let called = |files: &ModelFiles, path: &Path| title(files, &recipe, path);
+        let (bare, own) =
+            (ModelFiles::default(), ModelFiles { recipe: Some(model.join("recipe.toml")), ..ModelFiles::default() });
+        assert_eq!(called(&bare, &model), "my-cups");
+        assert_eq!(called(&bare, &model.join("model.plan")), "my-cups");
+        assert_eq!(called(&own, &model), recipe.title());
     }
 }

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail, ensure};
 use ocellus_shared::plan::Plan;
 
-use super::{Failure, export, inputs};
+use super::{Failure, export, inputs, writable};
 use crate::board::Board;
+use crate::checkpoint::{BEST, LAST};
 use crate::cli::DemoArgs;
 use crate::data::{self, Dataset, Split};
 use crate::eval::{self, Evaluator, Metrics, Scores};
@@ -61,13 +62,14 @@ struct Outcome {
 pub fn run(args: &DemoArgs) -> Result<()> {
     let start = Instant::now();
     let effort = Effort::new(args.fast);
+    let out = inputs::run_folder(args.out.as_deref(), "demo")?;
+    check_out(&out)?;
     step(1, "what this machine needs");
     doctor::ensure(true, &|check| view::note(&format!("  {} is missing: {}", check.name, check.found)))?;
     let board = inputs::emulated_board(&args.board)?;
     step(2, "images");
     let dataset = load(args.data.as_deref())?;
     step(3, "training");
-    let out = inputs::run_folder(args.out.as_deref(), "demo")?;
     let checkpoint = training::train(&dataset, &out, effort.training)?;
     step(4, "int8, ONNX and plan");
     export::export(&checkpoint, &dataset, None, &out)?;
@@ -94,6 +96,16 @@ pub fn run(args: &DemoArgs) -> Result<()> {
     report::print(&summary(&outcome, &board, &dataset, &Plan::parse(&plan)?, &files))?;
     view::note(&format!("done in {} s", start.elapsed().as_secs()));
     Ok(())
+}
+
+/// Makes sure that a new run can be written into `out`, before anything is spent on one.
+fn check_out(out: &Path) -> Result<()> {
+    ensure!(
+        ![LAST, BEST].iter().any(|file| out.join(file).exists()),
+        "{} holds a training run: choose another folder with --out, or leave that out for a new one in runs/",
+        out.display()
+    );
+    writable::folder(out)
 }
 
 fn step(number: usize, what: &str) {
@@ -216,4 +228,21 @@ fn recipe(dataset: &Dataset) -> Result<Recipe> {
         recipe.augment.flip = 0.5;
     }
     Ok(recipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_for_the_run_is_made_sure_of_first() {
+        let room = tempfile::tempdir().unwrap();
+        check_out(&room.path().join("new")).unwrap();
+        check_out(room.path()).unwrap();
+        std::fs::write(room.path().join(LAST), "").unwrap();
+        let error = check_out(room.path()).unwrap_err().to_string();
+        assert!(error.contains("another folder with --out") && !error.contains("--resume"), "{error}");
+        let error = check_out(&room.path().join(LAST).join("demo")).unwrap_err().to_string();
+        assert!(error.contains("is no folder"), "{error}");
+    }
 }

@@ -28,8 +28,8 @@ pub fn run(args: &DoctorArgs) -> Result<()> {
     }
     installation?;
     match checks.iter().find(|check| !check.ok) {
+        Some(check) if !check.is_installable() => bail!("{} is missing: {}", check.name, check.found),
         Some(check) if args.install => bail!("{} is still missing", check.name),
-        Some(check) if check.fix.is_none() => bail!("{} is missing: {}", check.name, check.found),
         Some(check) => bail!("{} is missing: `ocellus doctor --install` installs what it may", check.name),
         None => Ok(()),
     }

@@ -30,6 +30,8 @@ use gallery::Gallery;
 use live::{Live, Look};
 pub(super) use source::{Source, pictures};
 
+/// How long Ctrl-C may take to reach this process after it reached the emulator, which it ends.
+const SLOWEST_SIGNAL: Duration = Duration::from_millis(300);
 /// Time between two questions to a board whose camera gives no frames.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -160,19 +162,31 @@ fn watch_sim(args: &MonitorArgs, plan: &[u8], live: &mut Live, gallery: &mut Gal
     board.check_fit(&parsed)?;
     let sensor = Sensor::default();
     let mut source = Source::open(args.source.as_deref(), sensor)?;
-    let mut sim = boot(&board, plan)?;
+    let Some(mut sim) = unless_stopped(boot(&board, plan), stop)? else { return Ok(()) };
     let mut before = Instant::now();
     while !stop.load(Ordering::Relaxed) && !live.is_done() {
         let Some(Picture { width, height, pixels }) = source.look()? else { continue };
         let data = camera::shoot(sensor, parsed.crop(), width, height, &pixels)?;
         let frame = Frame::new(sensor.format, sensor.width, sensor.height, &data).context("the frame")?;
         let start = Instant::now();
-        let sighting = sim.frame(&frame)?;
+        let Some(sighting) = unless_stopped(sim.frame(&frame), stop)? else { return Ok(()) };
         gallery.add(&frame, live)?;
         live.show(&Look { scores: &sighting.scores, latency_us: micros(start), interval_us: micros(before) });
         before = start;
     }
-    sim.shut_down()
+    unless_stopped(sim.shut_down(), stop)?;
+    Ok(())
+}
+
+/// What the emulator gave; nothing where it failed because it is being stopped: a terminal's Ctrl-C goes to every process of
+/// the command, this one and QEMU, and cargo where the firmware is being built.
+fn unless_stopped<T>(outcome: Result<T>, stop: &AtomicBool) -> Result<Option<T>> {
+    let Err(error) = outcome else { return outcome.map(Some) };
+    let deadline = Instant::now() + SLOWEST_SIGNAL;
+    while !stop.load(Ordering::Relaxed) && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(10));
+    }
+    if stop.load(Ordering::Relaxed) { Ok(None) } else { Err(error) }
 }
 
 fn boot(board: &Board, plan: &[u8]) -> Result<Sim> {
@@ -185,6 +199,22 @@ fn boot(board: &Board, plan: &[u8]) -> Result<Sim> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_emulator_that_is_stopped_has_not_failed() {
+        let stop = AtomicBool::new(false);
+        assert_eq!(unless_stopped(Ok(3), &stop).unwrap(), Some(3));
+        assert_eq!(unless_stopped::<()>(Err(anyhow::anyhow!("broken")), &stop).unwrap_err().to_string(), "broken");
+        thread::scope(|scope| {
+            // The signal comes a little later here than there.
+            scope.spawn(|| {
+                thread::sleep(Duration::from_millis(30));
+                stop.store(true, Ordering::Relaxed);
+            });
+            assert_eq!(unless_stopped::<()>(Err(anyhow::anyhow!("it ended")), &stop).unwrap(), None);
+        });
+        assert_eq!(unless_stopped(Ok(3), &stop).unwrap(), Some(3), "what was seen counts");
+    }
 
     #[test]
     fn a_real_boards_log_becomes_frames_and_losses() {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use ocellus_shared::frame::{Frame, PixelFormat};
 use ocellus_shared::plan::{Crop, Plan};
 use ocellus_shared::preprocess::preprocess;
@@ -69,6 +69,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
 
 /// The picture at `path`; smoothly enlarged to a side, if there is one, where it is smaller than that.
 fn open(path: &Path, enlarged: Option<(u16, Crop)>) -> Result<Picture> {
+    ensure!(!path.is_dir(), "it is a folder: name the pictures in it, as {}", path.join("*.jpg").display());
     let picture = Picture::open(path)?;
     Ok(match enlarged {
         Some((side, crop)) if picture.is_smaller_than(side) => picture.enlarged(side, crop),

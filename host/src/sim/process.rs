@@ -45,7 +45,7 @@ impl Process {
             .with_context(|| format!("{} is not firmware of Ocellus", elf.display()))?;
         let mut child = command(qemu, machine, elf, clock)
             .spawn()
-            .with_context(|| format!("cannot start {}: is qemu-system-arm installed?", qemu.display()))?;
+            .with_context(|| format!("cannot start {}: {}", qemu.display(), super::qemu_remedy()))?;
         let complaints = Arc::default();
         let (input, messages) = channel();
         let (lines, events) = channel();

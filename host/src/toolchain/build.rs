@@ -1,6 +1,7 @@
 //! Builds the firmware: one `cargo build` with the toolchain that was found.
 
 use std::collections::VecDeque;
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -59,7 +60,10 @@ pub fn build_program(board: &Board, program: Program, progress: &dyn Fn(&str)) -
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .context("cannot start cargo, which builds the firmware: is it in PATH?")?;
+        .with_context(|| {
+            let cargo = cargo();
+            format!("cannot start {}, which builds the firmware: `ocellus doctor` says what to do", cargo.display())
+        })?;
     let messages = collect_stdout(&mut child);
     let mut tail = VecDeque::new();
     let mut hear = |line: &str| {
@@ -83,11 +87,14 @@ pub fn build_program(board: &Board, program: Program, progress: &dyn Fn(&str)) -
     Ok(Built { elf, warnings: complaints.iter().filter(|complaint| complaint.is_warning).count() })
 }
 
+/// The cargo that runs us, if one does: it is the one that can build this workspace. Else the one in `PATH`.
+pub(crate) fn cargo() -> OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
 /// The build's command line and environment.
 fn command(source: &Path, board: &Board, program: Program, toolchain: &Toolchain) -> Command {
-    // The cargo that runs us, if one does: it is the one that can build this workspace.
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
+    let mut command = Command::new(cargo());
     command
         .current_dir(source)
         .args(["build", "--package", "ocellus-firmware", "--profile", "firmware"])

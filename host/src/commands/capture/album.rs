@@ -28,6 +28,19 @@ pub enum Verdict {
     NearDuplicate,
 }
 
+/// Makes sure that `label` can be the name of a folder.
+///
+/// # Errors
+/// It cannot, or leads to another folder.
+pub fn check_label(label: &str) -> Result<()> {
+    let plain = !label.is_empty() && !label.starts_with('.') && !label.contains(['/', '\\', '\0']);
+    if plain {
+        return Ok(());
+    }
+    let what = format!("--label {label:?} is no name for a folder: leave out slashes and a leading dot");
+    Err(Failure::Usage(what).into())
+}
+
 /// A class folder.
 pub struct Album {
     folder: Numbered,
@@ -44,11 +57,7 @@ impl Album {
     /// # Errors
     /// The label is no name of a folder, or the folder cannot be made or read.
     pub fn open(photos: &Path, label: &str, difference: f32) -> Result<Self> {
-        let plain = !label.is_empty() && !label.starts_with('.') && !label.contains(['/', '\\', '\0']);
-        if !plain {
-            let what = format!("--label {label:?} is no name for a folder: leave out slashes and a leading dot");
-            return Err(Failure::Usage(what).into());
-        }
+        check_label(label)?;
         let folder = Numbered::open(&photos.join(label))?;
         let path = folder.path();
         let entries = fs::read_dir(path).with_context(|| format!("cannot list {}", path.display()))?;

@@ -166,11 +166,12 @@ impl<'p> Live<'p> {
         let width = self.best.iter().map(|(label, _)| label.chars().count()).max().unwrap_or_default();
         let bar = |(label, part): &(String, f64)| {
             let full = (part * BAR as f64).round() as usize;
+            // The bar last: a narrow terminal cuts it off, not the figure.
             format!(
-                "  {label:<width$}  {}{}  {:>9}",
+                "  {label:<width$}  {:>8}  {}{}",
+                percent(*part),
                 "\u{2588}".repeat(full),
-                "\u{2591}".repeat(BAR - full),
-                percent(*part)
+                "\u{2591}".repeat(BAR - full)
             )
         };
         self.best.iter().map(bar).collect()
@@ -226,9 +227,9 @@ pub(super) mod tests {
         let half = format!("{}{}", "\u{2588}".repeat(15), "\u{2591}".repeat(15));
         let none = "\u{2591}".repeat(30);
         let bars = [
-            format!("  red    {half}    50.00 %"),
-            format!("  green  {half}    50.00 %"),
-            format!("  blue   {none}     0.00 %"),
+            format!("  red     50.00 %  {half}"),
+            format!("  green   50.00 %  {half}"),
+            format!("  blue     0.00 %  {none}"),
         ];
         assert_eq!(live.bars(), bars);
         assert_eq!(live.summary()["fps"], Value::Null, "one frame has no rate");
