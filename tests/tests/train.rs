@@ -173,10 +173,10 @@ fn what_was_exported_before_is_not_taken_for_what_is_trained_now() {
     ends(program(&["export", "run"]), 0);
     let eval = |path: &str| ends(program(&["eval", path, "--images", "20"]), 0);
     let [said, warned] = eval("run");
-    assert!(said.contains("by engine") && !warned.contains("warning"), "{warned}");
+    assert!(said.contains("by engine") && !warned.contains("WARN"), "{warned}");
     for (file, with) in [("best.safetensors", "float"), ("float.onnx", "float"), ("model.onnx", "tract")] {
         let [said, warned] = eval(&format!("run/{file}"));
-        assert!(said.contains(&format!("by {with}")) && !warned.contains("warning"), "{file}: {said}{warned}");
+        assert!(said.contains(&format!("by {with}")) && !warned.contains("WARN"), "{file}: {said}{warned}");
     }
     // Under another name, and without the others, a file is still what it says.
     fs::create_dir(place.path().join("alone")).unwrap();
@@ -184,7 +184,7 @@ fn what_was_exported_before_is_not_taken_for_what_is_trained_now() {
         let named = format!("alone/of-{name}");
         fs::copy(place.path().join("run").join(name), place.path().join(&named)).unwrap();
         let [said, warned] = eval(&named);
-        assert!(said.contains(&format!("by {with}")) && !warned.contains("warning"), "{name}: {said}{warned}");
+        assert!(said.contains(&format!("by {with}")) && !warned.contains("WARN"), "{name}: {said}{warned}");
     }
     ends(train(&place, &["--resume", "--out", "run", "--epochs", "2"]), 0);
     let [_, warned] = eval("run");
