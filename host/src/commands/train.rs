@@ -216,5 +216,8 @@ mod tests {
     fn flags_are_checked_like_the_file() {
         let error = resolve(&TrainArgs { lr: Some(-1.0), ..TrainArgs::default() }).unwrap_err();
         assert!(format!("{error:#}").contains("train.lr = -1"), "{error:#}");
+        // With no file and no key set too: neither the run's recipe nor its checkpoint could hold it.
+        let error = resolve(&TrainArgs { seed: Some(u64::MAX), ..TrainArgs::default() }).unwrap_err();
+        assert!(format!("{error:#}").contains("above 9223372036854775807"), "{error:#}");
     }
 }
