@@ -100,7 +100,7 @@ pub fn resolve(args: &TrainArgs) -> Result<Recipe> {
 }
 
 /// The recipe's backbone of another program, if it has one. What the recipe says of it becomes exact.
-fn open_backbone(recipe: &mut Recipe) -> Result<Option<OnnxBackbone>> {
+pub(super) fn open_backbone(recipe: &mut Recipe) -> Result<Option<OnnxBackbone>> {
     let Some(path) = &recipe.transfer.backbone else { return Ok(None) };
     let path = std::path::absolute(path).with_context(|| format!("cannot find {}", path.display()))?;
     let backbone = OnnxBackbone::load(&recipe.transfer, recipe.data.img_size)?;

@@ -178,7 +178,7 @@ fn survey_folder(dir: &Path, recipe: &DataRecipe, progress: Progress) -> Result<
 }
 
 fn survey_shapes(recipe: &DataRecipe, progress: Progress) -> Result<(Report, Vec<Item>)> {
-    let dataset = shapes::load(recipe, progress)?;
+    let dataset = shapes::load(recipe, usize::MAX, progress)?;
     let parts = [(Part::Train, &dataset.train), (Part::Val, &dataset.val), (Part::Test, &dataset.test)];
     let items = parts.into_iter().flat_map(|(part, split)| {
         (0..split.len()).map(move |i| Item {
