@@ -1,5 +1,6 @@
 //! What several commands need before they start: a board, its firmware, a dataset that fits the model.
 
+use std::cell::Cell;
 use std::iter;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -100,8 +101,15 @@ pub fn labelled_dataset(recipe: &DataRecipe, data: Option<&Path>, input: Shape, 
     let recipe = sized(recipe, input)?;
     if let Some(path) = data {
         let mut dataset = load(&DataRecipe { path: Some(path.to_owned()), ..recipe })?;
+        // All splits have the same classes: one of them says what there is to say.
+        let said = Cell::new(false);
+        let warn = |text: &str| {
+            if !said.replace(true) {
+                view::warn(text)
+            }
+        };
         for split in [&mut dataset.train, &mut dataset.val, &mut dataset.test] {
-            eval::relabel(&mut split.labels, &dataset.classes, classes, &view::warn)?;
+            eval::relabel(&mut split.labels, &dataset.classes, classes, &warn)?;
         }
         dataset.classes = classes.to_vec();
         return Ok(dataset);
