@@ -10,7 +10,7 @@
 //! | `classes` | class names in label order, JSON |
 //! | `input` | height and width of the images, JSON |
 //! | `dataset` | the dataset's hash |
-//! | `progress` | [`Progress`], JSON; only where training can go on |
+//! | `progress` | [`Progress`], TOML; only where training can go on |
 //! | `sha256` | of all tensors, hex; files of before have none |
 
 use crate::net::{Array, Weights};
@@ -164,7 +164,7 @@ impl Checkpoint {
         ]);
         let mut arrays: Vec<(String, &Array)> = self.weights.iter().map(|(name, a)| (name.clone(), a)).collect();
         if let Some(resume) = &self.resume {
-            metadata.insert("progress".to_owned(), serde_json::to_string(&resume.progress)?);
+            metadata.insert("progress".to_owned(), toml::to_string(&resume.progress)?);
             arrays.extend(resume.state.iter().map(|(name, a)| (format!("{STATE}{name}"), a)));
         }
         let bytes: Vec<Vec<u8>> =
@@ -199,7 +199,7 @@ impl Checkpoint {
             };
         }
         let resume = match metadata.get("progress") {
-            Some(json) => Some(Resume { progress: serde_json::from_str(json).context("its progress")?, state }),
+            Some(text) => Some(Resume { progress: read_progress(text).context("its progress")?, state }),
             None => None,
         };
         let checkpoint = Self {
@@ -226,6 +226,11 @@ fn hash<'a>(parts: impl Iterator<Item = &'a Weights>) -> String {
         sha.update(values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>());
     }
     sha.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// TOML; or JSON, which it was before, and which does not read every number exactly as it was written.
+fn read_progress(text: &str) -> Result<Progress> {
+    if text.starts_with('{') { Ok(serde_json::from_str(text)?) } else { Ok(toml::from_str(text)?) }
 }
 
 /// The safetensors `file` with its header sorted: the library writes metadata in another order each time, but two runs of
@@ -334,6 +339,36 @@ mod tests {
             assert_eq!(Checkpoint::load(folder.path()).unwrap(), checkpoint);
         }
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file is left");
+    }
+
+    #[test]
+    fn progress_is_read_exactly_as_it_was() {
+        // serde_json reads the first of these one ulp off.
+        let loss = [0.197_946_618_497_371_66, 1e-310, f64::NAN];
+        let of = |seconds: f64| {
+            let record = |epoch| EpochRecord {
+                epoch,
+                train_loss: seconds,
+                train_acc: 0.1 + 0.2,
+                val_loss: 1.0 / 3.0,
+                val_acc: 1.0,
+                lr: 1e-5,
+                images_per_s: 1234.5,
+                seconds,
+            };
+            let running = Running { loss: seconds, correct: 3, images: 5, seconds };
+            let history = vec![record(1), record(2)];
+            Progress { epoch: 2, step: 7, running, best: None, seconds, cpu_seconds: 0.0, history }
+        };
+        for progress in loss.map(of) {
+            let text = toml::to_string(&progress).unwrap();
+            let read = read_progress(&text).unwrap();
+            assert_eq!(read.running.loss.to_bits(), progress.running.loss.to_bits());
+            assert_eq!(toml::to_string(&read).unwrap(), text);
+        }
+        // Runs of before can go on.
+        let old = of(1.5);
+        assert_eq!(read_progress(&serde_json::to_string(&old).unwrap()).unwrap(), old);
     }
 
     #[test]

@@ -13,7 +13,9 @@ pub use devices::{DeviceArgs, ProfileArgs, RunArgs, ValidateArgs};
 pub use values::{Backend, Calibration, FrameFormat, ImageCount, Optimize, Place, SplitName, Stage, Steady, Target};
 
 use crate::board;
-use crate::recipe::{DeviceKind, Freeze, LossKind, Model, OptimizerKind, Precision, Recipe, ScheduleKind};
+use crate::recipe::{
+    CalibrationMethod, DeviceKind, Freeze, LossKind, Model, OptimizerKind, Precision, Recipe, ScheduleKind,
+};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use serde::de::{DeserializeOwned, IntoDeserializer};
@@ -360,7 +362,7 @@ pub struct QuantizeArgs {
     /// Print the signal-to-quantization-noise ratio of every layer
     #[arg(long)]
     pub report: bool,
-    /// Worst layers first
+    /// The same, worst layers first
     #[arg(long)]
     pub worst: bool,
     /// Folder of the dataset; else the one of the recipe, a fetched one, or the built-in one
@@ -386,7 +388,7 @@ pub struct CalibrationArgs {
     /// Training images to calibrate with
     #[arg(long, value_name = "N")]
     pub calib_images: Option<usize>,
-    /// Part of the values, in percent, that `--calib percentile` keeps
+    /// Part of the values, in percent, that `--calib percentile` keeps, which this stands for too
     #[arg(long, value_name = "PERCENT")]
     pub percentile: Option<f64>,
     /// Any other key of the recipe's section `[quant]`: --set quant.equalise=true
@@ -406,9 +408,11 @@ impl CalibrationArgs {
                 "--set {change}: a trained network has only its quant.* keys left to set"
             );
         }
+        let names_method = self.set.iter().any(|change| change.starts_with("quant.method"));
+        let implied = (self.percentile.is_some() && !names_method).then_some(CalibrationMethod::Percentile);
         let mut recipe = recipe.with(&self.set)?;
         let quant = &mut recipe.quant;
-        quant.method = self.calib.map_or(quant.method, Into::into);
+        quant.method = self.calib.map(Into::into).or(implied).unwrap_or(quant.method);
         quant.percentile = self.percentile.unwrap_or(quant.percentile);
         quant.images = self.calib_images.unwrap_or(quant.images);
         recipe.validate()?;
@@ -552,6 +556,22 @@ pub struct DoctorArgs {
 mod tests {
     use super::*;
     use clap::CommandFactory;
+
+    #[test]
+    fn a_percentile_says_how_to_calibrate() {
+        let quant = |arguments: &[&str]| {
+            let cli = Cli::parse_from([&["ocellus", "quantize", "run"], arguments].concat());
+            let Command::Quantize(args) = cli.command else { unreachable!() };
+            args.calibration.apply(&Recipe::default()).unwrap().quant
+        };
+        let percentile = quant(&["--percentile", "99"]);
+        assert_eq!((percentile.method, percentile.percentile), (CalibrationMethod::Percentile, 99.0));
+        // Another method that was asked for stays, for the command to refuse.
+        assert_eq!(quant(&["--percentile", "99", "--calib", "mse"]).method, CalibrationMethod::Mse);
+        let set = ["--set", "quant.method=min-max", "--percentile", "99"];
+        assert_eq!(quant(&set).method, CalibrationMethod::MinMax);
+        assert_eq!(quant(&[]), Recipe::default().quant);
+    }
 
     #[test]
     fn the_definition_is_sound() {

@@ -104,12 +104,20 @@ pub struct Dataset {
 /// A folder that holds no known layout, a damaged dataset, too few images for the splits, or too many for the memory;
 /// the message names the file and the remedy.
 pub fn load(recipe: &DataRecipe, progress: Progress) -> Result<Dataset> {
+    load_some(recipe, usize::MAX, progress)
+}
+
+/// As [`load`], but at most `most` images of each split, evenly spread over it: the others are not even looked at.
+///
+/// # Errors
+/// As for [`load`].
+pub fn load_some(recipe: &DataRecipe, most: usize, progress: Progress) -> Result<Dataset> {
     check_recipe(recipe)?;
     match Layout::detect(recipe.path.as_deref())? {
-        Layout::Cifar10(dir) => cifar::load(&cifar::TEN, &dir, recipe, progress),
-        Layout::Cifar100(dir) => cifar::load(&cifar::HUNDRED, &dir, recipe, progress),
-        Layout::Folder(dir) => folder::load(&dir, recipe, progress),
-        Layout::Shapes => shapes::load(recipe, progress),
+        Layout::Cifar10(dir) => cifar::load(&cifar::TEN, &dir, recipe, most, progress),
+        Layout::Cifar100(dir) => cifar::load(&cifar::HUNDRED, &dir, recipe, most, progress),
+        Layout::Folder(dir) => folder::load(&dir, recipe, most, progress),
+        Layout::Shapes => shapes::load(recipe, most, progress),
     }
 }
 
@@ -165,36 +173,54 @@ struct Inventory {
 }
 
 impl Inventory {
-    /// Makes every image with `paint` (number of the image, `(side, side, 3)` pixels), in parallel.
+    /// Makes images with `paint` (number of the image, `(side, side, 3)` pixels), in parallel: all, or `most` of each part.
     ///
     /// # Errors
     /// The images do not fit into the memory, or a part has none.
-    fn collect(self, side: usize, progress: Progress, paint: impl Fn(usize, &mut [u8]) + Sync) -> Result<Dataset> {
+    fn collect(
+        self,
+        side: usize,
+        most: usize,
+        progress: Progress,
+        paint: impl Fn(usize, &mut [u8]) + Sync,
+    ) -> Result<Dataset> {
         let Self { name, classes, labels, parts } = self;
-        let what = || format!("{} images of {side}x{side}", labels.len());
-        ensure_memory(labels.len().saturating_mul(side * side * 3), what, "choose a smaller --img-size")?;
+        let members = |part| {
+            let all: Vec<usize> = (0..labels.len()).filter(|&i| parts[i] == part).collect();
+            spread(all.len(), most).map(|i| all[i]).collect::<Vec<_>>()
+        };
+        let members = [Part::Train, Part::Val, Part::Test].map(|part| (part, members(part)));
+        let count: usize = members.iter().map(|(_, members)| members.len()).sum();
+        let what = || format!("{count} images of {side}x{side}");
+        ensure_memory(count.saturating_mul(side * side * 3), what, "choose a smaller --img-size")?;
         let done = AtomicUsize::new(0);
         let tick = || {
             let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-            if done.is_multiple_of(100) || done == labels.len() {
-                progress(done, labels.len());
+            if done.is_multiple_of(100) || done == count {
+                progress(done, count);
             }
         };
-        let gather = |part| {
-            let members: Vec<usize> = (0..labels.len()).filter(|&i| parts[i] == part).collect();
+        let gather = |(part, members): &(Part, Vec<usize>)| {
             ensure!(!members.is_empty(), "{name} has too few images: none is left for {}", part.name());
             let mut images = vec![0; members.len() * side * side * 3];
-            images.par_chunks_exact_mut(side * side * 3).zip(&members).for_each(|(image, &i)| {
+            images.par_chunks_exact_mut(side * side * 3).zip(members).for_each(|(image, &i)| {
                 paint(i, image);
                 tick();
             });
             let labels = members.iter().map(|&i| labels[i]).collect();
             Ok(Split { images, labels, height: side, width: side })
         };
-        let (train, val, test) = (gather(Part::Train)?, gather(Part::Val)?, gather(Part::Test)?);
+        let [train, val, test] = members.each_ref().map(gather);
+        let (train, val, test) = (train?, val?, test?);
         let hash = digest(&classes, [&train, &val, &test]);
         Ok(Dataset { name, classes, train, val, test, hash })
     }
+}
+
+/// Positions of at most `most` of `count` images, evenly spread: folders list one class after the other.
+fn spread(count: usize, most: usize) -> impl Iterator<Item = usize> {
+    let most = most.min(count);
+    (0..most).map(move |i| (2 * i + 1) * count / (2 * most))
 }
 
 /// Refuses what needs so many bytes, where they are not there: running out of memory kills a process without a message.
@@ -234,4 +260,22 @@ fn digest(classes: &[String], splits: [&Split; 3]) -> String {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn some_images_are_spread_over_the_split() {
+        let spread = |count, most| spread(count, most).collect::<Vec<_>>();
+        assert_eq!(spread(100, 4), [12, 37, 62, 87]);
+        assert_eq!([spread(3, 8), spread(3, usize::MAX)], [[0, 1, 2], [0, 1, 2]]);
+        assert!(spread(0, 4).is_empty());
+        let recipe = DataRecipe { img_size: Some(16), ..DataRecipe::default() };
+        let Dataset { train, val, test, .. } = load_some(&recipe, 3, &|_, _| ()).unwrap();
+        assert_eq!([train.len(), val.len(), test.len()], [3; 3]);
+        let last = shapes::pictures(shapes::TRAINING..shapes::TRAINING + shapes::TEST, 16, recipe.seed);
+        assert_eq!(test, last.only(&spread(shapes::TEST, 3)));
+    }
 }

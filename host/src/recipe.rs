@@ -66,28 +66,40 @@ impl Recipe {
         Ok(recipe)
     }
 
-    /// Changes keys by `section.key=value` texts, where a value is what it would be in TOML, and a text needs no quotes.
+    /// Changes keys by `section.key=value` texts, where a value is what it would be in TOML, and a text needs no quotes,
+    /// not even one that looks like a number where the key is a name.
     ///
     /// # Errors
     /// A text without `=`, an unknown key, a value of another kind, or one that makes no sense; names the key.
     pub fn with(&self, changes: &[String]) -> Result<Self> {
-        let mut table = toml::Table::try_from(self).expect("a recipe is a TOML table");
+        let mut recipe = self.clone();
         for change in changes {
             let (key, value) = change.split_once('=').with_context(|| format!("{change:?} is not KEY=VALUE"))?;
             let (key, value) = (key.trim(), value.trim());
-            let mut path: Vec<&str> = key.split('.').collect();
-            let last = path.pop().expect("a split has at least one part");
-            let mut section = &mut table;
-            for name in path {
-                let entry = section.entry(name).or_insert_with(|| toml::Table::new().into());
-                section =
-                    entry.as_table_mut().with_context(|| format!("{key}: {name} is not a section of a recipe"))?;
-            }
-            section.insert(last.to_owned(), toml_value(value));
+            let as_toml = recipe.with_value(key, toml_value(value));
+            recipe = as_toml.or_else(|error| recipe.with_value(key, value.into()).map_err(|_| error))?;
         }
-        let recipe: Self = table.try_into().context("in the keys that were set")?;
         recipe.validate()?;
         Ok(recipe)
+    }
+
+    /// The recipe with this value of the dotted `key`, which may still make no sense beside the others.
+    fn with_value(&self, key: &str, value: toml::Value) -> Result<Self> {
+        let mut table = self.table()?;
+        let mut path: Vec<&str> = key.split('.').collect();
+        let last = path.pop().expect("a split has at least one part");
+        let mut section = &mut table;
+        for name in path {
+            let entry = section.entry(name).or_insert_with(|| toml::Table::new().into());
+            section = entry.as_table_mut().with_context(|| format!("{key}: {name} is not a section of a recipe"))?;
+        }
+        section.insert(last.to_owned(), value);
+        table.try_into().context("in the keys that were set")
+    }
+
+    fn table(&self) -> Result<toml::Table> {
+        let what = || format!("a number of the recipe is above {}, the largest that TOML has", i64::MAX);
+        toml::Table::try_from(self).with_context(what)
     }
 
     /// The recipe as TOML with every key written out, so that later defaults do not change what a run meant.
@@ -121,7 +133,7 @@ impl Recipe {
     /// where a backbone of a known SHA-256 lies and whether its features are kept, and a dataset is compared by its hash;
     /// but the normalisation of its pixels counts.
     pub fn differing_keys(&self, other: &Self) -> Vec<String> {
-        let table = |recipe: &Self| toml::Table::try_from(recipe).expect("a recipe is a TOML table");
+        let table = |recipe: &Self| recipe.table().expect("a recipe is a TOML table");
         let (ours, theirs) = (table(self), table(other));
         let mut keys = Vec::new();
         for section in ["model", "net", "train", "transfer", "augment"] {
@@ -149,6 +161,7 @@ impl Recipe {
     /// # Errors
     /// The first key whose value is out of its range.
     pub fn validate(&self) -> Result<()> {
+        self.table()?;
         let name = self.name.as_str();
         ensure!(!name.contains(['/', '\\']) && name != "." && name != "..", "name = {name:?} cannot name a folder");
         self.data.validate()?;
@@ -208,9 +221,15 @@ mod tests {
         assert_eq!(recipe.net.blocks, [vec![8], vec![16, 16]]);
         let half = Recipe::default().with(&["augment.crop=.5".into(), "augment.rotate=5.".into()]).unwrap().augment;
         assert_eq!((half.crop, half.rotate), (0.5, 5.0), "as people write numbers");
-        for (bad, word) in
-            [("train.lr", "KEY=VALUE"), ("train.speed=1", "speed"), ("train.lr=fast", "lr"), ("model.x=1", "model")]
-        {
+        let named = Recipe::default().with(&["data.path=2024".into(), "name = 2024-05-01".into()]).unwrap();
+        assert_eq!((named.data.path, named.name.as_str()), (Some("2024".into()), "2024-05-01"));
+        for (bad, word) in [
+            ("train.epochs=1.5", "1.5"),
+            ("train.lr", "KEY=VALUE"),
+            ("train.speed=1", "speed"),
+            ("train.lr=fast", "lr"),
+            ("model.x=1", "model"),
+        ] {
             let error = Recipe::default().with(&[bad.to_owned()]).unwrap_err();
             assert!(format!("{error:#}").contains(word), "{bad}: {error:#}");
         }

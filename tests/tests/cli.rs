@@ -206,6 +206,42 @@ fn the_preview_has_a_row_for_each_image() {
     let sheet = Picture::open(&file).unwrap();
     assert_eq!((sheet.width, sheet.height), (10 * (3 * 32 + 4) + 4, 3 * (3 * 32 + 4) + 4));
     run(&[&["data", "preview", "--set", "augment.rotate=-3"][..], &shared].concat()).fails(1, &["augment.rotate = -3"]);
+    run(&["data", "preview", "--out", "sheet.jpg"]).fails(2, &["--out sheet.png"]);
+}
+
+/// A folder of these classes with three pictures each, a black row over a white one.
+fn photos(classes: &[&str]) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for class in classes {
+        fs::create_dir(folder.path().join(class)).unwrap();
+        for i in 0..3 {
+            let picture = Picture { width: 2, height: 2, pixels: [[0; 6], [255; 6]].concat() };
+            fs::write(folder.path().join(class).join(format!("{i}.png")), picture.to_png().unwrap()).unwrap();
+        }
+    }
+    folder
+}
+
+#[test]
+fn the_preview_shows_what_training_takes() {
+    let photos = photos(&["a", "b"]);
+    let file = photos.path().join("sheet.png");
+    let shared = ["--images", "1", "--out", file.to_str().unwrap(), "--data", photos.path().to_str().unwrap()];
+    let sheet = |set: &[&str]| {
+        let preview = run(&[&["data", "preview"][..], &shared, set].concat());
+        assert_eq!(preview.code, 0, "{}", preview.stderr);
+        Picture::open(&file).unwrap()
+    };
+    let lite = "model=efficientnet-lite0";
+    // Its images have 224 pixels, and are enlarged without steps; one variation is drawn once.
+    let smooth = sheet(&["--set", lite, "--set", "transfer.cache-views=1"]);
+    assert_eq!((smooth.width, smooth.height), (2 * (224 + 4) + 4, 224 + 2 * 4));
+    let steps = sheet(&["--set", lite, "--set", "data.enlarge=area", "--set", "data.img-size=224"]);
+    let levels = |sheet: &Picture| {
+        let first = |y: usize| sheet.pixels[(y * usize::from(sheet.width) + 100) * 3];
+        (4..228).map(first).collect::<std::collections::BTreeSet<u8>>().len()
+    };
+    assert!(levels(&steps) <= 3 && levels(&smooth) > 20, "{} and {}", levels(&steps), levels(&smooth));
 }
 
 #[test]

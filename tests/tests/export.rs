@@ -2,13 +2,16 @@
 
 mod random;
 
+use ocellus::checkpoint::Checkpoint;
 use ocellus::commands::analyze::raw_bytes;
 use ocellus::commands::export::export;
 use ocellus::data::Dataset;
+use ocellus::data::picture::Picture;
 use ocellus::eval::tract::TractModel;
 use ocellus::recipe::CalibrationMethod;
 use ocellus_shared::Shape;
 use ocellus_shared::plan::{Crop, Plan};
+use ocellus_tests::program::ocellus;
 use random::network;
 use std::path::Path;
 
@@ -16,7 +19,7 @@ use std::path::Path;
 const PLAN_OVERHEAD: f64 = 0.05;
 
 /// A checkpoint of the default network's smallest form, and pictures for it.
-fn model() -> (ocellus::checkpoint::Checkpoint, Dataset) {
+fn model() -> (Checkpoint, Dataset) {
     let (checkpoint, network) =
         random::network::of_recipe("[net]\nblocks = [[4], [5]]\nblock-dropout = [0.0, 0.0]\ndense = 7\n");
     let train = network::pictures(&network, 1, 12);
@@ -89,6 +92,45 @@ fn a_head_on_a_foreign_backbone_is_refused() {
     let error = export(&checkpoint, &dataset, None, folder.path()).unwrap_err().to_string();
     assert!(error.contains("photos/resnet.onnx") && error.contains("eval --with float"), "{error}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+/// What the program says to these arguments about the run of `checkpoint`, and its exit code.
+fn said(checkpoint: &Checkpoint, arguments: &[&str]) -> (i32, String) {
+    let run = tempfile::tempdir().unwrap();
+    checkpoint.save(&run.path().join("best.safetensors")).unwrap();
+    let output = ocellus().arg(arguments[0]).arg(run.path()).args(&arguments[1..]).output().unwrap();
+    (output.status.code().unwrap(), String::from_utf8([output.stderr, output.stdout].concat()).unwrap())
+}
+
+#[test]
+fn what_cannot_be_exported_is_not_quantized_either() {
+    let (mut checkpoint, _) = model();
+    for command in ["quantize", "export"] {
+        let (code, text) = said(&checkpoint, &[command, "--percentile", "99", "--calib", "mse"]);
+        assert!(code == 2 && text.contains("--calib percentile"), "{text}");
+    }
+    let (code, text) = said(&checkpoint, &["export", "--board", "toaster"]);
+    assert!(code == 2 && text.contains("mps2-an500"), "{text}");
+    checkpoint.recipe.transfer.backbone = Some("photos/resnet.onnx".into());
+    for command in ["quantize", "export"] {
+        let (code, text) = said(&checkpoint, &[command]);
+        assert!(code == 1 && text.contains("photos/resnet.onnx") && text.contains("eval --with float"), "{text}");
+    }
+}
+
+#[test]
+fn other_class_names_are_told_once() {
+    let (checkpoint, _) = model();
+    let photos = tempfile::tempdir().unwrap();
+    for class in ["x", "y", "z"] {
+        std::fs::create_dir(photos.path().join(class)).unwrap();
+        let pixels = (0..3 * 12 * 12).map(|i| (i * 7) as u8).collect();
+        let picture = Picture { width: 12, height: 12, pixels }.to_png().unwrap();
+        (0..3).for_each(|i| std::fs::write(photos.path().join(class).join(format!("{i}.png")), &picture).unwrap());
+    }
+    let (code, text) = said(&checkpoint, &["quantize", "--worst", "--data", photos.path().to_str().unwrap()]);
+    assert_eq!((code, text.matches("have other names").count()), (0, 1), "{text}");
+    assert!(text.contains("own SQNR, dB"), "the worst layers are shown: {text}");
 }
 
 #[test]

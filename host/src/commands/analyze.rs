@@ -1,6 +1,6 @@
 //! `ocellus analyze`: whether a plan fits a board, what it needs, and what it is expected to cost, without running it.
 
-use super::{Failure, inputs};
+use super::inputs;
 use crate::board::{Board, DoesNotFit};
 use crate::cli::AnalyzeArgs;
 use crate::cost::{self, Core, Costs};
@@ -99,11 +99,7 @@ pub struct Layer {
 pub fn run(args: &AnalyzeArgs) -> Result<()> {
     let bytes = ModelFiles::find(&args.model)?.read_plan()?;
     let plan = Plan::parse(&bytes)?;
-    let known = Board::names()?;
-    if !known.contains(&args.board) {
-        return Err(Failure::Usage(format!("no board called {:?}; there are: {}", args.board, known.join(", "))).into());
-    }
-    let board = Board::load(&args.board)?;
+    let board = inputs::known_board(&args.board)?;
     if is_for_speed(&plan) && Core::of(&board.cpu)? == Core::Vector {
         view::warn(
             "the plan is packed for the speed of Cortex-M4, M7 and M33; this core takes fewer instructions with \

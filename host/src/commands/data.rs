@@ -108,6 +108,9 @@ fn print(report: &Report) {
 
 fn print_counts(report: &Report) {
     println!("{} ({}): {} images, {} classes", report.name, report.layout, report.images, report.classes.len());
+    if report.images == 0 {
+        return;
+    }
     for (axis, extent) in [("width", report.width), ("height", report.height)] {
         println!("{axis:>6} {} to {} pixels, median {}", extent.min, extent.max, extent.median);
     }
@@ -117,5 +120,7 @@ fn print_counts(report: &Report) {
         let (train, val, test) = (class.train, class.val, class.test);
         println!("{:widest$} {train:>7} {val:>7} {test:>7} {:>7}", class.name, class.total());
     }
-    println!("the largest class has {:.2} times the images of the smallest", report.imbalance);
+    let smallest =
+        if report.classes.iter().any(|class| class.total() == 0) { "smallest that has any" } else { "smallest" };
+    println!("the largest class has {:.2} times the images of the {smallest}", report.imbalance);
 }

@@ -5,7 +5,7 @@ mod closest;
 use super::{Failure, inputs};
 use crate::board::Board;
 use crate::checkpoint::{Checkpoint, write_together};
-use crate::cli::ExportArgs;
+use crate::cli::{CalibrationArgs, ExportArgs};
 use crate::cost::Core;
 use crate::data::{Dataset, Split};
 use crate::eval::agreement::{self, Difference};
@@ -55,11 +55,11 @@ pub struct Summary {
 /// # Errors
 /// As [`export`]; or there is no checkpoint, or no dataset to calibrate with.
 pub fn run(args: &ExportArgs) -> Result<()> {
-    let mut checkpoint = Checkpoint::load(&args.run)?;
-    checkpoint.recipe = args.calibration.apply(&checkpoint.recipe)?;
+    let mut checkpoint = load(&args.run, &args.calibration)?;
     if let Some(optimize) = args.optimize {
         checkpoint.recipe.quant.optimize = optimize.into();
     }
+    let board = args.board.as_deref().map(inputs::known_board).transpose()?;
     let own_folder = if args.run.is_dir() { Some(args.run.as_path()) } else { args.run.parent() };
     let out = args.out.as_deref().or(own_folder).unwrap_or(Path::new("."));
     let Checkpoint { recipe, input, classes, .. } = &checkpoint;
@@ -70,7 +70,6 @@ pub fn run(args: &ExportArgs) -> Result<()> {
             dataset.name
         ));
     }
-    let board = args.board.as_deref().map(Board::load).transpose()?;
     let summary = export(&checkpoint, &dataset, board.as_ref(), out)?;
     if args.json { report::print_json(&summary) } else { report::print(&text(&summary)) }
 }
@@ -85,13 +84,7 @@ pub fn run(args: &ExportArgs) -> Result<()> {
 /// A layer that cannot be exported, by name; [`Failure::Disagree`] if tract and the engine differ; or the folder cannot
 /// be written. Nothing is written then.
 pub fn export(checkpoint: &Checkpoint, dataset: &Dataset, board: Option<&Board>, out: &Path) -> Result<Summary> {
-    if let Some(backbone) = &checkpoint.recipe.transfer.backbone {
-        bail!(
-            "this is a head on the backbone {}, which another program made: there is no plan for that, so that it \
-             cannot be exported; `ocellus eval --with float` runs it. Train one of Ocellus' own networks for a board",
-            backbone.display()
-        );
-    }
+    check_own(checkpoint)?;
     let Quantized { folded, quantized, .. } = quantized(checkpoint, dataset)?;
     let trimmed = trim::trim(&quantized)?;
     let files = Files {
@@ -103,6 +96,35 @@ pub fn export(checkpoint: &Checkpoint, dataset: &Dataset, board: Option<&Board>,
     let values_compared = files.check(&folded, &dataset.train)?;
     files.write(out)?;
     Ok(files.summary(&trimmed, out, values_compared))
+}
+
+/// The checkpoint to quantize, its recipe calibrating as the command line says.
+///
+/// # Errors
+/// There is none, it is a head on another program's network, or the arguments contradict each other or the recipe.
+pub(super) fn load(run: &Path, calibration: &CalibrationArgs) -> Result<Checkpoint> {
+    let mut checkpoint = Checkpoint::load(run)?;
+    check_own(&checkpoint)?;
+    checkpoint.recipe = calibration.apply(&checkpoint.recipe)?;
+    let quant = &checkpoint.recipe.quant;
+    if calibration.percentile.is_some() && quant.method != CalibrationMethod::Percentile {
+        let what = "--percentile is of the calibration by percentiles: leave it out, or set --calib percentile";
+        return Err(Failure::Usage(what.into()).into());
+    }
+    Ok(checkpoint)
+}
+
+/// Checks that integers can be computed for the whole network.
+fn check_own(checkpoint: &Checkpoint) -> Result<()> {
+    if let Some(backbone) = &checkpoint.recipe.transfer.backbone {
+        bail!(
+            "this is a head on the backbone {}, which another program made: there is no plan for that, so that it can be \
+             neither quantized nor exported; `ocellus eval --with float` runs it. Train one of Ocellus' own networks for \
+             a board",
+            backbone.display()
+        );
+    }
+    Ok(())
 }
 
 /// The plan; for `board`, if it is one that is known.

@@ -1,5 +1,6 @@
 //! What several commands need before they start: a board, its firmware, a dataset that fits the model.
 
+use std::cell::Cell;
 use std::iter;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -19,13 +20,18 @@ use crate::recipe::DataRecipe;
 use crate::toolchain::{self, Program};
 use crate::view;
 
-/// The emulated board called `name`.
-pub fn emulated_board(name: &str) -> Result<Board> {
+/// The board called `name`, real or emulated.
+pub fn known_board(name: &str) -> Result<Board> {
     let known = Board::names()?;
     if !known.iter().any(|n| n == name) {
         return Err(Failure::Usage(format!("no board called {name:?}; there are: {}", known.join(", "))).into());
     }
-    let board = Board::load(name)?;
+    Board::load(name)
+}
+
+/// The emulated board called `name`.
+pub fn emulated_board(name: &str) -> Result<Board> {
+    let board = known_board(name)?;
     if board.machine.is_none() {
         let emulated = Board::all()?.into_iter().filter(|board| board.machine.is_some());
         let names: Vec<String> = emulated.map(|board| board.name).collect();
@@ -101,8 +107,15 @@ pub fn labelled_dataset(recipe: &DataRecipe, data: Option<&Path>, input: Shape, 
     let recipe = sized(recipe, input)?;
     if let Some(path) = data {
         let mut dataset = load(&DataRecipe { path: Some(path.to_owned()), ..recipe })?;
+        // All splits have the same classes: one of them says what there is to say.
+        let said = Cell::new(false);
+        let warn = |text: &str| {
+            if !said.replace(true) {
+                view::warn(text)
+            }
+        };
         for split in [&mut dataset.train, &mut dataset.val, &mut dataset.test] {
-            eval::relabel(&mut split.labels, &dataset.classes, classes, &view::warn)?;
+            eval::relabel(&mut split.labels, &dataset.classes, classes, &warn)?;
         }
         dataset.classes = classes.to_vec();
         return Ok(dataset);

@@ -96,11 +96,11 @@ fn totals(name: &str, cost: &Cost) -> Value {
 }
 
 fn show(args: &ModelShowArgs) -> Result<()> {
-    if args.classes < 2 {
-        return Err(Failure::Usage("a classifier needs at least 2 classes".into()).into());
+    if !(2..=usize::from(u16::MAX)).contains(&args.classes) {
+        return Err(Failure::Usage(format!("a classifier has 2 to {} classes", u16::MAX)).into());
     }
-    let recipe = Recipe { model: args.name, ..Recipe::default() }.with(&args.set)?;
-    let side = args.img_size.unwrap_or(args.name.img_size());
+    let recipe = recipe(args)?;
+    let side = recipe.data.img_size.unwrap_or(args.name.img_size());
     let cost = cost(&recipe, side, args.classes)?;
     if args.json {
         let mut all = totals(args.name.name(), &cost);
@@ -129,6 +129,25 @@ fn show(args: &ModelShowArgs) -> Result<()> {
     ))
 }
 
+/// What the network is built by: keys that are set beat the other arguments, as in training, except which network it is.
+fn recipe(args: &ModelShowArgs) -> Result<Recipe> {
+    let mut recipe = Recipe { model: args.name, ..Recipe::default() };
+    recipe.data.img_size = args.img_size;
+    let recipe = recipe.with(&args.set)?;
+    let refused = |what: String| Err(Failure::Usage(what).into());
+    if recipe.model != args.name {
+        let (named, set) = (args.name.name(), recipe.model.name());
+        return refused(format!(
+            "--set model={set} is not {named}: give one network, as in `ocellus model show {set}`"
+        ));
+    }
+    if let Some(backbone) = &recipe.transfer.backbone {
+        let backbone = backbone.display();
+        return refused(format!("the layers of {backbone} are another program's: leave out transfer.backbone"));
+    }
+    Ok(recipe)
+}
+
 fn layers(summary: &Summary) -> Value {
     let layer = |layer: &net::summary::LayerSummary| {
         json!({
@@ -145,6 +164,25 @@ fn layers(summary: &Summary) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_change_the_size_but_not_the_network() {
+        let args = |set: &str| ModelShowArgs {
+            name: Model::Cnn,
+            img_size: Some(64),
+            classes: 10,
+            set: vec![set.to_owned()],
+            json: false,
+        };
+        assert_eq!(recipe(&args("net.dense=5")).unwrap().data.img_size, Some(64));
+        assert_eq!(recipe(&args("data.img-size=16")).unwrap().data.img_size, Some(16));
+        for (set, remedy) in [("model=linear", "ocellus model show linear"), ("transfer.backbone=b.onnx", "leave out")]
+        {
+            let error = recipe(&args(set)).unwrap_err();
+            assert!(error.to_string().contains(remedy), "{error}");
+            assert_eq!(super::super::exit_code(&error), 2);
+        }
+    }
 
     #[test]
     fn int8_size_is_weights_and_eight_bytes_a_channel() {

@@ -10,10 +10,9 @@ use anyhow::Result;
 /// Quantizes a run's best checkpoint and says what that costs; writes nothing.
 ///
 /// # Errors
-/// There is no checkpoint, no dataset to calibrate with, or a layer that cannot be quantized.
+/// There is no checkpoint, or one of a head on another program's network; no dataset to calibrate with, or a layer that cannot be quantized.
 pub fn run(args: &QuantizeArgs) -> Result<()> {
-    let mut checkpoint = Checkpoint::load(&args.run)?;
-    checkpoint.recipe = args.calibration.apply(&checkpoint.recipe)?;
+    let checkpoint = export::load(&args.run, &args.calibration)?;
     let Checkpoint { recipe, input, classes, .. } = &checkpoint;
     let dataset = inputs::labelled_dataset(&recipe.data, args.data.as_deref(), *input, classes)?;
     let export::Quantized { graph, quantized, .. } = export::quantized(&checkpoint, &dataset)?;
@@ -24,7 +23,7 @@ pub fn run(args: &QuantizeArgs) -> Result<()> {
     if args.worst {
         found.layers.sort_by(|a, b| rank(a).total_cmp(&rank(b)));
     }
-    if args.json { report::print_json(&found) } else { report::print(&text(&found, args.report)) }
+    if args.json { report::print_json(&found) } else { report::print(&text(&found, args.report || args.worst)) }
 }
 
 /// A layer that loses nothing ranks last.

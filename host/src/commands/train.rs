@@ -148,7 +148,7 @@ fn check_backbone(recipe: &Recipe) -> Result<()> {
 }
 
 /// The recipe's backbone of another program, if it has one. What the recipe says of it becomes exact.
-fn open_backbone(recipe: &mut Recipe) -> Result<Option<OnnxBackbone>> {
+pub(super) fn open_backbone(recipe: &mut Recipe) -> Result<Option<OnnxBackbone>> {
     let Some(path) = &recipe.transfer.backbone else { return Ok(None) };
     let path = std::path::absolute(path).with_context(|| format!("cannot find {}", path.display()))?;
     let backbone = OnnxBackbone::load(&recipe.transfer, recipe.data.img_size)?;
@@ -298,5 +298,8 @@ mod tests {
     fn flags_are_checked_like_the_file() {
         let error = resolve(&TrainArgs { lr: Some(-1.0), ..TrainArgs::default() }).unwrap_err();
         assert!(format!("{error:#}").contains("train.lr = -1"), "{error:#}");
+        // With no file and no key set too: neither the run's recipe nor its checkpoint could hold it.
+        let error = resolve(&TrainArgs { seed: Some(u64::MAX), ..TrainArgs::default() }).unwrap_err();
+        assert!(format!("{error:#}").contains("above 9223372036854775807"), "{error:#}");
     }
 }

@@ -26,7 +26,7 @@ pub struct Report {
     pub images: usize,
     /// Images of each class.
     pub classes: Vec<ClassCounts>,
-    /// Images of the largest class for each one of the smallest.
+    /// Images of the largest class for each one of the smallest that has any.
     pub imbalance: f64,
     /// Columns of the readable images.
     pub width: Extent,
@@ -178,7 +178,7 @@ fn survey_folder(dir: &Path, recipe: &DataRecipe, progress: Progress) -> Result<
 }
 
 fn survey_shapes(recipe: &DataRecipe, progress: Progress) -> Result<(Report, Vec<Item>)> {
-    let dataset = shapes::load(recipe, progress)?;
+    let dataset = shapes::load(recipe, usize::MAX, progress)?;
     let parts = [(Part::Train, &dataset.train), (Part::Val, &dataset.val), (Part::Test, &dataset.test)];
     let items = parts.into_iter().flat_map(|(part, split)| {
         (0..split.len()).map(move |i| Item {
@@ -252,7 +252,8 @@ impl Report {
                 self.problems.push(format!("there are too few images: none is left for {}", part.name()));
             }
         }
-        let totals = self.classes.iter().map(ClassCounts::total);
+        // What has no images at all is a problem already.
+        let totals = self.classes.iter().map(ClassCounts::total).filter(|&total| total > 0);
         let (least, most) = (totals.clone().min().unwrap_or_default(), totals.max().unwrap_or_default());
         self.imbalance = most as f64 / least.max(1) as f64;
         if self.imbalance > IMBALANCE {
@@ -334,6 +335,8 @@ mod tests {
         let report = report(&items);
         assert_eq!(report.imbalance, 6.0);
         assert!(report.warnings[0].contains("6.0 times"), "{:?}", report.warnings);
+        let report = self::report(&items[1..]);
+        assert_eq!((report.imbalance, report.warnings.len()), (1.0, 0), "{:?}", report.warnings);
     }
 
     #[test]

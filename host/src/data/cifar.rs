@@ -209,7 +209,13 @@ fn remedy(variant: &Variant) -> String {
 ///
 /// # Errors
 /// A file that is missing, empty, truncated or mislabelled.
-pub(super) fn load(variant: &'static Variant, dir: &Path, recipe: &DataRecipe, progress: Progress) -> Result<Dataset> {
+pub(super) fn load(
+    variant: &'static Variant,
+    dir: &Path,
+    recipe: &DataRecipe,
+    most: usize,
+    progress: Progress,
+) -> Result<Dataset> {
     let records = Records::read(variant, dir, recipe)?;
     let inventory = Inventory {
         name: variant.name.to_owned(),
@@ -218,7 +224,7 @@ pub(super) fn load(variant: &'static Variant, dir: &Path, recipe: &DataRecipe, p
         parts: records.parts.clone(),
     };
     let side = recipe.img_size.unwrap_or(SIDE);
-    inventory.collect(usize::from(side), progress, |i, image| {
+    inventory.collect(usize::from(side), most, progress, |i, image| {
         if side == SIDE {
             records.paint(i, image);
         } else {

@@ -49,7 +49,7 @@ pub(super) struct Folder {
 ///
 /// # Errors
 /// Whatever [`check`](super::check) calls a problem, and pictures that cannot be decoded.
-pub(super) fn load(root: &Path, recipe: &DataRecipe, progress: Progress) -> Result<Dataset> {
+pub(super) fn load(root: &Path, recipe: &DataRecipe, most: usize, progress: Progress) -> Result<Dataset> {
     let Folder { root, classes, files, labels, parts, notes, problems } = Folder::scan(root, recipe)?;
     ensure!(problems.is_empty(), "{}", problems.join("\n"));
     notes.iter().for_each(|note| tracing::warn!("{note}"));
@@ -62,7 +62,7 @@ pub(super) fn load(root: &Path, recipe: &DataRecipe, progress: Progress) -> Resu
         }
     };
     let inventory = Inventory { name: folder_name(&root), classes, labels, parts };
-    let dataset = inventory.collect(usize::from(side), progress, paint)?;
+    let dataset = inventory.collect(usize::from(side), most, progress, paint)?;
     let unreadable: Vec<String> = unreadable.into_inner().expect("nobody panics here").into_values().collect();
     ensure!(
         unreadable.is_empty(),

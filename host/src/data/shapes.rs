@@ -37,7 +37,7 @@ pub const TEST: usize = 2_000;
 ///
 /// # Errors
 /// Pictures so small that nobody could tell the figures.
-pub(super) fn load(recipe: &DataRecipe, progress: Progress) -> Result<Dataset> {
+pub(super) fn load(recipe: &DataRecipe, most: usize, progress: Progress) -> Result<Dataset> {
     let side = recipe.img_size.map_or(SIDE, usize::from);
     ensure!(side >= 16, "the built-in dataset needs pictures of at least 16x16, not {side}x{side}: change --img-size");
     let labels: Vec<u16> = (0..TRAINING + TEST).map(label).collect();
@@ -45,7 +45,7 @@ pub(super) fn load(recipe: &DataRecipe, progress: Progress) -> Result<Dataset> {
     carve(&mut parts, &labels[..TRAINING], Part::Val, recipe.val_fraction, recipe.seed);
     parts.resize(TRAINING + TEST, Part::Test);
     let inventory = Inventory { name: NAME.to_owned(), classes: classes(), labels, parts };
-    inventory.collect(side, progress, |i, image| picture(i, side, recipe.seed, image))
+    inventory.collect(side, most, progress, |i, image| picture(i, side, recipe.seed, image))
 }
 
 /// Names of the classes, in label order.
@@ -240,7 +240,7 @@ mod tests {
     #[test]
     fn sizes_follow_the_recipe() {
         let recipe = DataRecipe { img_size: Some(15), ..DataRecipe::default() };
-        assert!(load(&recipe, &|_, _| ()).unwrap_err().to_string().contains("at least 16x16"));
+        assert!(load(&recipe, usize::MAX, &|_, _| ()).unwrap_err().to_string().contains("at least 16x16"));
         assert_eq!(pictures(0..3, 48, 0).images.len(), 3 * 48 * 48 * 3);
     }
 

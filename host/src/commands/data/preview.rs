@@ -1,52 +1,65 @@
 //! `ocellus data preview`: what the network sees while it is trained, as one picture.
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 
-use super::super::inputs;
+use super::super::{Failure, train};
 use crate::checkpoint::write_atomically;
-use crate::cli::DataPreviewArgs;
+use crate::cli::{DataPreviewArgs, TrainArgs};
 use crate::data::picture::Picture;
-use crate::data::{Dataset, Split};
+use crate::data::{self, Dataset, Split};
 use crate::recipe::Recipe;
 use crate::report;
 use crate::train::batches::{Loader, plain};
+use std::path::Path;
 
-/// Varied versions of each image.
+/// Varied versions of each image, where training has as many.
 const VERSIONS: u32 = 9;
 /// Small images are enlarged to about so many pixels.
 const TILE: usize = 96;
 /// White pixels around each image.
 const GAP: usize = 4;
 
-/// Writes a sheet with a row for each of some training images: the image, then the versions of the first epochs.
+/// Writes a sheet with a row for each of some training images: the image, then versions as the first epochs draw them.
 ///
 /// # Errors
-/// The recipe or the dataset cannot be used, or the file not be written.
+/// The recipe or the dataset cannot be used, the file is not to be a PNG, or it cannot be written.
 pub fn run(args: &DataPreviewArgs) -> Result<()> {
-    let mut recipe = args.recipe.as_deref().map_or_else(|| Ok(Recipe::default()), Recipe::load)?.with(&args.set)?;
-    recipe.data.path = args.data.clone().or(recipe.data.path);
-    recipe.data.img_size = args.img_size.or(recipe.data.img_size);
-    let dataset = inputs::load(&recipe.data)?;
-    let sheet = sheet(&recipe, &dataset, usize::from(args.images))?;
+    if !is_png(&args.out) {
+        let png = args.out.with_extension("png");
+        let what =
+            format!("the sheet is a PNG file, {} is not called one: --out {}", args.out.display(), png.display());
+        return Err(Failure::Usage(what).into());
+    }
+    let dataset_and_recipe = TrainArgs {
+        recipe: args.recipe.clone(),
+        data: args.data.clone(),
+        img_size: args.img_size,
+        set: args.set.clone(),
+        ..TrainArgs::default()
+    };
+    // What the recipe leaves open is decided as for training; so is the size that another program's backbone takes.
+    let mut recipe = train::resolve(&dataset_and_recipe)?;
+    train::open_backbone(&mut recipe)?;
+    let dataset = data::load_some(&recipe.data, args.images.into(), &|_, _| ())?;
+    let sheet = sheet(&recipe, &dataset)?;
     write_atomically(&args.out, &sheet.to_png()?)?;
     report::print(&args.out.display().to_string())
 }
 
-fn sheet(recipe: &Recipe, dataset: &Dataset, count: usize) -> Result<Picture> {
-    let split = &dataset.train;
-    ensure!(!split.is_empty(), "the dataset {} has no training images", dataset.name);
-    let chosen = spread(split.len(), count);
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let loader = Loader::new(recipe, split, dataset.classes.len(), threads)?;
-    let originals: Vec<f32> = chosen.iter().flat_map(|&i| plain(split, i..i + 1).images).collect();
-    let versions = (0..VERSIONS).map(|epoch| loader.varied(epoch, &chosen).images);
-    Ok(arrange(&std::iter::once(originals).chain(versions).collect::<Vec<_>>(), split))
+/// Whether a file of this name is expected to be a PNG; one without an extension may be anything.
+fn is_png(path: &Path) -> bool {
+    path.extension().is_none_or(|extension| extension.eq_ignore_ascii_case("png"))
 }
 
-/// At most `count` of `images`, evenly spread: folders list one class after the other.
-fn spread(images: usize, count: usize) -> Vec<usize> {
-    let count = count.min(images);
-    (0..count).map(|i| (2 * i + 1) * images / (2 * count)).collect()
+fn sheet(recipe: &Recipe, dataset: &Dataset) -> Result<Picture> {
+    let split = &dataset.train;
+    let chosen: Vec<usize> = (0..split.len()).collect();
+    let epochs: Vec<u32> = (0..VERSIONS).filter(|&epoch| recipe.transfer.view(epoch) == epoch).collect();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let loader = Loader::new(recipe, split, dataset.classes.len(), threads)?;
+    let originals = plain(split, 0..split.len()).images;
+    let versions = epochs.iter().map(|&epoch| loader.varied(epoch, &chosen).images);
+    Ok(arrange(&std::iter::once(originals).chain(versions).collect::<Vec<_>>(), split))
 }
 
 /// Columns of images, each `(n, 3, h, w)`, as one picture.
@@ -76,9 +89,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn images_are_spread_over_the_split() {
-        assert_eq!(spread(100, 4), [12, 37, 62, 87]);
-        assert_eq!(spread(3, 8), [0, 1, 2]);
+    fn a_sheet_has_as_many_versions_as_training() {
+        let split = Split { images: vec![9; 2 * 8 * 8 * 3], labels: vec![0, 1], height: 8, width: 8 };
+        let classes = ["a", "b"].map(String::from).to_vec();
+        let (val, test) = (split.clone(), split.clone());
+        let dataset = Dataset { name: "x".into(), classes, train: split, val, test, hash: String::new() };
+        let columns = |views: u32| {
+            let mut recipe = Recipe::default();
+            recipe.transfer.cache_views = views;
+            (usize::from(sheet(&recipe, &dataset).unwrap().width) - GAP) / (96 + GAP)
+        };
+        assert_eq!([1, 4, 30, 0].map(columns), [2, 5, 10, 10]);
     }
 
     #[test]
