@@ -68,3 +68,48 @@ fn spread(split: &Split, count: usize) -> impl Iterator<Item = batches::Batch> {
     };
     chosen.chunks(BATCH).map(part).collect::<Vec<_>>().into_iter()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::Checkpoint;
+    use crate::net;
+    use crate::recipe::Model;
+    use ocellus_shared::Shape;
+
+    #[test]
+    fn a_run_folder_stands_for_its_best_checkpoint() {
+        let (folder, input) = (tempfile::tempdir().unwrap(), Shape::new(8, 8, 3));
+        let mut recipe = Recipe { model: Model::Linear, ..Recipe::default() };
+        let module = Module::new(net::build(&recipe, input, 2).unwrap()).unwrap();
+        let weights = module.initial(recipe.train.seed + 1);
+        let classes: Vec<String> = ["cat", "dog"].map(String::from).into();
+        let (mut dataset, hash) = (Dataset { classes: classes.clone(), ..empty() }, String::new());
+        let own = Checkpoint {
+            recipe: recipe.clone(),
+            classes,
+            input,
+            dataset_hash: hash,
+            weights: weights.clone(),
+            resume: None,
+        };
+        own.save(&folder.path().join(BEST)).unwrap();
+        recipe.net.pretrained = Some(folder.path().to_owned());
+        let start = |dataset: &Dataset| arrays(&recipe, &module, dataset, &Device::flex(), false).unwrap();
+        assert_eq!(module.download(&start(&dataset)), weights, "the same classes keep their classifier");
+        dataset.classes[1] = "cow".into();
+        assert_eq!(module.download(&start(&dataset)), module.initial(recipe.train.seed));
+    }
+
+    fn empty() -> Dataset {
+        let none = Split::default;
+        Dataset {
+            name: "pets".into(),
+            classes: Vec::new(),
+            train: none(),
+            val: none(),
+            test: none(),
+            hash: String::new(),
+        }
+    }
+}
