@@ -143,8 +143,8 @@ fn gather(tensor: &Tensor, kind: Float, storages: &Storages<'_>, room: &mut usiz
 
 #[cfg(test)]
 mod tests {
-    use super::super::pickle::Storage;
     use super::*;
+    use crate::weights::pickle::Storage;
 
     const FILES: [(&str, &[u8]); 3] = [
         ("state.pth", include_bytes!("../../../tests/golden/state.pth")),

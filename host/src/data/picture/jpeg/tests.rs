@@ -1,5 +1,5 @@
-use super::super::Picture;
 use super::*;
+use crate::data::picture::Picture;
 use image::{DynamicImage, ImageFormat, RgbImage};
 use std::io::Cursor;
 
