@@ -106,12 +106,12 @@ fn the_pretrained_lite0_fits_where_it_is_present() {
     };
     let recipe = Recipe { model: Model::EfficientNetLite0, ..Recipe::default() };
     let module = Module::new(net::build(&recipe, Shape::new(96, 96, 3), 10).unwrap()).unwrap();
-    let found = weights::load(&file, recipe.model, module.parameters()).unwrap();
+    let found = weights::load(&file, recipe.model, module.parameters(), &[]).unwrap();
     assert_eq!((found.scheme, found.fresh.as_slice()), ("timm", &["head.weight".to_owned(), "head.bias".into()][..]));
     assert!(found.is_folded(module.parameters()));
     // Of another network: what is missing is listed.
     let b0 = Recipe { model: Model::EfficientNetB0, ..Recipe::default() };
     let module = Module::new(net::build(&b0, Shape::new(96, 96, 3), 10).unwrap()).unwrap();
-    let message = format!("{:#}", weights::load(&file, b0.model, module.parameters()).unwrap_err());
+    let message = format!("{:#}", weights::load(&file, b0.model, module.parameters(), &[]).unwrap_err());
     assert!(message.contains("missing: blocks.0.0.se.conv_expand.bias"), "{message}");
 }

@@ -157,7 +157,12 @@ fn checksum(text: &str) -> Result<String> {
 /// Completes the file at `part` from `url`, and checks that its SHA-256 begins with `checksum`.
 fn complete(url: &str, part: &Path, checksum: &str, progress: ByteProgress) -> Result<()> {
     let mut file = open_alone(part)?;
-    download::download(url, &mut file, progress).with_context(|| format!("cannot fetch {url}"))?;
+    let result = download::download(url, &mut file, progress).with_context(|| format!("cannot fetch {url}"));
+    if result.is_err() && file.metadata().is_ok_and(|file| file.len() == 0) {
+        // There is nothing to go on from. Whoever cannot remove it is told of what went wrong before.
+        let _ = fs::remove_file(part);
+    }
+    result?;
     verify(part, checksum, url)
 }
 

@@ -81,14 +81,14 @@ impl Folder {
     /// A folder that cannot be listed, or one without classes.
     pub fn scan(root: &Path, recipe: &DataRecipe) -> Result<Self> {
         let top = Listing::read(root)?;
-        let parts = part_folders(&top)?;
+        let (parts, passed_over) = part_folders(&top)?;
         let mut folder = Self {
             root: root.to_owned(),
             classes: Vec::new(),
             files: Vec::new(),
             labels: Vec::new(),
             parts: Vec::new(),
-            notes: top.note(root).into_iter().collect(),
+            notes: top.note(root).into_iter().chain(passed_over).collect(),
             problems: Vec::new(),
         };
         match &parts {
@@ -109,9 +109,7 @@ impl Folder {
             !top.folders.is_empty(),
             "{root} holds no dataset: expected CIFAR's binary files, or one folder of pictures per class"
         );
-        if !top.pictures.is_empty() {
-            self.notes.push(format!("{} pictures in {root} are in no class folder: passed over", top.pictures.len()));
-        }
+        self.notes.extend(top.note_strays(&self.root));
         self.classes = class_names(&top.folders)?;
         for (label, class) in top.folders.iter().enumerate() {
             self.add_class(class, label as u16, Part::Train)?;
@@ -121,12 +119,13 @@ impl Folder {
 
     /// Takes the classes of `train/`, `val/` and `test/`, which must be the same.
     fn add_parts(&mut self, parts: &[(Part, PathBuf)], top: &Listing) -> Result<()> {
-        for other in top.folders.iter().filter(|path| !parts.iter().any(|(_, part)| part == *path)) {
+        self.notes.extend(top.note_strays(&self.root));
+        for other in top.folders.iter().filter(|path| part_named(path).is_none()) {
             self.notes.push(format!("{} is none of train, val and test: passed over", other.display()));
         }
         for (part, path) in parts {
             let listing = Listing::read(path)?;
-            self.notes.extend(listing.note(path));
+            self.notes.extend(listing.note(path).into_iter().chain(listing.note_strays(path)));
             let names = class_names(&listing.folders)?;
             if *part == Part::Train {
                 self.classes = names;
@@ -195,8 +194,10 @@ impl Folder {
         let has = |parts: &[Part], part| parts.contains(&part);
         let (has_val, has_test) = (has(&self.parts, Part::Val), has(&self.parts, Part::Test));
         if has_val && !has_test {
-            self.notes
-                .push("there is no test folder: val is the test set, and a validation set is drawn from train".into());
+            self.notes.push(
+                "there is no test folder of classes: val is the test set, and a validation set is drawn from train"
+                    .into(),
+            );
             self.parts.iter_mut().filter(|part| **part == Part::Val).for_each(|part| *part = Part::Test);
         }
         let (draw_test, draw_val) = (!has_val && !has_test, !(has_val && has_test));
@@ -227,33 +228,55 @@ impl Folder {
     }
 }
 
-/// `train`, `val` and `test` where `top` has them. A folder `train` of pictures is a class: somebody may tell vehicles
-/// apart.
-fn part_folders(top: &Listing) -> Result<Option<Vec<(Part, PathBuf)>>> {
-    let part = |path: &PathBuf| match path.file_name()?.to_str()?.to_ascii_lowercase().as_str() {
+/// Which part a folder is called.
+fn part_named(path: &Path) -> Option<Part> {
+    match path.file_name()?.to_str()?.to_ascii_lowercase().as_str() {
         "train" => Some(Part::Train),
         "val" | "valid" | "validation" => Some(Part::Val),
         "test" => Some(Part::Test),
         _ => None,
-    };
-    let mut parts: Vec<(Part, PathBuf)> = Vec::new();
+    }
+}
+
+/// `train`, `val` and `test` where `top` has them, and notes on folders of these names that are none. A folder `train` of
+/// pictures is a class: somebody may tell vehicles apart. Where it holds folders too, it is a part if its neighbours are.
+///
+/// # Errors
+/// Two folders are for one part, or there is none to train on.
+fn part_folders(top: &Listing) -> Result<(Option<Vec<(Part, PathBuf)>>, Vec<String>)> {
+    let mut named = Vec::new();
     for path in &top.folders {
-        let Some(part) = part(path) else { continue };
-        let inside = Listing::read(path)?;
-        if inside.folders.is_empty() || !inside.pictures.is_empty() {
-            continue;
+        if let Some(part) = part_named(path) {
+            named.push((part, path.clone(), Listing::read(path)?));
         }
-        if let Some((_, other)) = parts.iter().find(|(known, _)| *known == part) {
-            bail!("{} and {} are both for {}: keep one of them", other.display(), path.display(), part.name());
+    }
+    let holds_classes = |inside: &Listing| !inside.folders.is_empty();
+    let is_part = |inside: &Listing| holds_classes(inside) && inside.pictures.is_empty();
+    let all_alike =
+        !named.is_empty() && named.len() == top.folders.len() && named.iter().all(|(.., inside)| holds_classes(inside));
+    if !all_alike && !named.iter().any(|(.., inside)| is_part(inside)) {
+        return Ok((None, Vec::new()));
+    }
+    named.sort_by_key(|(part, ..)| *part);
+    let (parts, others): (Vec<_>, Vec<_>) = named.into_iter().partition(|(.., inside)| holds_classes(inside));
+    let parts: Vec<(Part, PathBuf)> = parts.into_iter().map(|(part, path, _)| (part, path)).collect();
+    if let Some([(_, one), (part, other)]) = parts.array_windows().find(|[(a, _), (b, _)]| a == b) {
+        bail!("{} and {} are both for {}: keep one of them", one.display(), other.display(), part.name());
+    }
+    if let Some((_, path)) = parts.first().filter(|(part, _)| *part != Part::Train) {
+        match others.iter().find(|(part, ..)| *part == Part::Train) {
+            Some((_, train, inside)) => bail!(
+                "{} {}, while {} holds class folders: sort the pictures to train on into one folder per class",
+                train.display(),
+                inside.without_classes(),
+                path.display()
+            ),
+            None => bail!("{} has no folder train beside it: add one", path.display()),
         }
-        parts.push((part, path.clone()));
     }
-    parts.sort();
-    match parts.first() {
-        None => Ok(None),
-        Some((Part::Train, _)) => Ok(Some(parts)),
-        Some((_, path)) => bail!("{} has no folder train beside it: add one", path.display()),
-    }
+    let notes =
+        others.iter().map(|(_, path, inside)| format!("{} {}: passed over", path.display(), inside.without_classes()));
+    Ok((Some(parts), notes.collect()))
 }
 
 /// What a folder holds, sorted by name, hidden things left out.
@@ -291,13 +314,27 @@ impl Listing {
         let others = self.others;
         (others > 0).then(|| format!("{others} files in {} are no jpg, jpeg or png: passed over", path.display()))
     }
+
+    /// What it is like instead of holding class folders.
+    fn without_classes(&self) -> &'static str {
+        if self.pictures.is_empty() { "is empty" } else { "holds pictures but no folders" }
+    }
+
+    /// Tells of pictures where class folders are.
+    fn note_strays(&self, path: &Path) -> Option<String> {
+        let strays = self.pictures.len();
+        (strays > 0).then(|| format!("{strays} pictures in {} are in no class folder: passed over", path.display()))
+    }
 }
 
 fn class_names(folders: &[PathBuf]) -> Result<Vec<String>> {
     ensure!(folders.len() <= usize::from(u16::MAX), "{} classes are too many: at most 65535", folders.len());
     let name = |path: &PathBuf| {
         let name = path.file_name().and_then(OsStr::to_str);
-        name.map(str::to_owned).with_context(|| format!("the name of {} is not UTF-8: rename it", path.display()))
+        let name = name.with_context(|| format!("the name of {} is not UTF-8: rename it", path.display()))?;
+        // In a model's file each class has a line.
+        ensure!(!name.contains(['\n', '\r']), "the name of the class folder {path:?} holds a line break: rename it");
+        Ok(name.to_owned())
     };
     folders.iter().map(name).collect()
 }
@@ -415,6 +452,39 @@ mod tests {
         assert_eq!(dataset.classes, ["car", "train"]);
     }
 
+    fn notes(names: &[&str]) -> String {
+        let dir = folder(names);
+        let found = Folder::scan(dir.path(), &recipe(&dir)).unwrap();
+        assert_eq!((found.classes.join(" "), found.problems), ("a b".to_owned(), vec![]));
+        found.notes.join("\n")
+    }
+
+    #[test]
+    fn pictures_beside_class_folders_are_passed_over_in_every_part() {
+        let parts = [refs_of("train", 10), refs_of("val", 4), refs_of("test", 3)];
+        let with = |strays: &[&'static str]| [refs(&parts), strays.to_vec()].concat();
+        for strays in [&["train/cover.png"][..], &["val/x.png"], &["train/x.png", "val/x.png", "test/x.png"]] {
+            assert_eq!(sizes(&with(strays)), [20, 8, 6], "{strays:?}");
+            assert!(notes(&with(strays)).contains("1 pictures in "), "{strays:?}");
+        }
+        assert!(notes(&with(&["cover.png"])).contains("1 pictures in "));
+        // Beside another class, it is one itself.
+        let dataset =
+            load(&recipe(&folder(&refs(&[many("train", 3), many("train/old", 3), many("car", 3)]))), &|_, _| ());
+        assert_eq!(dataset.unwrap().classes, ["car", "train"]);
+    }
+
+    #[test]
+    fn a_part_without_classes_is_told_from_another_folder() {
+        let parts = [refs_of("train", 10), refs_of("val", 4)];
+        let with = |more: &[&str]| notes(&[refs(&parts), more.to_vec()].concat());
+        let empty = with(&["test/", "extra/"]);
+        assert!(empty.contains("test is empty: passed over") && empty.contains("val is the test set"), "{empty}");
+        assert!(empty.contains("extra is none of train, val and test"), "{empty}");
+        let unsorted = with(&["test/0.png"]);
+        assert!(unsorted.contains("test holds pictures but no folders: passed over"), "{unsorted}");
+    }
+
     #[test]
     fn other_and_hidden_files_are_passed_over() {
         let mut names = refs(&[many("a", 3), many("b", 3)]).into_iter().map(str::to_owned).collect::<Vec<_>>();
@@ -439,6 +509,10 @@ mod tests {
             (error(&refs(&[refs_of("train", 4), many("test/a", 2)])), "test has no folder for b"),
             (error(&refs(&[refs_of("train", 4), refs_of("val", 2), many("val/c", 2)])), "train does not have: c"),
             (error(&refs(&[refs_of("test", 4)])), "no folder train beside it"),
+            (error(&refs(&[refs_of("val", 4), many("train", 2)])), "train holds pictures but no folders, while"),
+            (error(&refs(&[refs_of("val", 4), vec!["train/".into()]])), "train is empty, while"),
+            (with_b(&["a\nb/0.png"]), "a\\nb\" holds a line break: rename it"),
+            (error(&refs(&[refs_of("train", 4), many("train/a\rb", 4)])), "a\\rb\" holds a line break: rename it"),
             (error(&refs(&[refs_of("train", 4), refs_of("val", 2), refs_of("valid", 2)])), "are both for val"),
         ];
         for (message, expected) in cases {

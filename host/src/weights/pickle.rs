@@ -3,29 +3,55 @@
 //! A pickle is a program for a stack machine that may call any function there is. This reader knows the instructions
 //! that make plain data, and the four functions by which PyTorch makes tensors of stored numbers. Every other
 //! instruction or name is refused, with its place in the file.
+//!
+//! A pickle is not trusted. Values may be recalled as often as somebody likes, so that copying one costs the same
+//! whatever it holds, and nothing nests: memory grows with the length of the pickle, the call stack not at all.
 
 use super::tensors::Float;
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
-/// What a pickle makes. Containers may hold themselves, so they are kept apart and known by number.
+/// Axes that a tensor may have; PyTorch's own limit.
+const MAX_AXES: usize = 64;
+
+/// What a pickle makes. Containers may hold themselves, and each other to any depth, so they are kept apart and known by
+/// number.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Value {
     None,
     Bool(bool),
     Int(i64),
     Float,
-    Text(String),
-    Tuple(Vec<Value>),
+    Text(Rc<str>),
+    /// Number of a tuple of the [`Pickle`].
+    Tuple(usize),
     /// Number of a list of the [`Pickle`].
     List(usize),
     /// Number of a dictionary of the [`Pickle`].
     Dict(usize),
     Function(Function),
-    /// A kind of storage; nothing for whole numbers and truth values, which no weights are.
-    StorageKind(Option<Float>),
+    StorageKind(Kind),
     Storage(Storage),
-    Tensor(Tensor),
+    Tensor(Rc<Tensor>),
+}
+
+/// What a storage holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Float(Float),
+    /// Whole numbers or truth values of so many bytes, which no weights are.
+    Whole(usize),
+}
+
+impl Kind {
+    /// Bytes of one number.
+    pub(super) fn bytes(self) -> usize {
+        match self {
+            Self::Float(float) => float.bytes(),
+            Self::Whole(bytes) => bytes,
+        }
+    }
 }
 
 /// The functions that are known.
@@ -39,8 +65,8 @@ pub(super) enum Function {
 /// Numbers stored elsewhere in the file.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Storage {
-    pub kind: Option<Float>,
-    pub key: String,
+    pub kind: Kind,
+    pub key: Rc<str>,
 }
 
 /// A view on a storage.
@@ -59,6 +85,8 @@ pub(super) struct Pickle {
     pub root: Value,
     pub lists: Vec<Vec<Value>>,
     pub dicts: Vec<Vec<(Value, Value)>>,
+    /// What each storage that it names holds, wherever it does, by the storage's key.
+    pub storages: BTreeMap<Rc<str>, Kind>,
     /// Bytes that it took.
     pub len: usize,
 }
@@ -74,8 +102,8 @@ pub(super) fn read(bytes: &[u8]) -> Result<Pickle> {
         match machine.step() {
             Ok(None) => {}
             Ok(Some(root)) => {
-                let Machine { lists, dicts, at: len, .. } = machine;
-                return Ok(Pickle { root, lists, dicts, len });
+                let Machine { lists, dicts, storages, at: len, .. } = machine;
+                return Ok(Pickle { root, lists, dicts, storages, len });
             }
             Err(error) => return Err(error.context(format!("at byte {at} of its pickle"))),
         }
@@ -90,8 +118,10 @@ struct Machine<'a> {
     /// Heights of the stack.
     marks: Vec<usize>,
     memo: BTreeMap<usize, Value>,
+    tuples: Vec<Vec<Value>>,
     lists: Vec<Vec<Value>>,
     dicts: Vec<Vec<(Value, Value)>>,
+    storages: BTreeMap<Rc<str>, Kind>,
 }
 
 impl Machine<'_> {
@@ -115,9 +145,12 @@ impl Machine<'_> {
             b'G' => self.take(8).map(|_| Value::Float)?,
             b'X' => self.text(4)?,
             0x8c => self.text(1)?,
-            b')' => Value::Tuple(Vec::new()),
+            b')' => self.new_tuple(Vec::new()),
             0x85..=0x87 => self.short_tuple()?,
-            b't' => Value::Tuple(self.pop_mark()?),
+            b't' => {
+                let values = self.pop_mark()?;
+                self.new_tuple(values)
+            }
             b']' => self.new_list(Vec::new()),
             b'}' => self.new_dict(),
             b'c' => self.global()?,
@@ -167,7 +200,7 @@ impl Machine<'_> {
     fn text(&mut self, bytes: usize) -> Result<Value> {
         let len = self.number(bytes)? as usize;
         let text = std::str::from_utf8(self.take(len)?).context("a text is not UTF-8")?;
-        Ok(Value::Text(text.to_owned()))
+        Ok(Value::Text(text.into()))
     }
 
     fn line(&mut self) -> Result<String> {
@@ -193,7 +226,12 @@ impl Machine<'_> {
         let count = usize::from(self.bytes[self.at - 1] - 0x84);
         let mut values = (0..count).map(|_| self.pop()).collect::<Result<Vec<_>>>()?;
         values.reverse();
-        Ok(Value::Tuple(values))
+        Ok(self.new_tuple(values))
+    }
+
+    fn new_tuple(&mut self, values: Vec<Value>) -> Value {
+        self.tuples.push(values);
+        Value::Tuple(self.tuples.len() - 1)
     }
 
     fn new_list(&mut self, values: Vec<Value>) -> Value {
@@ -268,31 +306,40 @@ impl Machine<'_> {
         let (Value::Tuple(arguments), function) = (self.pop()?, self.pop()?) else {
             bail!("a function is called without arguments")
         };
-        match (function, arguments.as_slice()) {
+        match (function, self.tuples[arguments].as_slice()) {
             (Value::Function(Function::OrderedDict), []) => Ok(self.new_dict()),
             (Value::Function(Function::RebuildParameter), [tensor @ Value::Tensor(_), ..]) => Ok(tensor.clone()),
             (
                 Value::Function(Function::RebuildTensor),
-                [Value::Storage(storage), Value::Int(offset), Value::Tuple(shape), Value::Tuple(strides), ..],
-            ) => Ok(Value::Tensor(Tensor {
+                [Value::Storage(storage), offset @ Value::Int(_), Value::Tuple(shape), Value::Tuple(strides), ..],
+            ) => Ok(Value::Tensor(Rc::new(Tensor {
                 storage: storage.clone(),
-                offset: size(&Value::Int(*offset))?,
-                shape: shape.iter().map(size).collect::<Result<_>>()?,
-                strides: strides.iter().map(size).collect::<Result<_>>()?,
-            })),
+                offset: size(offset)?,
+                shape: self.sizes(*shape)?,
+                strides: self.sizes(*strides)?,
+            }))),
             (Value::Function(function), _) => bail!("{function:?} is called with arguments of another kind"),
             _ => bail!("it calls something that is no function: it is refused"),
         }
     }
 
+    /// The numbers of a tuple, one for each axis.
+    fn sizes(&self, tuple: usize) -> Result<Vec<usize>> {
+        let values = &self.tuples[tuple];
+        ensure!(values.len() <= MAX_AXES, "a tensor has {} axes", values.len());
+        values.iter().map(size).collect()
+    }
+
     /// `('storage', kind, key, place, count)`, and in files before PyTorch 1.6 a view, which nothing uses.
     fn storage(&mut self) -> Result<Value> {
         let Value::Tuple(id) = self.pop()? else { bail!("a storage has no description") };
-        match id.as_slice() {
+        match self.tuples[id].as_slice() {
             [Value::Text(tag), Value::StorageKind(kind), Value::Text(key), _, Value::Int(_), rest @ ..]
-                if tag == "storage" && matches!(rest, [] | [Value::None]) =>
+                if &**tag == "storage" && matches!(rest, [] | [Value::None]) =>
             {
-                Ok(Value::Storage(Storage { kind: *kind, key: key.clone() }))
+                let storage = Storage { kind: *kind, key: key.clone() };
+                self.storages.insert(storage.key.clone(), storage.kind);
+                Ok(Value::Storage(storage))
             }
             _ => bail!("a storage has a description of another kind"),
         }
@@ -312,13 +359,14 @@ fn named(module: &str, name: &str) -> Result<Value> {
         ("collections", "OrderedDict") => Value::Function(Function::OrderedDict),
         ("torch._utils", "_rebuild_tensor_v2") => Value::Function(Function::RebuildTensor),
         ("torch._utils", "_rebuild_parameter") => Value::Function(Function::RebuildParameter),
-        ("torch", "DoubleStorage") => Value::StorageKind(Some(Float::F64)),
-        ("torch", "FloatStorage") => Value::StorageKind(Some(Float::F32)),
-        ("torch", "HalfStorage") => Value::StorageKind(Some(Float::F16)),
-        ("torch", "BFloat16Storage") => Value::StorageKind(Some(Float::BF16)),
-        ("torch", "LongStorage" | "IntStorage" | "ShortStorage" | "CharStorage" | "ByteStorage" | "BoolStorage") => {
-            Value::StorageKind(None)
-        }
+        ("torch", "DoubleStorage") => Value::StorageKind(Kind::Float(Float::F64)),
+        ("torch", "FloatStorage") => Value::StorageKind(Kind::Float(Float::F32)),
+        ("torch", "HalfStorage") => Value::StorageKind(Kind::Float(Float::F16)),
+        ("torch", "BFloat16Storage") => Value::StorageKind(Kind::Float(Float::BF16)),
+        ("torch", "LongStorage") => Value::StorageKind(Kind::Whole(8)),
+        ("torch", "IntStorage") => Value::StorageKind(Kind::Whole(4)),
+        ("torch", "ShortStorage") => Value::StorageKind(Kind::Whole(2)),
+        ("torch", "CharStorage" | "ByteStorage" | "BoolStorage") => Value::StorageKind(Kind::Whole(1)),
         _ => bail!(
             "it names {module}.{name}, which is more than plain weights and is never executed; load the file where it \
              comes from and save its state_dict() alone, or as safetensors"
@@ -342,9 +390,9 @@ mod tests {
         let found = read(pickle).unwrap();
         assert_eq!(found.len, pickle.len() - 4);
         assert_eq!((found.root, &found.lists[0]), (Value::Dict(0), &[1, -2, 300].map(Value::Int).to_vec()));
-        let text = |text: &str| Value::Text(text.to_owned());
+        let text = |text: &str| Value::Text(text.into());
         assert_eq!(found.dicts[0][0], (text("a"), Value::List(0)));
-        assert_eq!(found.dicts[0][1].1, Value::Tuple(vec![text("x"), Value::None, Value::Bool(true)]));
+        assert_eq!(found.dicts[0][1], (text("b"), Value::Tuple(0)));
     }
 
     #[test]
@@ -386,5 +434,36 @@ mod tests {
         for (bytes, number) in [(&b"\x8a\x00."[..], 0), (b"\x8a\x01\xff.", -1), (b"\x8a\x02\xff\x00.", 255)] {
             assert_eq!(read(bytes).unwrap().root, Value::Int(number));
         }
+    }
+    #[test]
+    fn what_is_recalled_or_nested_takes_no_more_memory() {
+        // A tuple that doubles 60 times: written out it would have 2^60 numbers.
+        let mut bomb = b"K\x01q\x00".to_vec();
+        (0..60).for_each(|i| bomb.extend([b'h', i, b'h', i, 0x86, b'q', i + 1]));
+        bomb.push(b'.');
+        assert_eq!(read(&bomb).unwrap().root, Value::Tuple(59));
+        // Tuples in one another, deeper than the call stack.
+        let deep = [&b")"[..], &[0x85; 1_000_000], b"."].concat();
+        assert_eq!(read(&deep).unwrap().root, Value::Tuple(1_000_000));
+        // A long text that is recalled often, 100 GB if it were copied.
+        let long = "x".repeat(200_000);
+        let text = [&b"X\x40\x0d\x03\0"[..], long.as_bytes(), b"q\0", &b"h\0".repeat(500_000), b"."].concat();
+        assert_eq!(read(&text).unwrap().root, Value::Text(long.into()));
+        // As many axes as somebody likes, for as many tensors.
+        let axes = [&b"("[..], &b"K\x01".repeat(100), b"tq\0"].concat();
+        let storage = b"(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\00X\x03\0\0\0cpuK\x01tQ";
+        let call = [&b"ctorch._utils\n_rebuild_tensor_v2\n("[..], storage, b"K\0h\0h\0tR."].concat();
+        assert!(message(&[axes, call].concat()).contains("100 axes"));
+    }
+
+    #[test]
+    fn storages_are_known_wherever_they_are_named() {
+        let storage = |kind: &str, key: u8| {
+            let start = [&b"(X\x07\0\0\0storagectorch\n"[..], kind.as_bytes(), b"\nX\x01\0\0\0", &[key]].concat();
+            [&start[..], b"X\x03\0\0\0cpuK\x01tQ"].concat()
+        };
+        let pickle = [&b"]("[..], &storage("ByteStorage", b'1'), &storage("HalfStorage", b'2'), b"e."].concat();
+        let found = read(&pickle).unwrap().storages;
+        assert_eq!(found, [("1".into(), Kind::Whole(1)), ("2".into(), Kind::Float(Float::F16))].into());
     }
 }

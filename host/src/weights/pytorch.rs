@@ -7,7 +7,7 @@
 //!
 //! The file may hold a state dictionary, or a training checkpoint with one in it.
 
-use super::pickle::{self, Pickle, Storage, Tensor, Value};
+use super::pickle::{self, Kind, Pickle, Tensor, Value};
 use super::tensors::Float;
 use super::zip;
 use crate::net::{Array, Weights};
@@ -31,9 +31,11 @@ pub(super) fn is_one(bytes: &[u8]) -> bool {
 pub(super) fn parse(bytes: &[u8]) -> Result<Weights> {
     let (pickle, storages) = if bytes.starts_with(MAGIC) { legacy(bytes)? } else { archive(bytes)? };
     let mut weights = Weights::new();
+    // Views may share numbers, as tied weights do, but not so many times that a small file fills the memory.
+    let mut room = bytes.len();
     for (name, tensor) in tensors(&pickle)? {
-        if tensor.storage.kind.is_some() {
-            let array = gather(tensor, &storages).with_context(|| format!("its tensor {name}"))?;
+        if let Kind::Float(kind) = tensor.storage.kind {
+            let array = gather(tensor, kind, &storages, &mut room).with_context(|| format!("its tensor {name}"))?;
             weights.insert(name.to_owned(), array);
         }
     }
@@ -69,31 +71,20 @@ fn legacy(bytes: &[u8]) -> Result<(Pickle, Storages<'_>)> {
     let (pickle, _) = next()?;
     let (keys, mut at) = next()?;
     let Value::List(list) = keys.root else { bail!("it has no list of storages") };
-    let sizes = storage_sizes(&pickle);
     let mut storages = Storages::new();
     for key in &keys.lists[list] {
         let Value::Text(key) = key else { bail!("a storage has no name") };
+        let Some(kind) = pickle.storages.get(key) else { bail!("nothing refers to storage {key}") };
         let cut = || format!("the file was cut off in storage {key}: fetch or copy it again");
         let count = bytes.get(at..at + 8).with_context(cut)?;
         let count = u64::from_le_bytes(count.try_into().expect("8 bytes"));
-        let Some(&size) = sizes.get(key.as_str()) else { bail!("nothing refers to storage {key}") };
-        let end = usize::try_from(count).ok().and_then(|n| n.checked_mul(size)).and_then(|n| n.checked_add(at + 8));
+        let end =
+            usize::try_from(count).ok().and_then(|n| n.checked_mul(kind.bytes())).and_then(|n| n.checked_add(at + 8));
         let content = end.and_then(|end| bytes.get(at + 8..end)).with_context(cut)?;
         at += 8 + content.len();
-        storages.insert(key.clone(), content);
+        storages.insert(key.to_string(), content);
     }
     Ok((pickle, storages))
-}
-
-/// Bytes of a number of each storage. Of those that hold no floats only the counters of batches occur, 8 bytes each.
-fn storage_sizes(pickle: &Pickle) -> BTreeMap<&str, usize> {
-    let mut sizes = BTreeMap::new();
-    for (_, value) in pickle.dicts.iter().flatten() {
-        if let Value::Tensor(Tensor { storage: Storage { kind, key }, .. }) = value {
-            sizes.insert(key.as_str(), kind.map_or(8, Float::bytes));
-        }
-    }
-    sizes
 }
 
 /// The tensors of the state dictionary by name.
@@ -103,25 +94,26 @@ fn tensors(pickle: &Pickle) -> Result<Vec<(&str, &Tensor)>> {
         _ => None,
     };
     let root = entries(&pickle.root).context("it holds no state dictionary")?;
-    let named = |name: &str| root.iter().find(|(key, _)| *key == Value::Text(name.to_owned()));
-    let nested = NESTED.iter().find_map(|name| entries(&named(name)?.1));
-    let found: Vec<_> = nested
-        .unwrap_or(root)
-        .iter()
-        .filter_map(|(key, value)| match (key, value) {
-            (Value::Text(name), Value::Tensor(tensor)) => Some((name.as_str(), tensor)),
-            _ => None,
-        })
-        .collect();
-    ensure!(!found.is_empty(), "it holds no state dictionary with tensors; save the model's state_dict()");
-    Ok(found)
+    let named = |name: &str| root.iter().find(|(key, _)| *key == Value::Text(name.into()));
+    let nested = NESTED.iter().filter_map(|name| entries(&named(name)?.1));
+    // What is empty, or holds settings of the average alone, has the weights elsewhere.
+    let found = nested.chain([root]).map(|entries| tensors_in(entries)).find(|found| !found.is_empty());
+    found.context("it holds no state dictionary with tensors; save the model's state_dict()")
 }
 
-/// A tensor's numbers, the last axis innermost, however its view lies on its storage.
-fn gather(tensor: &Tensor, storages: &Storages<'_>) -> Result<Array> {
+fn tensors_in(entries: &[(Value, Value)]) -> Vec<(&str, &Tensor)> {
+    let named = entries.iter().filter_map(|(key, value)| match (key, value) {
+        (Value::Text(name), Value::Tensor(tensor)) => Some((&**name, &**tensor)),
+        _ => None,
+    });
+    named.collect()
+}
+
+/// A tensor's floats, the last axis innermost, however its view lies on its storage. They take from the `room`, in
+/// numbers, that is left for all.
+fn gather(tensor: &Tensor, kind: Float, storages: &Storages<'_>, room: &mut usize) -> Result<Array> {
     let Tensor { storage, offset, shape, strides } = tensor;
-    let kind = storage.kind.context("is of whole numbers")?;
-    let bytes = storages.get(&storage.key).with_context(|| format!("its storage {} is missing", storage.key))?;
+    let bytes = storages.get(&*storage.key).with_context(|| format!("its storage {} is missing", storage.key))?;
     let count = shape.iter().try_fold(1usize, |count, &size| count.checked_mul(size));
     let available = bytes.len() / kind.bytes();
     let count =
@@ -131,10 +123,15 @@ fn gather(tensor: &Tensor, storages: &Storages<'_>) -> Result<Array> {
         .iter()
         .zip(strides)
         .try_fold(*offset, |at, (&size, &stride)| at.checked_add(size.saturating_sub(1).checked_mul(stride)?));
-    ensure!(count == 0 || last.is_some_and(|last| last < available), "reaches beyond its storage");
-    let values = kind.decode(bytes);
+    if count == 0 {
+        return Ok(Array { shape: shape.clone(), values: Vec::new() });
+    }
+    let end = last.filter(|&last| last < available).context("reaches beyond its storage")? + 1;
+    let left = room.checked_sub(end - offset);
+    *room = left.context("it and others share their numbers too many times: save the model's state_dict() alone")?;
+    let values = kind.decode(&bytes[offset * kind.bytes()..end * kind.bytes()]);
     let place = |mut index: usize| {
-        let mut at = *offset;
+        let mut at = 0;
         for (&size, &stride) in shape.iter().zip(strides).rev() {
             at += index % size * stride;
             index /= size;
@@ -147,6 +144,7 @@ fn gather(tensor: &Tensor, storages: &Storages<'_>) -> Result<Array> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::weights::pickle::Storage;
 
     const FILES: [(&str, &[u8]); 3] = [
         ("state.pth", include_bytes!("../../../tests/golden/state.pth")),
@@ -207,19 +205,78 @@ mod tests {
     fn views_stay_inside_their_storage() {
         let storages = Storages::from([("0".to_owned(), &[0u8; 16][..])]);
         let tensor = |offset, shape: &[usize], strides: &[usize]| Tensor {
-            storage: Storage { kind: Some(Float::F32), key: "0".into() },
+            storage: Storage { kind: Kind::Float(Float::F32), key: "0".into() },
             offset,
             shape: shape.to_vec(),
             strides: strides.to_vec(),
         };
-        assert!(gather(&tensor(1, &[3], &[1]), &storages).is_ok());
+        let gather = |tensor: &Tensor, room| gather(tensor, Float::F32, &storages, &mut { room });
+        assert!(gather(&tensor(1, &[3], &[1]), 3).is_ok());
+        assert!(gather(&tensor(4, &[0], &[1]), 0).is_ok());
         for (bad, word) in [
             (tensor(2, &[3], &[1]), "beyond"),
             (tensor(0, &[2], &[usize::MAX]), "beyond"),
             (tensor(0, &[usize::MAX, 2], &[0, 0]), "too short"),
             (tensor(0, &[2, 2], &[1]), "axes"),
+            (tensor(0, &[4], &[1]), "too many times"),
         ] {
-            assert!(gather(&bad, &storages).unwrap_err().to_string().contains(word), "{bad:?}");
+            assert!(gather(&bad, 3).unwrap_err().to_string().contains(word), "{bad:?}");
         }
+    }
+    fn text(text: &str) -> Vec<u8> {
+        [&[b'X', text.len() as u8, 0, 0, 0], text.as_bytes()].concat()
+    }
+
+    /// The instructions for a dictionary, of instructions for its values.
+    fn dict(items: &[(&str, Vec<u8>)]) -> Vec<u8> {
+        let items: Vec<u8> = items.iter().flat_map(|(key, value)| [text(key), value.clone()].concat()).collect();
+        [b"}(", &items[..], b"u"].concat()
+    }
+
+    /// The instructions for a row of `count` numbers, which are a whole storage.
+    fn row(kind: &str, key: &str, count: u8) -> Vec<u8> {
+        let kind = format!("ctorch\n{kind}\n");
+        let storage = [b"(", &text("storage")[..], kind.as_bytes(), &text(key), &text("cpu"), &[b'K', count], b"tQ"];
+        let view = [b'K', 0, b'K', count, 0x85, b'K', 1, 0x85, b't', b'R'];
+        [b"ctorch._utils\n_rebuild_tensor_v2\n(", &storage.concat()[..], &view].concat()
+    }
+
+    /// A file of before PyTorch 1.6: each storage with its key and its number of numbers.
+    fn older(pickle: &[u8], storages: &[(&str, u64, &[u8])]) -> Vec<u8> {
+        let keys: Vec<u8> = storages.iter().flat_map(|(key, ..)| text(key)).collect();
+        let head = [MAGIC, b"M\xe9\x03.", b"}.", pickle, b".](", &keys, b"e."].concat();
+        let stored = storages.iter().flat_map(|(_, count, bytes)| [&count.to_le_bytes()[..], bytes].concat());
+        head.into_iter().chain(stored).collect()
+    }
+
+    #[test]
+    fn older_training_checkpoints_hold_more_than_weights() {
+        // The state of a random generator in single bytes, and tensors in a list, stored before the weights.
+        let list = [b"](", &row("FloatStorage", "2", 1)[..], &row("IntStorage", "3", 2), b"e"].concat();
+        let weights = dict(&[("w", row("HalfStorage", "4", 2))]);
+        let pickle = dict(&[("rng", row("ByteStorage", "1", 5)), ("list", list), ("state_dict", weights)]);
+        let half = [0, 0xbe, 0, 0x40];
+        let storages: [(_, _, &[u8]); 4] = [("1", 5, &[7; 5]), ("2", 1, &[0; 4]), ("3", 2, &[0; 8]), ("4", 2, &half)];
+        let file = older(&pickle, &storages);
+        assert_eq!(parse(&file).unwrap()["w"].values, [-1.5, 2.0]);
+        assert!(format!("{:#}", parse(&file[..file.len() - 1]).unwrap_err()).contains("cut off in storage 4"));
+        let unknown = older(&pickle, &[("9", 1, &[0; 4])]);
+        assert!(parse(&unknown).unwrap_err().to_string().contains("nothing refers to storage 9"));
+    }
+
+    #[test]
+    fn an_average_without_tensors_is_passed_over() {
+        let weights = || row("FloatStorage", "1", 1);
+        let settings = dict(&[("decay", b"G\0\0\0\0\0\0\0\0".to_vec()), ("updates", b"K\x03".to_vec())]);
+        for empty in [dict(&[]), settings, b"N".to_vec()] {
+            let nested = dict(&[("state_dict_ema", empty.clone()), ("state_dict", dict(&[("w", weights())]))]);
+            let plain = dict(&[("model_ema", empty), ("w", weights())]);
+            for pickle in [nested, plain] {
+                let found = parse(&older(&pickle, &[("1", 1, &[0, 0, 0xc0, 0xbf])])).unwrap();
+                assert_eq!((found.len(), found["w"].values.as_slice()), (1, &[-1.5][..]));
+            }
+        }
+        let message = parse(&older(&dict(&[("model", dict(&[]))]), &[])).unwrap_err().to_string();
+        assert!(message.contains("no state dictionary with tensors"), "{message}");
     }
 }

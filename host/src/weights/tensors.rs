@@ -6,16 +6,35 @@ use half::{bf16, f16};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::path::Path;
 
+/// What a file tells of the training that made it: our own checkpoints do, as `host/src/checkpoint.rs` says.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Origin {
+    /// Class names in label order.
+    pub classes: Option<Vec<String>>,
+    /// Height and width of the images.
+    pub input: Option<[u16; 2]>,
+}
+
+impl Origin {
+    /// Of a file's bytes, as far as it can be made out.
+    pub(super) fn of(bytes: &[u8]) -> Self {
+        let metadata = SafeTensors::read_metadata(bytes).ok().and_then(|(_, header)| header.metadata().clone());
+        let metadata = metadata.unwrap_or_default();
+        let json = |key| metadata.get(key).map(String::as_str).unwrap_or_default();
+        Self { classes: serde_json::from_str(json("classes")).ok(), input: serde_json::from_str(json("input")).ok() }
+    }
+}
+
 /// Reads every tensor of floats in the file at `path`; integers are counters of the trainer that wrote it.
 ///
 /// # Errors
 /// The file cannot be read, is damaged, or is of no format that is known.
-pub fn read(path: &Path) -> Result<Weights> {
+pub(super) fn read(path: &Path) -> Result<(Weights, Origin)> {
     let bytes = std::fs::read(path).context("the file cannot be read")?;
-    parse(&bytes)
+    Ok((parse(&bytes)?, Origin::of(&bytes)))
 }
 
-/// As [`read`] for a file's bytes.
+/// The tensors of a file's bytes; see [`read`].
 pub(super) fn parse(bytes: &[u8]) -> Result<Weights> {
     if super::pytorch::is_one(bytes) {
         return super::pytorch::parse(bytes);

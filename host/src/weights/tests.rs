@@ -37,7 +37,7 @@ fn every_scheme_fills_every_parameter() {
 #[test]
 fn what_pytorch_wraps_around_a_network_is_taken_off() {
     let module = module(Model::EfficientNetLite0, Head::Linear, 10);
-    for prefix in ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."] {
+    for prefix in ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "model.", "model._orig_mod."] {
         let tensors = foreign(&module, Model::EfficientNetLite0, 0);
         let mut tensors: Weights =
             tensors.into_iter().map(|(name, array)| (format!("{prefix}{name}"), array)).collect();
@@ -130,4 +130,63 @@ fn folded_normalisations_are_noticed() {
     assert!(found.is_folded(module.parameters()));
     found.weights.get_mut("stem.bn.running_mean").unwrap().values[1] = 0.1;
     assert!(!found.is_folded(module.parameters()));
+}
+
+/// A file as a run of our own writes it, of a network that tells `classes` apart in square images of `side` pixels.
+fn checkpoint(weights: &Weights, classes: &[&str], side: u16) -> tempfile::NamedTempFile {
+    let bytes: Vec<(&String, &Array, Vec<u8>)> =
+        weights.iter().map(|(name, a)| (name, a, a.values.iter().flat_map(|v| v.to_le_bytes()).collect())).collect();
+    let view = |array: &Array, bytes| TensorView::new(Dtype::F32, array.shape.clone(), bytes).unwrap();
+    let views: Vec<_> = bytes.iter().map(|(name, array, bytes)| (name.as_str(), view(array, bytes))).collect();
+    let metadata = [
+        ("classes".to_owned(), serde_json::to_string(classes).unwrap()),
+        ("input".to_owned(), format!("[{side}, {side}]")),
+    ];
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), safetensors::serialize(views, Some(metadata.into())).unwrap()).unwrap();
+    file
+}
+
+#[test]
+fn a_classifier_of_other_names_is_left_out_and_said_so() {
+    let names = |names: [&str; 2]| names.map(str::to_owned);
+    for (head, kept) in [(Head::Linear, 0), (Head::Mlp, 4)] {
+        let module = module(Model::ResNet8, head, 2);
+        let weights = module.initial(3);
+        let file = checkpoint(&weights, &["cat", "dog"], 32);
+        let load = |classes| load(file.path(), Model::ResNet8, module.parameters(), &names(classes)).unwrap();
+        let same = load(["cat", "dog"]);
+        assert_eq!((same.weights, same.fresh, same.notes), (weights.clone(), vec![], vec![]));
+        // In another order they are other classes.
+        for other in [["cat", "cow"], ["dog", "cat"]] {
+            let found = load(other);
+            assert_eq!(found.fresh, ["head.bias", "head.weight"], "{other:?}");
+            assert!(found.fresh.iter().all(|name| !found.weights.contains_key(name)));
+            assert_eq!(found.weights.len(), weights.len() - 2);
+            assert_eq!(found.weights.keys().filter(|name| head::contains(name)).count(), kept);
+            assert!(found.notes[0].contains("(cat, dog)"), "{:?}", found.notes);
+        }
+    }
+    // Files of others hold no names.
+    let module = module(Model::ResNet8, Head::Linear, 2);
+    let found = assign(module.initial(3), Model::ResNet8, module.parameters()).unwrap();
+    assert_eq!(found.weights, module.initial(3));
+}
+
+#[test]
+fn images_of_another_size_are_the_remedy_where_they_matter() {
+    let at = |side| {
+        let recipe = Recipe { model: Model::Cnn, ..Recipe::default() };
+        Module::new(net::build(&recipe, Shape::new(side, side, 3), 2).unwrap()).unwrap()
+    };
+    let file = checkpoint(&at(16).initial(0), &["cat", "dog"], 16);
+    let message = format!("{:#}", load(file.path(), Model::Cnn, at(32).parameters(), &[]).unwrap_err());
+    assert!(message.contains("dense1.weight is [256, 512], not [256, 2048]"), "{message}");
+    assert!(message.contains("--img-size, 16x16,") && !message.contains("--model"), "{message}");
+    // Behind a pooling it does not matter.
+    let module = module(Model::EfficientNetLite0, Head::Linear, 10);
+    let mut grey = module.initial(0);
+    grey.get_mut("stem.weight").unwrap().shape = vec![32, 1, 3, 3];
+    let message = error(grey, &module);
+    assert!(message.contains("Choose another file") && !message.contains("--img-size"), "{message}");
 }

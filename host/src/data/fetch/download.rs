@@ -22,6 +22,11 @@ const SILENCE: Duration = Duration::from_secs(30);
 /// # Errors
 /// The server cannot be reached or refuses; the file cannot be written. What arrived stays in `file`.
 pub fn download(url: &str, file: &mut File, progress: ByteProgress) -> Result<()> {
+    let scheme = url.split("://").next().unwrap_or_default().to_ascii_lowercase();
+    ensure!(
+        matches!(scheme.as_str(), "http" | "https"),
+        "the address begins with neither http:// nor https://; a file of this machine need not be fetched"
+    );
     let agent = agent();
     let mut failures = 0;
     loop {
@@ -33,10 +38,17 @@ pub fn download(url: &str, file: &mut File, progress: ByteProgress) -> Result<()
         };
         failures = if file.metadata()?.len() > before { 1 } else { failures + 1 };
         if failures == ATTEMPTS {
-            let held = file.metadata()?.len();
-            return Err(error.context(format!("given up after {held} bytes; the same command goes on from there")));
+            return Err(error.context(given_up(file.metadata()?.len())));
         }
         sleep(Duration::from_millis(250) * failures * failures);
+    }
+}
+
+/// What to tell people who have `held` bytes after the last attempt.
+fn given_up(held: u64) -> String {
+    match held {
+        0 => format!("given up after {ATTEMPTS} attempts: is there a network, and is the address right?"),
+        _ => format!("given up after {held} bytes; the same command goes on from there"),
     }
 }
 
@@ -66,7 +78,9 @@ fn attempt(agent: &Agent, url: &str, file: &mut File, progress: ByteProgress) ->
     let request = agent.get(url);
     let request = if held > 0 { request.header(header::RANGE, format!("bytes={held}-")) } else { request };
     let response = request.call().map_err(|error| match error {
-        ureq::Error::BadUri(_) | ureq::Error::Http(_) => Failure::Final(error.into()),
+        ureq::Error::BadUri(_) | ureq::Error::Http(_) => {
+            Failure::Final(anyhow::Error::from(error).context("the address is malformed"))
+        }
         _ => Failure::Temporary(error.into()),
     })?;
     match start(&response, held)? {
@@ -248,6 +262,13 @@ mod tests {
         assert!(message.contains("given up after 3 bytes") && message.contains("503"), "{message}");
         assert_eq!(content, b"abc", "what came before is kept");
         assert_eq!(ranges.iter().count(), 4);
+    }
+
+    #[test]
+    fn nobody_is_told_to_go_on_from_nothing() {
+        assert!(given_up(0).contains("given up after 4 attempts") && !given_up(0).contains("goes on"));
+        assert!(given_up(1).contains("goes on from there"));
+        assert!(run("ftp://x/y", b"").0.unwrap_err().to_string().contains("neither http:// nor https://"));
     }
 
     #[test]

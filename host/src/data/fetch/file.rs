@@ -3,7 +3,10 @@
 use super::{ByteProgress, Options, cache_dir, checksum, complete, sha256};
 use anyhow::{Context, Result, bail};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+/// Digits of its SHA-256 in the name of a file that is not the published one.
+const DIGITS: usize = 8;
 
 /// A file that can be downloaded.
 #[derive(Clone, Copy, Debug)]
@@ -18,7 +21,8 @@ pub struct RemoteFile {
 
 impl RemoteFile {
     /// Downloads the file into `folder` of the cache, or into the options' folder, unless it is there already; returns
-    /// its path. A file that is there is checked like one that has just arrived.
+    /// its path. A file that is there is checked like one that has just arrived. One with another checksum than the
+    /// published one has the first digits of its own in its name, so that neither is taken for the other.
     ///
     /// # Errors
     /// The server does not answer, or not with the file; the file has another checksum; it cannot be written. What
@@ -32,7 +36,7 @@ impl RemoteFile {
             Some(whole) => checksum(whole)?,
             None => self.sha256.to_owned(),
         };
-        let place = dir.join(self.name);
+        let place = dir.join(self.name_of(&expected));
         if place.exists() {
             let found = sha256(&place).with_context(|| format!("cannot read {}", place.display()))?;
             if !found.starts_with(&expected) {
@@ -42,10 +46,24 @@ impl RemoteFile {
         }
         let url = options.url.as_deref().unwrap_or(self.url);
         fs::create_dir_all(&dir).with_context(|| format!("cannot create the folder {}", dir.display()))?;
-        let part = dir.join(format!("{}.part", self.name));
+        let part = place.with_added_extension("part");
         complete(url, &part, &expected, progress)?;
         fs::rename(&part, &place).with_context(|| format!("cannot move the download to {}", place.display()))?;
         Ok(place)
+    }
+
+    /// What a file with the checksum `expected` is called: the published one by its name, another one by its own digits.
+    fn name_of(&self, expected: &str) -> String {
+        if expected.starts_with(self.sha256) {
+            return self.name.to_owned();
+        }
+        let (name, own) = (Path::new(self.name), &expected[..DIGITS]);
+        let stem = name.file_stem().unwrap_or_default().to_string_lossy();
+        let stem = stem.strip_suffix(self.sha256).map_or(&*stem, |stem| stem.trim_end_matches('-'));
+        match name.extension() {
+            Some(extension) => format!("{stem}-{own}.{}", extension.display()),
+            None => format!("{stem}-{own}"),
+        }
     }
 }
 
@@ -66,5 +84,36 @@ mod tests {
         assert!(other.fetch("weights", &options, &|_, _| ()).unwrap_err().to_string().contains("damaged"));
         let short = Options { sha256: Some("ba7816bf".into()), ..options };
         assert!(file.fetch("weights", &short, &|_, _| ()).unwrap_err().to_string().contains("64 hexadecimal"));
+    }
+    #[test]
+    fn another_file_has_another_name() {
+        let file = RemoteFile { name: "net-ba7816bf.pth", url: "http://127.0.0.1:9/x.pth", sha256: "ba7816bf" };
+        let published = format!("ba7816bf{}", "0".repeat(56));
+        assert_eq!(file.name_of("ba7816bf"), "net-ba7816bf.pth");
+        assert_eq!(file.name_of(&published), "net-ba7816bf.pth");
+        assert_eq!(file.name_of(&"12".repeat(32)), "net-12121212.pth");
+        let plain = RemoteFile { name: "net", ..file };
+        assert_eq!(plain.name_of(&"12".repeat(32)), "net-12121212");
+        // It is found again, and leaves the published one alone.
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path().join("net-88d4266f.pth");
+        fs::write(&place, "abcd").unwrap();
+        let sha256 = "88d4266fd4e6338d13b845fcf289579d209c897823b9217da3e161936f031589";
+        let to = Some(dir.path().to_owned());
+        let options = Options { to, sha256: Some(sha256.to_uppercase()), ..Options::default() };
+        assert_eq!(file.fetch("weights", &options, &|_, _| ()).unwrap(), place);
+    }
+
+    #[test]
+    fn a_download_that_never_began_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = RemoteFile { name: "x.pth", url: "file:///x.pth", sha256: "ba7816bf" };
+        let options = Options { to: Some(dir.path().to_owned()), ..Options::default() };
+        let message = format!("{:#}", file.fetch("weights", &options, &|_, _| ()).unwrap_err());
+        assert!(message.contains("file:///x.pth") && message.contains("neither http:// nor https://"), "{message}");
+        let malformed = Options { url: Some("http://".into()), ..options };
+        let message = format!("{:#}", file.fetch("weights", &malformed, &|_, _| ()).unwrap_err());
+        assert!(message.contains("the address is malformed"), "{message}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 }
