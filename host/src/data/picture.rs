@@ -1,13 +1,9 @@
 //! Pictures from JPEG and PNG files, as RGB of any size.
 
-mod jpeg;
-
 use crate::recipe::{Enlarge, Fit};
 use anyhow::{Context, Result, ensure};
 use image::imageops::{self, FilterType};
-use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
-use jpeg::Outline;
 use ocellus_shared::Shape;
 use ocellus_shared::frame::{Frame, PixelFormat};
 use ocellus_shared::plan::Crop;
@@ -49,12 +45,12 @@ impl Picture {
     /// Reads a JPEG or PNG file; its content decides which, not its name.
     ///
     /// The picture is turned upright as its EXIF orientation says. Grey becomes RGB, 16 bits become 8, and what is
-    /// transparent is laid over black. A JPEG file has no checksum: bits that changed are noticed only where its data then
-    /// have no meaning, or are for fewer pixels.
+    /// transparent is laid over black.
     ///
     /// # Errors
-    /// The file cannot be read, is damaged or cut off, is of another format, or has more than 100 million pixels or a
-    /// side of more than 65,535.
+    /// The file cannot be read, is cut off or damaged (a JPEG file has no checksum: one whose headers and end are there may
+    /// have lost some of what is between), is of another format, or has more than 100 million pixels or a side of more than
+    /// 65,535.
     pub fn open(path: &Path) -> Result<Self> {
         let length = fs::metadata(path).context("cannot be read")?.len();
         ensure!(length > 0, "is empty");
@@ -67,9 +63,8 @@ impl Picture {
     /// # Errors
     /// See [`Picture::open`].
     pub fn decode(bytes: &[u8]) -> Result<Self> {
-        let jpeg = jpeg::is_one(bytes).then(|| Outline::of(bytes)).transpose()?;
-        let sealed = jpeg.as_ref().map(|jpeg| jpeg.sealed(bytes));
-        let mut reader = ImageReader::new(Cursor::new(sealed.as_deref().unwrap_or(bytes))).with_guessed_format()?;
+        ensure!(!jpeg_is_cut_off(bytes), "is cut off: the JPEG has no end");
+        let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?;
         let mut limits = Limits::default();
         limits.max_image_width = Some(u32::from(u16::MAX));
         limits.max_image_height = Some(u32::from(u16::MAX));
@@ -81,14 +76,9 @@ impl Picture {
         ensure!(pixels <= MAX_PIXELS, "is too large: {width}x{height}, at most {MAX_PIXELS} pixels are read");
         // A thread that panicked in here left nothing behind that could be wrong.
         let _alone = (pixels > LARGE_PIXELS).then(|| LARGE.lock().unwrap_or_else(|poison| poison.into_inner()));
-        // Which the decoder reads the headers of a JPEG file again for.
-        let may_be_turned = jpeg.as_ref().is_none_or(|jpeg| jpeg.app1);
-        let orientation = may_be_turned.then(|| decoder.orientation().ok()).flatten();
+        let orientation = decoder.orientation().unwrap_or(image::metadata::Orientation::NoTransforms);
         let mut image = DynamicImage::from_decoder(decoder).context("is damaged")?;
-        if jpeg.is_some_and(|jpeg| jpeg.is_doubtful(image.height() as usize, image.as_bytes())) {
-            jpeg::check(bytes)?;
-        }
-        image.apply_orientation(orientation.unwrap_or(Orientation::NoTransforms));
+        image.apply_orientation(orientation);
         let image = over_black(image);
         Ok(Self {
             width: u16::try_from(image.width()).context("is too wide")?,
@@ -154,6 +144,26 @@ fn over_black(image: DynamicImage) -> RgbImage {
     let (width, height) = image.dimensions();
     let pixels = image.pixels().flat_map(|&image::Rgba([r, g, b, a])| [over(r, a), over(g, a), over(b, a)]).collect();
     RgbImage::from_raw(width, height, pixels).expect("three bytes for each pixel")
+}
+
+/// Whether `bytes` begin as a JPEG file but stop before its end marker. The decoder would fill the rest with grey.
+fn jpeg_is_cut_off(bytes: &[u8]) -> bool {
+    const END: u8 = 0xd9;
+    if !bytes.starts_with(&[0xff, 0xd8]) {
+        return false;
+    }
+    let mut at = 2;
+    loop {
+        // Within compressed data, 0xff is followed by 0 or a restart marker; before a marker it may be repeated.
+        let is_marker = |pair: &[u8]| pair[0] == 0xff && !matches!(pair[1], 0 | 0xd0..=0xd7 | 0xff);
+        let Some(skipped) = bytes.get(at..).and_then(|rest| rest.windows(2).position(is_marker)) else { return true };
+        at += skipped + 2;
+        if bytes[at - 1] == END {
+            return false;
+        }
+        let Some(&[high, low]) = bytes.get(at..at + 2) else { return true };
+        at += usize::from(u16::from_be_bytes([high, low]));
+    }
 }
 
 #[cfg(test)]
