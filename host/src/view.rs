@@ -56,8 +56,8 @@ impl Panel {
         let up = if self.height > 0 { format!("\x1b[{}A", self.height) } else { String::new() };
         let mut lines = half_blocks(rgb, width);
         lines.push(format!("  \x1b[2K{}/{}  {caption}", self.drawn, self.frames));
-        eprint!("{up}{}", clipped(&lines));
         self.height = lines.len();
+        write_whole(&(up + &clipped(&lines)));
     }
 }
 
@@ -86,19 +86,25 @@ pub struct Lines {
 impl Lines {
     /// Draws `lines` over the last ones.
     pub fn draw(&mut self, lines: &[String]) {
-        self.clear();
-        eprint!("{}", clipped(lines));
+        write_whole(&(wipe(self.height) + &clipped(lines)));
         self.height = lines.len();
     }
 
     /// Wipes the last ones off.
     pub fn clear(&mut self) {
-        if self.height > 0 {
-            // Up, and everything from there on away.
-            eprint!("\x1b[{}A\x1b[0J", self.height);
-        }
+        write_whole(&wipe(self.height));
         self.height = 0;
     }
+}
+
+/// Writes `text` in one go: in between, a terminal may show the `^C` of whoever presses it, and take it for a part of a sequence.
+fn write_whole(text: &str) {
+    eprint!("{text}");
+}
+
+/// Takes away the last `height` lines, and what was typed below them.
+fn wipe(height: usize) -> String {
+    if height == 0 { String::new() } else { format!("\r\x1b[{height}A\x1b[0J") }
 }
 
 /// `lines` as a terminal draws them in exactly as many of its own: without wrapping (DECAWM), which lets it cut each off at
@@ -123,5 +129,6 @@ mod tests {
         let drawn = text.strip_prefix("\x1b[?7l").and_then(|text| text.strip_suffix("\x1b[?7h")).unwrap();
         assert_eq!(drawn.lines().collect::<Vec<_>>(), lines);
         assert!(drawn.ends_with('\n'));
+        assert_eq!((wipe(0), wipe(2)), (String::new(), "\r\x1b[2A\x1b[0J".to_owned()));
     }
 }

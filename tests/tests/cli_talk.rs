@@ -112,6 +112,8 @@ fn every_failure_is_told_with_what_to_do() {
         let message = String::from_utf8_lossy(&output.stderr);
         assert!(!message.contains("VSCode"), "{message}");
     }
+    let large = ["run", &folder, &desk.path("shown/one/0.png"), "--frame-size", "1000x1000"];
+    fails(&desk.call(&large, "simulated"), 1, &["2000000 bytes, the board has room for", "smaller --frame-size"]);
     let bare = ["validate", &folder, "--on", "board"];
     fails(&ocellus().args(bare).output().unwrap(), 2, &["which board", "--board"]);
     let emulated = [&bare[..], &["--board", "mps2-an500"]].concat();

@@ -13,18 +13,32 @@ const CAMERA: [&str; 3] = ["source", "frame_format", "frame_size"];
 
 /// What is wrong with the options of `command`, if anything is.
 pub(super) fn find(command: &str, options: &ArgMatches) -> Option<String> {
+    if command == "eval" {
+        let is_stray = is_given(options, "board") && value(options, "with") != Some("sim");
+        return is_stray.then(|| "--board means nothing without --with sim".to_owned());
+    }
     if !COMMANDS.contains(&command) {
         return None;
     }
-    let on = options.get_raw("on")?.next_back()?.to_str()?;
-    let given = |id: &&str| options.value_source(id) == Some(ValueSource::CommandLine);
-    let id = options.ids().map(clap::Id::as_str).filter(given).find(|id| !is_for(command, on, id))?;
+    let on = value(options, "on")?;
+    let mut given = options.ids().map(clap::Id::as_str).filter(|id| is_given(options, id));
+    let id = given.find(|id| !is_for(command, on, id))?;
     let remedy = match (on, id) {
         ("engine", "board") => "give --on sim or --on board, too",
         (_, "source" | "frame_format" | "frame_size") => "give --on sim, too",
         _ => "give --on board, too",
     };
     Some(format!("--{} means nothing with --on {on}: {remedy}", id.replace('_', "-")))
+}
+
+/// The value of the option `id`, as it was typed or is by default.
+fn value<'a>(options: &'a ArgMatches, id: &str) -> Option<&'a str> {
+    options.get_raw(id)?.next_back()?.to_str()
+}
+
+/// Whether the option `id` is one that was typed.
+fn is_given(options: &ArgMatches, id: &str) -> bool {
+    options.value_source(id) == Some(ValueSource::CommandLine)
 }
 
 /// Whether the option `id` of `command` means something where it runs `on`.
@@ -63,6 +77,8 @@ mod tests {
             ("ocellus monitor m --on sim --elf e", "--elf means nothing with --on sim"),
             ("ocellus monitor m --source s", "--source means nothing with --on board: give --on sim"),
             ("ocellus capture --label l --frame-size 9x9", "--frame-size means nothing with --on board"),
+            ("ocellus eval m --board b", "--board means nothing without --with sim"),
+            ("ocellus eval m --board b --with engine", "--board means nothing without --with sim"),
             ("ocellus capture --label l --on sim --board b", "--board means nothing with --on sim: give --on board"),
         ] {
             let found = stray(line).unwrap_or_default();
@@ -83,7 +99,8 @@ mod tests {
             "ocellus monitor m --on sim --board b --source s",
             "ocellus capture --label l --on sim --source s --frame-size 9x9",
             "ocellus compare a b --board c",
-            "ocellus eval m --board b",
+            "ocellus eval m --with sim --board b",
+            "ocellus eval m",
             "ocellus doctor",
         ] {
             assert_eq!(stray(line), None, "{line}");

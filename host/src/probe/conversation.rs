@@ -326,6 +326,9 @@ fn refused(board: &str, reply: &Reply<'_, &[i8]>) -> Option<anyhow::Error> {
     let remedy = match refusal {
         Refusal::NoPlan | Refusal::BadPlan => format!("; write one with `ocellus flash MODEL --board {board} --model`"),
         Refusal::BadHeader | Refusal::Truncated => "; run the command again, with a lower --speed".to_owned(),
+        Refusal::FrameTooLarge => {
+            format!("; it has {needed} bytes, the board has room for {available}: choose a smaller --frame-size")
+        }
         _ => format!(" (needed {needed}, there are {available})"),
     };
     Some(anyhow!("{board} refuses: {} {detail}{remedy}", refusal.name()))
