@@ -238,12 +238,15 @@ fn part_named(path: &Path) -> Option<Part> {
     }
 }
 
+/// The folders of parts.
+type Parts = Vec<(Part, PathBuf)>;
+
 /// `train`, `val` and `test` where `top` has them, and notes on folders of these names that are none. A folder `train` of
 /// pictures is a class: somebody may tell vehicles apart. Where it holds folders too, it is a part if its neighbours are.
 ///
 /// # Errors
 /// Two folders are for one part, or there is none to train on.
-fn part_folders(top: &Listing) -> Result<(Option<Vec<(Part, PathBuf)>>, Vec<String>)> {
+fn part_folders(top: &Listing) -> Result<(Option<Parts>, Vec<String>)> {
     let mut named = Vec::new();
     for path in &top.folders {
         if let Some(part) = part_named(path) {
@@ -259,7 +262,7 @@ fn part_folders(top: &Listing) -> Result<(Option<Vec<(Part, PathBuf)>>, Vec<Stri
     }
     named.sort_by_key(|(part, ..)| *part);
     let (parts, others): (Vec<_>, Vec<_>) = named.into_iter().partition(|(.., inside)| holds_classes(inside));
-    let parts: Vec<(Part, PathBuf)> = parts.into_iter().map(|(part, path, _)| (part, path)).collect();
+    let parts: Parts = parts.into_iter().map(|(part, path, _)| (part, path)).collect();
     if let Some([(_, one), (part, other)]) = parts.array_windows().find(|[(a, _), (b, _)]| a == b) {
         bail!("{} and {} are both for {}: keep one of them", one.display(), other.display(), part.name());
     }

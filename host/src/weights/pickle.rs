@@ -451,7 +451,7 @@ mod tests {
         assert_eq!(read(&text).unwrap().root, Value::Text(long.into()));
         // As many axes as somebody likes, for as many tensors.
         let axes = [&b"("[..], &b"K\x01".repeat(100), b"tq\0"].concat();
-        let storage = b"(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\00X\x03\0\0\0cpuK\x01tQ";
+        let storage = b"(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\0\x30X\x03\0\0\0cpuK\x01tQ";
         let call = [&b"ctorch._utils\n_rebuild_tensor_v2\n("[..], storage, b"K\0h\0h\0tR."].concat();
         assert!(message(&[axes, call].concat()).contains("100 axes"));
     }
