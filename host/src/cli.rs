@@ -146,15 +146,9 @@ pub struct TrainArgs {
     /// Seed of initial weights, shuffling, augmentation and dropout
     #[arg(long, env = "OCELLUS_SEED", value_name = "N")]
     pub seed: Option<u64>,
-    /// What computes: flex, ndarray, cuda, wgpu
-    #[arg(long, env = "OCELLUS_DEVICE", value_parser = named::<DeviceKind>, value_name = "NAME")]
-    pub device: Option<DeviceKind>,
-    /// NVIDIA GPUs that share each step's shards, by number: 0,1; with --device cuda, and NCCL installed
-    #[arg(long, env = "OCELLUS_DEVICES", value_delimiter = ',', value_name = "N,N..")]
-    pub devices: Vec<usize>,
-    /// What a GPU multiplies in: auto (bf16 on cuda), f32, bf16
-    #[arg(long, env = "OCELLUS_PRECISION", value_parser = named::<Precision>, value_name = "NAME")]
-    pub precision: Option<Precision>,
+    /// What computes, and in which numbers.
+    #[command(flatten)]
+    pub compute: ComputeArgs,
     /// Height and width that images are brought to
     #[arg(long, env = "OCELLUS_IMG_SIZE", value_parser = clap::value_parser!(u16).range(1..), value_name = "PIXELS")]
     pub img_size: Option<u16>,
@@ -194,6 +188,20 @@ pub struct TrainArgs {
     /// Print the final figures as one JSON object
     #[arg(long)]
     pub json: bool,
+}
+
+/// What trains. Each beats its key of the recipe.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ComputeArgs {
+    /// What computes: flex, ndarray, cuda, wgpu
+    #[arg(long, env = "OCELLUS_DEVICE", value_parser = named::<DeviceKind>, value_name = "NAME")]
+    pub device: Option<DeviceKind>,
+    /// NVIDIA GPUs that share each step's shards, by number: 0,1; with --device cuda, and NCCL installed
+    #[arg(long, env = "OCELLUS_DEVICES", value_delimiter = ',', value_name = "N,N..")]
+    pub devices: Vec<usize>,
+    /// What a GPU multiplies in: auto (bf16 on cuda), f32, bf16
+    #[arg(long, env = "OCELLUS_PRECISION", value_parser = named::<Precision>, value_name = "NAME")]
+    pub precision: Option<Precision>,
 }
 
 /// Parses a value by its name in recipes.

@@ -3,28 +3,13 @@
 //! It is compiled anew, burn and tract included, and optimized as one piece, which takes two cores half an hour: only on
 //! request, by `cargo test --release --package ocellus-tests --test dist -- --ignored --nocapture`.
 
-use ocellus_tests::program::{cargo, ocellus};
+use ocellus_tests::program::{TINY, cargo, ocellus};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Bytes that it may have.
 const SIZE: u64 = 60_000_000;
-
-const RECIPE: &str = "
-name = \"tiny\"
-[data]
-img-size = 16
-[net]
-blocks = [[4], [6]]
-block-dropout = [0.1, 0.1]
-dense = 0
-[train]
-epochs = 2
-batch-size = 100
-[augment]
-cutout = 4
-";
 
 /// Builds it. The tests run in `target/<profile>/deps`.
 fn dist() -> PathBuf {
@@ -39,7 +24,12 @@ fn dist() -> PathBuf {
 
 /// Trains the tiny network in `folder`, with more arguments.
 fn train(mut program: Command, folder: &Path, arguments: &[&str]) -> std::process::Output {
-    program.current_dir(folder).args(["train", "--recipe", "tiny.toml"]).args(arguments).output().unwrap()
+    program
+        .current_dir(folder)
+        .args(["train", "--recipe", "tiny.toml", "--epochs", "2"])
+        .args(arguments)
+        .output()
+        .unwrap()
 }
 
 #[test]
@@ -51,7 +41,7 @@ fn the_program_to_hand_out_is_small_trains_the_same_and_says_where_there_is_no_g
     assert!(size <= SIZE, "{size} bytes");
 
     let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("tiny.toml"), RECIPE).unwrap();
+    fs::write(folder.path().join("tiny.toml"), TINY).unwrap();
     let weights = |program, run| {
         let output = train(program, folder.path(), &["--out", run]);
         assert!(output.status.success(), "{output:?}");

@@ -1,7 +1,7 @@
 //! `ocellus train` from the outside: killed, interrupted and resumed runs, flags, bad input.
 
 use ocellus::checkpoint::{BEST, Checkpoint, LAST};
-use ocellus_tests::program::ocellus;
+use ocellus_tests::program::{TINY, ocellus};
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -9,26 +9,10 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// A network so small that an epoch on the built-in pictures takes about a second.
-const RECIPE: &str = "
-name = \"tiny\"
-[data]
-img-size = 16
-[net]
-blocks = [[4], [6]]
-block-dropout = [0.1, 0.1]
-dense = 0
-[train]
-epochs = 6
-batch-size = 100
-[augment]
-cutout = 4
-";
-
 /// A folder with the recipe; runs go beside it.
 fn workplace() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("tiny.toml"), RECIPE).unwrap();
+    fs::write(folder.path().join("tiny.toml"), TINY).unwrap();
     folder
 }
 

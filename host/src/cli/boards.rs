@@ -1,9 +1,9 @@
 //! The arguments of the commands for boards and probes.
 
-use super::{FrameFormat, Stage, Steady, named};
+use super::{ComputeArgs, FrameFormat, Stage, Steady, named};
 use crate::camera::FrameSize;
 use crate::probe;
-use crate::recipe::{DeviceKind, Model, Precision};
+use crate::recipe::Model;
 use clap::{Args, Subcommand};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -37,15 +37,9 @@ pub struct TrainBenchArgs {
     /// Images of one step
     #[arg(long, env = "OCELLUS_BATCH_SIZE", value_name = "N")]
     pub batch_size: Option<usize>,
-    /// What computes: flex, ndarray, cuda, wgpu
-    #[arg(long, env = "OCELLUS_DEVICE", value_parser = named::<DeviceKind>, value_name = "NAME")]
-    pub device: Option<DeviceKind>,
-    /// NVIDIA GPUs that share each step's shards, by number: 0,1; with --device cuda, and NCCL installed
-    #[arg(long, env = "OCELLUS_DEVICES", value_delimiter = ',', value_name = "N,N..")]
-    pub devices: Vec<usize>,
-    /// What a GPU multiplies in: auto (bf16 on cuda), f32, bf16
-    #[arg(long, env = "OCELLUS_PRECISION", value_parser = named::<Precision>, value_name = "NAME")]
-    pub precision: Option<Precision>,
+    /// What computes, and in which numbers.
+    #[command(flatten)]
+    pub compute: ComputeArgs,
     /// Any other key of the recipe, by its section: --set augment.rotate=15
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,

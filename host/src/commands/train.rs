@@ -40,7 +40,8 @@ pub fn run(args: &TrainArgs) -> Result<()> {
     let threads = inputs::threads(args.threads);
     view::note(&format!("training {} on {} into {}", recipe.title(), dataset.name, out.display()));
     let cache = train::cache_folder();
-    let place = Place { out: &out, resume: args.resume, threads, cache: cache.as_deref(), devices: &args.devices };
+    let place =
+        Place { out: &out, resume: args.resume, threads, cache: cache.as_deref(), devices: &args.compute.devices };
     // There is no plan of a head on another program's network.
     let next = if backbone.is_some() { "eval" } else { "export" };
     let extractor = backbone.as_ref().map(|backbone| backbone as &dyn Extractor);
@@ -98,8 +99,8 @@ pub fn resolve(args: &TrainArgs) -> Result<Recipe> {
     set(&mut train.loss, args.loss);
     set(&mut train.ema, args.ema);
     set(&mut train.seed, args.seed);
-    set(&mut train.device, args.device);
-    set(&mut train.precision, args.precision);
+    set(&mut train.device, args.compute.device);
+    set(&mut train.precision, args.compute.precision);
     let transfer = &mut recipe.transfer;
     set(&mut transfer.freeze, args.freeze);
     set(&mut transfer.unfreeze_at, args.unfreeze_at);

@@ -57,8 +57,7 @@ pub fn run(args: &TrainBenchArgs) -> Result<()> {
         model: args.model,
         img_size: args.img_size,
         batch_size: args.batch_size,
-        device: args.device,
-        precision: args.precision,
+        compute: args.compute.clone(),
         set: args.set.clone(),
         ..TrainArgs::default()
     })?;
@@ -73,7 +72,7 @@ pub fn run(args: &TrainBenchArgs) -> Result<()> {
     let costs = summary::summarise(&network)?;
     let spinner = view::spinner(&format!("training {} on noise", recipe.model.name()));
     let time = Duration::from_secs(args.seconds);
-    let pace = pace::measure(&recipe, size, args.classes.into(), (threads, &args.devices), time)?;
+    let pace = pace::measure(&recipe, size, args.classes.into(), (threads, &args.compute.devices), time)?;
     spinner.finish_and_clear();
     let batch = recipe.train.batch_size as f64;
     let bench = TrainBench {
@@ -85,7 +84,7 @@ pub fn run(args: &TrainBenchArgs) -> Result<()> {
         batch_size: recipe.train.batch_size,
         device: recipe.train.device,
         precision: if recipe.train.is_mixed() { "bf16" } else { "f32" },
-        gpus: if recipe.train.device.is_cpu() { 0 } else { args.devices.len().max(1) },
+        gpus: if recipe.train.device.is_cpu() { 0 } else { args.compute.devices.len().max(1) },
         threads,
         steps: pace.steps.len(),
         images_per_second: pace.steps.len() as f64 * batch / pace.seconds(),
