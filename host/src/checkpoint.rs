@@ -225,7 +225,7 @@ fn hash<'a>(parts: impl Iterator<Item = &'a Weights>) -> String {
         sizes.for_each(|size| sha.update((size as u64).to_le_bytes()));
         sha.update(values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>());
     }
-    sha.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(sha.finalize())
 }
 
 /// TOML; or JSON, which it was before, and which does not read every number exactly as it was written.

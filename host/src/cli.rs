@@ -10,7 +10,9 @@ pub use boards::{
     ProbesArgs, TrainBenchArgs,
 };
 pub use devices::{DeviceArgs, ProfileArgs, RunArgs, ValidateArgs};
-pub use values::{Backend, Calibration, FrameFormat, ImageCount, Optimize, Place, SplitName, Stage, Steady, Target};
+pub use values::{
+    Backend, Calibration, FrameFormat, ImageCount, MeasureOn, Optimize, SplitName, Stage, Steady, Target,
+};
 
 use crate::board;
 use crate::recipe::{
@@ -468,7 +470,7 @@ pub struct CompareArgs {
     pub images: ImageCount,
     /// With `sim`, measure program and instructions on an emulated board; else they come from the models' cards
     #[arg(long, value_enum, default_value = "engine")]
-    pub on: Place,
+    pub on: MeasureOn,
     /// Board whose program and instructions are shown
     #[arg(long, env = "OCELLUS_BOARD", default_value = board::DEFAULT)]
     pub board: String,

@@ -13,7 +13,7 @@ pub mod eval;
 pub mod export;
 pub mod firmware;
 pub mod flash;
-mod inputs;
+mod helpers;
 pub mod model;
 pub mod monitor;
 mod numbered;
@@ -32,6 +32,7 @@ use anyhow::Result;
 
 use crate::board::DoesNotFit;
 use crate::cli::{Cli, Command};
+use crate::eval::agreement::Difference;
 
 /// Failures that have an exit code of their own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,7 +92,8 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
         Failure::Disagree(_) => 4,
     };
     let does_not_fit = || error.downcast_ref::<DoesNotFit>().map(|_| 3);
-    error.downcast_ref().map(of_failure).or_else(does_not_fit).unwrap_or(1)
+    let differs = || error.downcast_ref::<Difference>().map(|_| 4);
+    error.downcast_ref().map(of_failure).or_else(does_not_fit).or_else(differs).unwrap_or(1)
 }
 
 #[cfg(test)]
@@ -106,5 +108,7 @@ mod tests {
         assert_eq!(wrapped(Failure::Usage(String::new()).into()), 2);
         assert_eq!(wrapped(DoesNotFit::new(String::new()).into()), 3);
         assert_eq!(wrapped(Failure::Disagree(String::new()).into()), 4);
+        let difference = Difference { image: 0, layer: String::new(), position: 0, tract: 1, engine: 2 };
+        assert_eq!(wrapped(difference.into()), 4);
     }
 }

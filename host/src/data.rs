@@ -15,10 +15,10 @@
 
 pub mod check;
 pub mod cifar;
+pub mod dataset_shift;
 pub mod fetch;
 
 pub mod folder;
-pub mod likeness;
 pub mod picture;
 pub mod shapes;
 mod split;
@@ -67,8 +67,7 @@ impl Split {
 
     /// Positions of `count` images, or of all if there are fewer, evenly spread.
     pub fn spread(&self, count: usize) -> Vec<usize> {
-        let count = count.min(self.len());
-        (0..count).map(|i| i * self.len() / count).collect()
+        spread(self.len(), count).collect()
     }
 
     /// The images at these positions.
@@ -220,7 +219,7 @@ impl Inventory {
 /// Positions of at most `most` of `count` images, evenly spread: folders list one class after the other.
 fn spread(count: usize, most: usize) -> impl Iterator<Item = usize> {
     let most = most.min(count);
-    (0..most).map(move |i| (2 * i + 1) * count / (2 * most))
+    (0..most).map(move |i| i * count / most)
 }
 
 /// Refuses what needs so many bytes, where they are not there: running out of memory kills a process without a message.
@@ -255,11 +254,7 @@ fn digest(classes: &[String], splits: [&Split; 3]) -> String {
         field(&split.labels.iter().flat_map(|label| label.to_le_bytes()).collect::<Vec<u8>>());
         field(&split.images);
     }
-    hex(&sha.finalize())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(sha.finalize())
 }
 
 #[cfg(test)]
@@ -269,7 +264,7 @@ mod tests {
     #[test]
     fn some_images_are_spread_over_the_split() {
         let spread = |count, most| spread(count, most).collect::<Vec<_>>();
-        assert_eq!(spread(100, 4), [12, 37, 62, 87]);
+        assert_eq!(spread(100, 4), [0, 25, 50, 75]);
         assert_eq!([spread(3, 8), spread(3, usize::MAX)], [[0, 1, 2], [0, 1, 2]]);
         assert!(spread(0, 4).is_empty());
         let recipe = DataRecipe { img_size: Some(16), ..DataRecipe::default() };

@@ -140,9 +140,27 @@ pub fn int8_images(split: &Split) -> Vec<i8> {
     int8_pixels(&split.images)
 }
 
+/// Probability of each class: the softmax of the int8 `scores`, `(classes)`, dequantized by `plan`.
+pub fn probabilities(plan: &Plan, scores: &[i8]) -> Vec<f64> {
+    let params = plan.output_params();
+    let best = scores.iter().copied().max().unwrap_or_default();
+    let odds = |score: i8| f64::from(params.dequantize(score) - params.dequantize(best)).exp();
+    let sum: f64 = scores.iter().map(|&score| odds(score)).sum();
+    scores.iter().map(|&score| odds(score) / sum).collect()
+}
+
 /// SHA-256 over int8 scores in hex: two sides with the same digest agree on every score.
 pub fn digest(scores: &[i8]) -> String {
-    Sha256::digest(bytemuck::cast_slice::<i8, u8>(scores)).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(Sha256::digest(bytemuck::cast_slice::<i8, u8>(scores)))
+}
+
+/// Which classes only one of two sides has, each named by what is said of it; empty where both have the same.
+pub fn class_difference(one: (&str, &[String]), other: (&str, &[String])) -> String {
+    let only = |(name, classes): (&str, &[String]), others: &[String]| {
+        let classes: Vec<&str> = classes.iter().filter(|c| !others.contains(c)).map(String::as_str).collect();
+        (!classes.is_empty()).then(|| format!("only {name} has {}", classes.join(", ")))
+    };
+    [only(one, other.1), only(other, one.1)].into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
 /// Gives `labels`, which count in `dataset`'s classes, the numbers that the `model`'s classes of the same names have.
@@ -160,10 +178,10 @@ pub fn relabel(labels: &mut [u16], dataset: &[String], model: &[String], warn: &
     let unknown = known.iter().position(Option::is_none).unwrap_or_default();
     if dataset.len() != model.len() || known.iter().any(Option::is_some) {
         bail!(
-            "the dataset's class {:?} is unknown to the model, which has {} classes ({}): give the dataset it was trained for",
+            "the dataset's class {:?} is unknown to the model: {}. Give the dataset that the model was trained for, or name \
+             the class folders as its classes",
             dataset[unknown],
-            model.len(),
-            model.join(", ")
+            class_difference(("the dataset", dataset), ("the model", model))
         );
     }
     warn(&format!(
@@ -192,7 +210,12 @@ mod tests {
         relabel(&mut labels, &names("a b c"), &names("fox cat dog"), &|_| heard.set(heard.get() + 1)).unwrap();
         assert_eq!((labels, heard.get()), ([1, 2, 0], 1));
         let error = relabel(&mut labels, &names("cat owl"), &names("fox cat dog"), &silent).unwrap_err();
-        assert!(error.to_string().contains("\"owl\" is unknown"));
+        assert!(
+            error
+                .to_string()
+                .contains("\"owl\" is unknown to the model: only the dataset has owl; only the model has fox, dog."),
+            "{error}"
+        );
         // Positions would take dogs for cats.
         let error = relabel(&mut labels, &names("ant dog owl"), &names("fox cat dog"), &silent).unwrap_err();
         assert!(error.to_string().contains("\"ant\" is unknown"));

@@ -93,7 +93,7 @@ pub fn cached(
 ) -> Result<Vec<f32>> {
     let Some(folder) = folder else { return compute() };
     let key = key.finish();
-    let path = folder.join(hex(&key) + ".features");
+    let path = folder.join(hex::encode(key) + ".features");
     if let Ok(bytes) = std::fs::read(&path) {
         match parse(&bytes, &key, count) {
             Ok(values) => return Ok(values),
@@ -132,11 +132,6 @@ fn parse(bytes: &[u8], key: &[u8; 32], count: usize) -> Result<Vec<f32>> {
     Ok(values.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
 }
 
-/// Bytes in hex.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,7 +158,7 @@ mod tests {
         assert_eq!((get("a", 3), computed.get()), (VALUES.to_vec(), 1), "the file is read");
         get("b", 3);
         assert_eq!(computed.get(), 2, "another key is another file");
-        let file = |text| folder.path().join(hex(&key(text).finish()) + ".features");
+        let file = |text| folder.path().join(hex::encode(key(text).finish()) + ".features");
         let whole = std::fs::read(file("a")).unwrap();
         for at in 0..whole.len() {
             let mut damaged = whole.clone();

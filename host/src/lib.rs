@@ -1,8 +1,10 @@
-//! The workstation's half of Ocellus, in the order of its pipeline.
+//! The workstation's half of Ocellus, in the order of its pipeline: a module imports only those above it.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
 pub mod random;
+pub mod view;
+
 pub mod recipe;
 
 pub mod data;
@@ -40,6 +42,7 @@ pub mod sim;
 
 pub mod eval;
 
+pub mod deploy;
 pub mod model;
 
 pub mod doctor;
@@ -47,4 +50,3 @@ pub mod report;
 
 pub mod cli;
 pub mod commands;
-pub mod view;

@@ -6,6 +6,8 @@ use anyhow::{Context, Result, bail, ensure};
 use ocellus_shared::plan::Plan;
 
 use crate::checkpoint::{self, Checkpoint};
+use crate::deploy;
+pub use crate::deploy::{FLOAT_ONNX, INT8_ONNX, PLAN, RECIPE};
 use crate::eval::Evaluator;
 use crate::eval::backbone::OnnxBackbone;
 use crate::eval::tract::{FloatModel, TractModel};
@@ -16,15 +18,6 @@ use crate::net;
 use crate::onnx;
 use crate::recipe::Recipe;
 use crate::view;
-
-/// What the board runs.
-pub const PLAN: &str = "model.plan";
-/// The same integers, for tract and other ONNX runtimes.
-pub const INT8_ONNX: &str = "model.onnx";
-/// The network before quantization.
-pub const FLOAT_ONNX: &str = "float.onnx";
-/// What it was trained by.
-pub const RECIPE: &str = "recipe.toml";
 
 /// Where a model's files are; those that do not exist are `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -127,7 +120,7 @@ impl ModelFiles {
         let (path, bytes) = self.read(self.plan.as_deref(), PLAN)?;
         let plan = Plan::parse(&bytes)
             .with_context(|| format!("{} cannot be used; write it anew with `ocellus export`", path.display()))?;
-        self.warn_if_stale(path, &onnx::hex(&plan.digest()));
+        self.warn_if_stale(path, &hex::encode(plan.digest()));
         Ok(bytes)
     }
 
@@ -150,8 +143,7 @@ impl ModelFiles {
             if checkpoint.recipe.transfer.backbone.is_some() {
                 return headed(&checkpoint);
             }
-            let network = net::build(&checkpoint.recipe, checkpoint.input, checkpoint.classes.len())?;
-            return Ok(Evaluator::Float(fold(graph::lower(&network, &checkpoint)?)));
+            return Ok(Evaluator::Float(deploy::folded(&checkpoint)?));
         }
         ensure!(
             self.float_onnx.is_some(),

@@ -61,7 +61,7 @@ pub fn write(graph: &QuantGraph) -> Result<Vec<u8>> {
         ("ocellus.preprocessing", preprocessing.to_string()),
         ("ocellus.dataset", graph.origin.dataset.clone()),
         ("ocellus.weights", graph.origin.weights.clone()),
-        ("ocellus.digest", hex(&graph.digest())),
+        ("ocellus.digest", hex::encode(graph.digest())),
         ("ocellus.scales", serde_json::Value::Object(scales).to_string()),
     ];
     Ok(seal(int8::graph(graph), &metadata))
@@ -95,7 +95,7 @@ fn seal(graph: tract_onnx::pb::GraphProto, metadata: &[(&str, String)]) -> Vec<u
 
 /// The encoded metadata entry that vouches for `bytes`. Protobuf messages may be concatenated: it is simply appended.
 fn seal_entry(bytes: &[u8]) -> Vec<u8> {
-    let metadata_props = vec![entry(SEAL, &hex(&Sha256::digest(bytes)))];
+    let metadata_props = vec![entry(SEAL, &hex::encode(Sha256::digest(bytes)))];
     ModelProto { metadata_props, ..ModelProto::default() }.encode_to_vec()
 }
 
@@ -160,11 +160,6 @@ pub fn origin(bytes: &[u8]) -> Option<(Origin, String)> {
     let entry = |key| metadata(&model, key).unwrap_or_default().to_owned();
     let origin = Origin { dataset: entry("ocellus.dataset"), weights: entry("ocellus.weights") };
     Some((origin, entry("ocellus.digest")))
-}
-
-/// `bytes` in hex, as metadata has them.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 #[cfg(test)]

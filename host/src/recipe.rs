@@ -5,6 +5,7 @@ mod data;
 mod model;
 mod net;
 mod quant;
+mod resolve;
 mod train;
 mod transfer;
 
@@ -34,9 +35,9 @@ pub struct Recipe {
     pub data: DataRecipe,
     /// Widths and drop rates of the network.
     pub net: NetRecipe,
-    /// How its weights are fitted.
+    /// How its weights are trained.
     pub train: TrainRecipe,
-    /// What of a network that has learnt something already stays as it is.
+    /// Transfer learning: which layers are frozen, and on which backbone a head is trained.
     pub transfer: TransferRecipe,
     /// How training images are varied.
     pub augment: AugmentRecipe,
@@ -45,7 +46,8 @@ pub struct Recipe {
 }
 
 impl Recipe {
-    /// Reads and validates the recipe at `path`.
+    /// Reads and validates the recipe at `path`. A relative path in it that leads nowhere from where the command was called
+    /// is looked for beside the recipe.
     ///
     /// # Errors
     /// The file cannot be read, is not TOML, has an unknown key, or has a value that makes no sense; the message names
@@ -53,7 +55,9 @@ impl Recipe {
     pub fn load(path: &Path) -> Result<Self> {
         let text =
             std::fs::read_to_string(path).with_context(|| format!("cannot read the recipe {}", path.display()))?;
-        Self::parse(&text).with_context(|| format!("in the recipe {}", path.display()))
+        let mut recipe = Self::parse(&text).with_context(|| format!("in the recipe {}", path.display()))?;
+        recipe.look_beside(path.parent().unwrap_or(Path::new("")));
+        Ok(recipe)
     }
 
     /// Reads and validates a recipe from TOML text.
@@ -117,16 +121,6 @@ impl Recipe {
     pub fn normalise(&self) -> Normalise {
         let own = self.model.normalise();
         Normalise { mean: self.data.mean.unwrap_or(own.mean), std: self.data.std.unwrap_or(own.std) }
-    }
-
-    /// The recipe with the normalisation written out, where there is one, so that it holds whatever the model's own
-    /// becomes.
-    pub fn resolved(mut self) -> Self {
-        let normalise = self.normalise();
-        if normalise != Normalise::NONE {
-            (self.data.mean, self.data.std) = (Some(normalise.mean), Some(normalise.std));
-        }
-        self
     }
 
     /// Dotted names of the keys in which two recipes train differently. A name and the calibration change no weight, nor do

@@ -2,14 +2,16 @@
 
 mod random;
 
+use ocellus::deploy::Quantized;
 use ocellus::eval::agreement::compare;
 use ocellus::eval::engine::EngineModel;
+use ocellus::eval::int8_pixels;
 use ocellus::eval::tract::{FloatModel, TractModel};
-use ocellus::fold::{centre, fold};
+use ocellus::fold::fold;
 use ocellus::graph::{lower, run};
-use ocellus::quantize::{QuantGraph, quantize};
+use ocellus::quantize::QuantGraph;
 use ocellus::recipe::{CalibrationMethod, Optimize, QuantRecipe};
-use ocellus::{calibrate, onnx, pack};
+use ocellus::{deploy, onnx, pack};
 use ocellus_shared::Op;
 use ocellus_shared::plan::Plan;
 use ocellus_tests::overlaps;
@@ -88,16 +90,15 @@ fn check_network(seed: u64) -> Result<usize, String> {
     let pictures = network::pictures(&network, seed, 24);
     let graph = fold(lower(&network, &checkpoint).unwrap());
     let recipe = QuantRecipe { method: CalibrationMethod::MinMax, ..QuantRecipe::default() };
-    let centred = centre(graph.clone());
-    let ranges = calibrate::ranges(&centred, &pictures, &recipe).unwrap();
-    let quantized = quantize(&centred, &ranges).map_err(|error| format!("seed {seed}: {error:#}"))?;
+    let quantized = deploy::quantized_graph(graph.clone(), &pictures, &recipe);
+    let Quantized { quantized, .. } = quantized.map_err(|error| format!("seed {seed}: {error:#}"))?;
     let tract = FloatModel::load(&onnx::write_float(&graph)).unwrap();
     let plan = pack::pack(&quantized, Optimize::Size).unwrap().plan;
     let engine = EngineModel::new(&plan).unwrap();
     let (mut error, mut size) = (0.0, 0.0);
     for i in 0..pictures.len() {
         let image = run::image(pictures.image(i));
-        let int8: Vec<i8> = pictures.image(i).iter().map(|&pixel| (pixel ^ 0x80) as i8).collect();
+        let int8 = int8_pixels(pictures.image(i));
         let exact = run::logits(&graph, &image);
         for (a, b) in exact.iter().zip(tract.logits(&image).unwrap()) {
             assert!((a - b).abs() < 1e-3 * a.abs().max(1.0), "seed {seed}: float logit {b} in tract, {a} here");

@@ -91,7 +91,7 @@ fn fetch(server: &Server, checksum: &str, to: &Path) -> Result<std::path::PathBu
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(Sha256::digest(bytes))
 }
 
 fn names(dir: &Path) -> Vec<String> {

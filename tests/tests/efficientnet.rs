@@ -10,12 +10,12 @@ use ocellus::eval::agreement::compare;
 use ocellus::eval::engine::EngineModel;
 use ocellus::eval::int8_pixels;
 use ocellus::eval::tract::TractModel;
-use ocellus::fold::{centre, fold};
+use ocellus::fold::fold;
 use ocellus::graph::lower;
-use ocellus::quantize::{QuantGraph, quantize};
+use ocellus::quantize::QuantGraph;
 use ocellus::recipe::{CalibrationMethod, Optimize, QuantRecipe};
 use ocellus::sim::{Clock, Sim};
-use ocellus::{calibrate, onnx, pack, toolchain};
+use ocellus::{deploy, onnx, pack, toolchain};
 use ocellus_shared::Op;
 use ocellus_shared::wire::tensor_crc;
 use random::{efficientnet, network};
@@ -26,11 +26,10 @@ const SIDE: u16 = 96;
 fn quantized() -> (QuantGraph, Vec<Vec<i8>>) {
     let (network, checkpoint) = efficientnet::b0(SIDE);
     let pictures = network::pictures(&network, 1, 2);
-    let graph = centre(fold(lower(&network, &checkpoint).unwrap()));
+    let folded = fold(lower(&network, &checkpoint).unwrap());
     let recipe = QuantRecipe { method: CalibrationMethod::MinMax, ..QuantRecipe::default() };
-    let ranges = calibrate::ranges(&graph, &pictures, &recipe).unwrap();
     let images = (0..pictures.len()).map(|i| int8_pixels(pictures.image(i))).collect();
-    (quantize(&graph, &ranges).unwrap(), images)
+    (deploy::quantized_graph(folded, &pictures, &recipe).unwrap().quantized, images)
 }
 
 #[test]

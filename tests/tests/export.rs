@@ -4,9 +4,9 @@ mod random;
 
 use ocellus::checkpoint::Checkpoint;
 use ocellus::commands::analyze::raw_bytes;
-use ocellus::commands::export::export;
 use ocellus::data::Dataset;
 use ocellus::data::picture::Picture;
+use ocellus::deploy::{self, Artifacts};
 use ocellus::eval::tract::TractModel;
 use ocellus::recipe::CalibrationMethod;
 use ocellus_shared::Shape;
@@ -28,6 +28,14 @@ fn model() -> (Checkpoint, Dataset) {
     (checkpoint, Dataset { name, classes, train, val, test, hash: String::new() })
 }
 
+/// Builds, verifies and writes.
+fn export(checkpoint: &Checkpoint, dataset: &Dataset, out: &Path) -> anyhow::Result<Artifacts> {
+    let artifacts = deploy::build(checkpoint, &dataset.train, None)?;
+    assert!(artifacts.verify(&dataset.train)? > 0);
+    artifacts.write(out)?;
+    Ok(artifacts)
+}
+
 #[test]
 fn the_files_belong_together() {
     let (mut checkpoint, dataset) = model();
@@ -35,14 +43,14 @@ fn the_files_belong_together() {
     checkpoint.recipe.data.crop = Crop::Stretch;
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("new/model");
-    let summary = export(&checkpoint, &dataset, None, &out).unwrap();
+    let artifacts = export(&checkpoint, &dataset, &out).unwrap();
     let read = |name: &str| std::fs::read(out.join(name)).unwrap();
     let plan = read("model.plan");
     let plan = Plan::parse(&plan).unwrap();
     let tract = TractModel::load(&read("model.onnx")).unwrap();
     assert_eq!(plan.digest(), tract.digest());
     assert!(plan.labels().eq(tract.labels()) && plan.labels().eq(&checkpoint.classes));
-    assert_eq!((plan.input().shape, plan.arena_bytes()), (checkpoint.input, summary.arena_bytes));
+    assert_eq!((plan.input().shape, plan.arena_bytes()), (checkpoint.input, artifacts.packed.arena.bytes));
     assert_eq!(plan.crop(), Crop::Stretch);
     checkpoint.recipe.data.path = None;
     assert_eq!(String::from_utf8(read("recipe.toml")).unwrap(), checkpoint.recipe.to_toml());
@@ -61,7 +69,7 @@ fn the_closest_calibration_is_found() {
     let mut digest = |method: CalibrationMethod, percentile: f64| {
         (checkpoint.recipe.quant.method, checkpoint.recipe.quant.percentile) = (method, percentile);
         let folder = tempfile::tempdir().unwrap();
-        export(&checkpoint, &dataset, None, folder.path()).unwrap().digest
+        export(&checkpoint, &dataset, folder.path()).unwrap().digest
     };
     let percentile = |kept| (CalibrationMethod::Percentile, kept);
     let methods = [(CalibrationMethod::Mse, 100.0), percentile(99.99), percentile(99.9), percentile(99.8)];
@@ -74,13 +82,13 @@ fn the_closest_calibration_is_found() {
 fn a_failed_export_leaves_the_old_files() {
     let (mut checkpoint, dataset) = model();
     let folder = tempfile::tempdir().unwrap();
-    export(&checkpoint, &dataset, None, folder.path()).unwrap();
+    export(&checkpoint, &dataset, folder.path()).unwrap();
     let old = std::fs::read(folder.path().join("model.plan")).unwrap();
     let none = Dataset { train: network::pictures(&random::network::network(0).0, 1, 0), ..dataset.clone() };
-    let error = export(&checkpoint, &none, None, folder.path()).unwrap_err();
+    let error = export(&checkpoint, &none, folder.path()).unwrap_err();
     assert!(error.to_string().contains("no images to calibrate with"), "{error:#}");
     checkpoint.weights.values_mut().next().unwrap().values[0] = f32::INFINITY;
-    assert!(export(&checkpoint, &dataset, None, folder.path()).is_err());
+    assert!(export(&checkpoint, &dataset, folder.path()).is_err());
     assert_eq!(std::fs::read(folder.path().join("model.plan")).unwrap(), old);
 }
 
@@ -89,7 +97,7 @@ fn a_head_on_a_foreign_backbone_is_refused() {
     let (mut checkpoint, dataset) = model();
     checkpoint.recipe.transfer.backbone = Some("photos/resnet.onnx".into());
     let folder = tempfile::tempdir().unwrap();
-    let error = export(&checkpoint, &dataset, None, folder.path()).unwrap_err().to_string();
+    let error = export(&checkpoint, &dataset, folder.path()).unwrap_err().to_string();
     assert!(error.contains("photos/resnet.onnx") && error.contains("eval --with float"), "{error}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
@@ -139,7 +147,7 @@ fn a_run_folder_keeps_its_recipe() {
     let folder = tempfile::tempdir().unwrap();
     checkpoint.save(&folder.path().join("best.safetensors")).unwrap();
     std::fs::write(folder.path().join("recipe.toml"), "# mine\n").unwrap();
-    export(&checkpoint, &dataset, None, folder.path()).unwrap();
+    export(&checkpoint, &dataset, folder.path()).unwrap();
     assert_eq!(std::fs::read_to_string(folder.path().join("recipe.toml")).unwrap(), "# mine\n");
 }
 
@@ -161,7 +169,7 @@ fn plans_are_little_more_than_their_parameters() {
         let (name, classes) = ("random".into(), checkpoint.classes.clone());
         let dataset = Dataset { name, classes, train, val, test, hash: String::new() };
         let folder = tempfile::tempdir().unwrap();
-        export(&checkpoint, &dataset, None, folder.path()).unwrap();
+        export(&checkpoint, &dataset, folder.path()).unwrap();
         plans.push((model.into(), std::fs::read(folder.path().join("model.plan")).unwrap()));
     }
     for (name, plan) in plans {

@@ -2,16 +2,14 @@
 
 mod random;
 
-use ocellus::calibrate;
 use ocellus::eval::agreement::compare;
 use ocellus::eval::engine::EngineModel;
 use ocellus::eval::tract::TractModel;
-use ocellus::fold::{centre, fold};
-use ocellus::graph::{Origin, lower};
-use ocellus::quantize::{QuantGraph, QuantNode, Value, differ, quantize};
+use ocellus::graph::Origin;
+use ocellus::quantize::{QuantGraph, QuantNode, Value, differ};
 use ocellus::recipe::Optimize;
 use ocellus::trim::{Removed, Trimmed, trim};
-use ocellus::{onnx, pack};
+use ocellus::{deploy, onnx, pack};
 use ocellus_shared::plan::Crop;
 use ocellus_shared::quant::QuantParams;
 use ocellus_shared::{Op, Shape, Window};
@@ -122,9 +120,7 @@ fn with_dead(recipe: &str, dead: &[(&str, std::ops::Range<usize>)]) -> QuantGrap
             array.values[channels.clone()].fill(value);
         }
     }
-    let graph = centre(fold(lower(&network, &checkpoint).unwrap()));
-    let ranges = calibrate::ranges(&graph, &network::pictures(&network, 1, 8), &checkpoint.recipe.quant).unwrap();
-    quantize(&graph, &ranges).unwrap()
+    deploy::quantized(&checkpoint, &network::pictures(&network, 1, 8)).unwrap().quantized
 }
 
 /// Filters of the layers that lost some.

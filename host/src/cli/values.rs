@@ -61,7 +61,7 @@ pub enum Backend {
 
 /// Where the engine runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Place {
+pub enum MeasureOn {
     /// On this machine
     Engine,
     /// On an emulated board

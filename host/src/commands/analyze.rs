@@ -1,6 +1,6 @@
 //! `ocellus analyze`: whether a plan fits a board, what it needs, and what it is expected to cost, without running it.
 
-use super::inputs;
+use super::helpers::targets;
 use crate::board::{Board, DoesNotFit};
 use crate::cli::AnalyzeArgs;
 use crate::cost::{self, Core, Costs};
@@ -99,7 +99,7 @@ pub struct Layer {
 pub fn run(args: &AnalyzeArgs) -> Result<()> {
     let bytes = ModelFiles::find(&args.model)?.read_plan()?;
     let plan = Plan::parse(&bytes)?;
-    let board = inputs::known_board(&args.board)?;
+    let board = targets::known_board(&args.board)?;
     if is_for_speed(&plan) && Core::of(&board.cpu)? == Core::Vector {
         view::warn(
             "the plan is packed for the speed of Cortex-M4, M7 and M33; this core takes fewer instructions with \
@@ -117,7 +117,7 @@ pub fn run(args: &AnalyzeArgs) -> Result<()> {
 
 fn analyse(plan: &Plan, board: &Board) -> Result<Analysis> {
     let costs = Costs::load(Core::of(&board.cpu)?)?;
-    let elf = inputs::firmware(board)?;
+    let elf = targets::firmware(board)?;
     let layers: Vec<Layer> = plan.steps().map(|step| layer(&costs, &step)).collect();
     let (program_bytes, plan_bytes) = (toolchain::program_bytes(&elf)?, plan.bytes().len() as u64);
     let raw_bytes = raw_bytes(plan);

@@ -3,7 +3,7 @@
 mod host;
 mod train;
 
-use super::{export, inputs};
+use super::helpers::{datasets, targets};
 use crate::board::{self, Board};
 use crate::checkpoint::Checkpoint;
 use crate::cli::{BenchArgs, BenchCommand};
@@ -13,7 +13,7 @@ use crate::net::{self, module::Module};
 use crate::recipe::{Optimize, Recipe};
 use crate::report;
 use crate::sim::{Clock, Sim};
-use crate::{cost, pack, view};
+use crate::{cost, deploy, pack, view};
 use anyhow::{Context, Result};
 use ocellus_shared::Shape;
 use ocellus_shared::plan::Plan;
@@ -125,7 +125,7 @@ fn emulated(BenchArgs { models, json }: &BenchArgs) -> Result<()> {
     let subjects = subjects(&table, models)?;
     let mut benches = Vec::new();
     for board in Board::all()?.iter().filter(|board| board.machine.is_some()) {
-        let elf = inputs::firmware(board)?;
+        let elf = targets::firmware(board)?;
         let mut sim = Sim::boot(board, &elf, Clock::Instructions)?;
         // What is packed for speed is so for the cores with the DSP extension.
         let is_for = |subject: &&Subject| {
@@ -170,7 +170,7 @@ fn untrained(network: &Network) -> Result<Vec<Subject>> {
     let spinner = view::spinner(&format!("quantizing {} with random weights", network.name));
     let recipe = Recipe::default().with(&[format!("model={}", network.name)])?;
     let input = shape(network);
-    let dataset = inputs::any_dataset(&recipe.data, None, input)?;
+    let dataset = datasets::any_dataset(&recipe.data, None, input)?;
     let module = Module::new(net::build(&recipe, input, dataset.classes.len())?)?;
     let checkpoint = Checkpoint {
         weights: module.initial(recipe.train.seed),
@@ -180,7 +180,7 @@ fn untrained(network: &Network) -> Result<Vec<Subject>> {
         dataset_hash: dataset.hash.clone(),
         resume: None,
     };
-    let quantized = export::quantized(&checkpoint, &dataset)?.quantized;
+    let quantized = deploy::quantized(&checkpoint, &dataset.train)?.quantized;
     let mut subjects: Vec<Subject> = Vec::new();
     for optimize in [Optimize::Size, Optimize::Speed] {
         let plan = pack::pack(&quantized, optimize)?.plan;

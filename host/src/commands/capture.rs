@@ -11,8 +11,8 @@ use ocellus_shared::frame::{Frame, PixelFormat};
 use ocellus_shared::plan::Crop;
 use serde_json::json;
 
-use super::monitor::{self, Source};
-use super::{flash, inputs};
+use super::helpers::camera_source::CameraSource;
+use super::helpers::{interrupt, targets};
 use crate::camera::{self, Sensor};
 use crate::cli::{CaptureArgs, Stage};
 use crate::data::picture::Picture;
@@ -30,7 +30,7 @@ const LOOKS: u32 = 20;
 /// pictures that were taken before stay.
 pub fn run(args: &CaptureArgs) -> Result<()> {
     album::check_label(&args.label)?;
-    let stop = monitor::stop_on_ctrl_c()?;
+    let stop = interrupt::stop_on_ctrl_c()?;
     // Before a folder is made: without a board or something to look at there would be nothing in it.
     let eye = open(args)?;
     let mut album = Album::open(&args.out, &args.label, args.difference)?;
@@ -57,7 +57,7 @@ enum Eye {
     /// A real board.
     Board(Box<Conversation>),
     /// The sensor of an emulated one, and what it looks at.
-    Sim(Source, Sensor),
+    Sim(CameraSource, Sensor),
 }
 
 /// What the arguments name.
@@ -68,7 +68,7 @@ fn open(args: &CaptureArgs) -> Result<Eye> {
     let usual = Sensor::default();
     let (width, height) = args.frame_size.map_or((usual.width, usual.height), |size| (size.width, size.height));
     let sensor = Sensor { format: args.frame_format.map_or(usual.format, PixelFormat::from), width, height };
-    Ok(Eye::Sim(Source::open(args.source.as_deref(), sensor)?, sensor))
+    Ok(Eye::Sim(CameraSource::open(args.source.as_deref(), sensor)?, sensor))
 }
 
 /// Asks a real board for frame after frame; `take` says whether to go on.
@@ -129,8 +129,8 @@ fn at_times(args: &CaptureArgs, stop: &AtomicBool, look: &mut dyn FnMut() -> Res
 
 /// A line to a real board, whatever model it has.
 fn call(args: &CaptureArgs) -> Result<Conversation> {
-    let board = inputs::real_board(args.board.as_deref())?;
-    let (elf, settings) = (inputs::program(&board, args.elf.as_deref())?, flash::settings(&args.probe));
+    let board = targets::required_board(args.board.as_deref())?;
+    let (elf, settings) = (targets::program(&board, args.elf.as_deref())?, targets::settings(&args.probe));
     if matches!(settings.probe, Selector::Simulated(_)) {
         view::note("a rehearsal on a simulated board: its camera shows a test pattern");
     }
@@ -145,13 +145,13 @@ fn call(args: &CaptureArgs) -> Result<Conversation> {
 /// Shows pictures to the camera of an emulated board, once each, or what this machine's own camera sees.
 fn from_source(
     args: &CaptureArgs,
-    source: Source,
+    source: CameraSource,
     sensor: Sensor,
     take: &mut dyn FnMut(&Frame) -> Result<bool>,
     stop: &AtomicBool,
 ) -> Result<()> {
     match source {
-        Source::Pictures(paths, _) => {
+        CameraSource::Pictures(paths, _) => {
             for path in paths {
                 let picture = Picture::open(&path).with_context(|| path.display().to_string())?;
                 if !show(&picture, sensor, take).with_context(|| path.display().to_string())? {
@@ -160,7 +160,7 @@ fn from_source(
             }
             Ok(())
         }
-        Source::Webcam(mut webcam) => at_times(args, stop, &mut || match webcam.look()? {
+        CameraSource::Webcam(mut webcam) => at_times(args, stop, &mut || match webcam.look()? {
             Some(picture) => show(&picture, sensor, take),
             None => Ok(!stop.load(Ordering::Relaxed)),
         })?

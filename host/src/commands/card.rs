@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use ocellus_shared::plan::Plan;
 
-use super::{Failure, inputs, writable};
+use super::helpers::{datasets, targets};
+use super::{Failure, writable};
 use crate::board::{self, Board};
 use crate::checkpoint::write_atomically;
 use crate::cli::{CardArgs, ImageCount};
@@ -57,8 +58,8 @@ pub fn run(args: &CardArgs) -> Result<()> {
     let out = args.out.clone().unwrap_or_else(|| folder(&args.model).join("README.md"));
     writable::file(&out)?;
     let training = training(&files)?;
-    let dataset = inputs::labelled_dataset(&recipe.data, args.data.as_deref(), input, &classes)?;
-    inputs::warn_if_other(&dataset, &files);
+    let dataset = datasets::labelled_dataset(&recipe.data, args.data.as_deref(), input, &classes)?;
+    datasets::warn_if_other(&dataset, &files);
     let test = &dataset.test;
     let float = scores(&files.load_float()?, test, "float")?.metrics(&classes, &test.labels);
     let judge = int8(scores(&tract, test, "tract")?)?;
@@ -128,8 +129,8 @@ fn agree(side: &str, expected: &[i8], found: &[i8]) -> Result<()> {
 fn on_board(board: Board, plan: &[u8], test: &Split, judge: &[i8], images: ImageCount) -> Result<OnBoard> {
     board.check_fit(&Plan::parse(plan)?)?;
     let most = if board.name == board::DEFAULT { test.len() } else { OTHER_BOARDS_IMAGES };
-    let split = inputs::take(test, ImageCount::First(images.of(test.len()).min(most)));
-    let elf = inputs::firmware(&board)?;
+    let split = datasets::take(test, ImageCount::First(images.of(test.len()).min(most)));
+    let elf = targets::firmware(&board)?;
     let evaluator = Evaluator::Sim { board: Box::new(board.clone()), elf: elf.clone(), plan: plan.to_vec() };
     agree(&board.name, judge, &int8(scores(&evaluator, &split, &board.name)?)?)?;
     let mut sim = Sim::boot(&board, &elf, Clock::Instructions)?;

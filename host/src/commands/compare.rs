@@ -11,10 +11,11 @@ use ocellus_shared::Shape;
 use ocellus_shared::plan::Plan;
 use serde_json::json;
 
-use super::{Failure, inputs};
+use super::helpers::{datasets, targets};
+use super::{Failure, writable};
 use crate::board::Board;
 use crate::checkpoint::write_atomically;
-use crate::cli::{CompareArgs, Place};
+use crate::cli::{CompareArgs, MeasureOn};
 use crate::data::{Dataset, Split};
 use crate::eval::{self, Evaluator, Metrics};
 use crate::model::ModelFiles;
@@ -40,9 +41,11 @@ struct Candidate {
 /// A model cannot be read, [`Failure::Usage`] where two have different classes, no dataset suits them, or the board fails.
 pub fn run(args: &CompareArgs) -> Result<()> {
     let board = match args.on {
-        Place::Engine => Board::load(&args.board)?,
-        Place::Sim => inputs::emulated_board(&args.board)?,
+        MeasureOn::Engine => Board::load(&args.board)?,
+        MeasureOn::Sim => targets::emulated_board(&args.board)?,
     };
+    // What could spoil the table at the end is looked at before minutes of evaluation.
+    args.csv.as_deref().map_or(Ok(()), writable::file)?;
     let candidates = args.models.iter().map(|path| Candidate::open(path)).collect::<Result<Vec<_>>>()?;
     candidates[1..].iter().try_for_each(|candidate| candidate.check_classes(&candidates[0]))?;
     let (mut test_sets, mut entries) = (TestSets::default(), Vec::new());
@@ -76,27 +79,19 @@ impl Candidate {
 
     /// Refuses a model that tells other things apart than the `first` does.
     fn check_classes(&self, first: &Self) -> Result<()> {
-        let (ours, theirs): (BTreeSet<_>, BTreeSet<_>) =
-            (self.classes.iter().collect(), first.classes.iter().collect());
+        let [ours, theirs] = [self, first].map(|candidate| candidate.classes.iter().collect::<BTreeSet<_>>());
         if ours == theirs {
             return Ok(());
         }
-        let list = |names: Vec<&&String>| names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
-        let side = |path: &Path, names: Vec<&&String>| {
-            let only = list(names);
-            if only.is_empty() { only } else { format!("; only {} has: {only}", path.display()) }
-        };
+        let [one, other] = [first, self].map(|candidate| candidate.path.display().to_string());
         let what = format!(
-            "{} and {} tell different classes apart{}{}: compare models of the same classes",
-            first.path.display(),
-            self.path.display(),
-            side(&first.path, theirs.difference(&ours).collect()),
-            side(&self.path, ours.difference(&theirs).collect()),
+            "{one} and {other} tell different classes apart: {}. Compare models of the same classes",
+            eval::class_difference((&one, &first.classes), (&other, &self.classes))
         );
         Err(Failure::Usage(what).into())
     }
 
-    fn evaluate(&self, data: &str, split: &Split, board: &Board, on: Place) -> Result<Entry> {
+    fn evaluate(&self, data: &str, split: &Split, board: &Board, on: MeasureOn) -> Result<Entry> {
         let name = self.path.display().to_string();
         let metrics = |evaluator: &Evaluator, kind: &str| -> Result<Metrics> {
             let bar = view::bar(split.len() as u64, &format!("{name}, {kind}"));
@@ -110,7 +105,7 @@ impl Candidate {
         Ok(Entry { model: name, data: data.to_owned(), float, int8, cost })
     }
 
-    fn cost(&self, split: &Split, board: &Board, on: Place) -> Result<Cost> {
+    fn cost(&self, split: &Split, board: &Board, on: MeasureOn) -> Result<Cost> {
         let Some(plan) = &self.plan else {
             return Ok(match &self.float {
                 Some(Evaluator::Float(graph)) => Cost::of_graph(graph),
@@ -119,8 +114,8 @@ impl Candidate {
         };
         let mut cost = Cost::of_plan(&Plan::parse(plan)?);
         match on {
-            Place::Engine => cost.read_card(self.folder(), &board.cpu),
-            Place::Sim => cost.measure(board, plan, &eval::int8_pixels(split.image(0)))?,
+            MeasureOn::Engine => cost.read_card(self.folder(), &board.cpu),
+            MeasureOn::Sim => cost.measure(board, plan, &eval::int8_pixels(split.image(0)))?,
         }
         Ok(cost)
     }
@@ -154,12 +149,12 @@ impl TestSets {
         let known = matches!(&self.last, Some((data, shape, names, _))
             if *data == recipe.data && shape == input && names == classes);
         if !known {
-            let dataset = inputs::labelled_dataset(&recipe.data, args.data.as_deref(), *input, classes)?;
+            let dataset = datasets::labelled_dataset(&recipe.data, args.data.as_deref(), *input, classes)?;
             self.last = Some((recipe.data.clone(), *input, classes.clone(), dataset));
         }
         let (.., dataset) = self.last.as_ref().expect("it was just read");
-        inputs::warn_if_other(dataset, &candidate.files);
-        let split = inputs::take(&dataset.test, args.images);
+        datasets::warn_if_other(dataset, &candidate.files);
+        let split = datasets::take(&dataset.test, args.images);
         ensure!(!split.is_empty(), "{} has no test images", dataset.name);
         let this = Fingerprint::new(dataset, recipe, *input);
         if !this.is_like(self.first.get_or_insert_with(|| Fingerprint::new(dataset, recipe, *input))) {
@@ -208,10 +203,10 @@ mod tests {
         candidate("runs/b", "fox cat dog").check_classes(&first).unwrap();
         let error = candidate("runs/c", "cat dog elk").check_classes(&first).unwrap_err();
         let message = error.to_string();
-        assert!(message.contains("only runs/a has: fox; only runs/c has: elk"), "{message}");
-        assert_eq!(super::super::exit_code(&error), 2);
+        assert!(message.contains("apart: only runs/a has fox; only runs/c has elk. Compare"), "{message}");
+        assert_eq!(crate::commands::exit_code(&error), 2);
         let message = candidate("runs/d", "cat dog").check_classes(&first).unwrap_err().to_string();
-        assert!(message.contains("only runs/a has: fox:"), "{message}");
+        assert!(message.contains("apart: only runs/a has fox. Compare"), "{message}");
     }
 
     #[test]

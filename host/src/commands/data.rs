@@ -5,8 +5,8 @@ mod preview;
 
 use crate::cli::{DataCheckArgs, DataCommand, DataFetchArgs};
 use crate::data::check::{Report, check};
+use crate::data::dataset_shift::Shift;
 use crate::data::fetch::{Options, Source};
-use crate::data::likeness::Shift;
 use crate::recipe::DataRecipe;
 use crate::view;
 use anyhow::{Result, ensure};

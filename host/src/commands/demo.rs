@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail, ensure};
 use ocellus_shared::plan::Plan;
 
-use super::{Failure, export, inputs, writable};
+use super::helpers::{datasets, runs, targets};
+use super::{Failure, writable};
 use crate::board::Board;
 use crate::checkpoint::{BEST, LAST};
 use crate::cli::DemoArgs;
@@ -15,7 +16,7 @@ use crate::eval::{self, Evaluator, Metrics, Scores};
 use crate::model::ModelFiles;
 use crate::recipe::{DataRecipe, Recipe};
 use crate::sim::{Clock, Profile, Sim};
-use crate::{doctor, report, toolchain, view};
+use crate::{deploy, doctor, report, toolchain, view};
 
 mod live;
 mod training;
@@ -62,17 +63,19 @@ struct Outcome {
 pub fn run(args: &DemoArgs) -> Result<()> {
     let start = Instant::now();
     let effort = Effort::new(args.fast);
-    let out = inputs::run_folder(args.out.as_deref(), "demo")?;
+    let out = runs::run_folder(args.out.as_deref(), "demo")?;
     check_out(&out)?;
     step(1, "what this machine needs");
     doctor::ensure(true, &|check| view::note(&format!("  {} is missing: {}", check.name, check.found)))?;
-    let board = inputs::emulated_board(&args.board)?;
+    let board = targets::emulated_board(&args.board)?;
     step(2, "images");
     let dataset = load(args.data.as_deref())?;
     step(3, "training");
     let checkpoint = training::train(&dataset, &out, effort.training)?;
     step(4, "int8, ONNX and plan");
-    export::export(&checkpoint, &dataset, None, &out)?;
+    let artifacts = deploy::build(&checkpoint, &dataset.train, None)?;
+    artifacts.verify(&dataset.train)?;
+    artifacts.write(&out)?;
     let files = ModelFiles::find(&out)?;
     let plan = files.read_plan()?;
     board.check_fit(&Plan::parse(&plan)?)?;
@@ -82,7 +85,7 @@ pub fn run(args: &DemoArgs) -> Result<()> {
     let judge = Evaluator::Tract(files.load_tract()?);
     let (int8, judged) = evaluate(&judge, &dataset, &test, "int8")?;
     step(6, &format!("the firmware of {}", board.name));
-    let elf = inputs::firmware(&board)?;
+    let elf = targets::firmware(&board)?;
     step(7, "board and workstation, bit for bit");
     let compared = first(&test, effort.compared);
     let (on_board, scores) = on_board(&board, &elf, &plan, &dataset, &compared)?;
@@ -116,7 +119,7 @@ fn step(number: usize, what: &str) {
 fn load(data: Option<&Path>) -> Result<Dataset> {
     let fetched = || data::fetch::SOURCES.iter().find(|s| s.name() == "cifar10").and_then(|s| s.cached());
     let path = data.map(Path::to_owned).or_else(fetched);
-    let dataset = inputs::load(&DataRecipe { path: path.clone(), img_size: Some(32), ..DataRecipe::default() })?;
+    let dataset = datasets::load(&DataRecipe { path: path.clone(), img_size: Some(32), ..DataRecipe::default() })?;
     let from = path.map_or("built in; `ocellus data fetch cifar10` gets real ones".into(), |p| p.display().to_string());
     let (train, test) = (dataset.train.len(), dataset.test.len());
     view::note(&format!("  {}: {train} images to train with, {test} to test with ({from})", dataset.name));
@@ -125,7 +128,7 @@ fn load(data: Option<&Path>) -> Result<Dataset> {
 }
 
 fn first(split: &Split, count: usize) -> Split {
-    inputs::take(split, crate::cli::ImageCount::First(count))
+    datasets::take(split, crate::cli::ImageCount::First(count))
 }
 
 fn evaluate(evaluator: &Evaluator, dataset: &Dataset, split: &Split, name: &str) -> Result<(Metrics, Scores)> {

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use ocellus_shared::plan::Plan;
 use serde_json::json;
 
-use super::inputs;
+use super::helpers::{datasets, targets};
 use crate::cli::{Backend, EvalArgs, SplitName};
 use crate::eval::Evaluator;
 use crate::model::ModelFiles;
@@ -20,13 +20,13 @@ pub fn run(args: &EvalArgs) -> Result<()> {
     let evaluator = evaluator(&files, backend, &args.board)?;
     let (input, classes) = evaluator.signature()?;
     let recipe = files.read_recipe()?.data;
-    let dataset = inputs::labelled_dataset(&recipe, args.data.as_deref(), input, &classes)?;
-    inputs::warn_if_other(&dataset, &files);
+    let dataset = datasets::labelled_dataset(&recipe, args.data.as_deref(), input, &classes)?;
+    datasets::warn_if_other(&dataset, &files);
     let split = match args.split {
         SplitName::Test => &dataset.test,
         SplitName::Val => &dataset.val,
     };
-    let split = inputs::take(split, args.images);
+    let split = datasets::take(split, args.images);
     ensure!(!split.is_empty(), "{} has no {:?} images", dataset.name, args.split);
     let bar = view::bar(split.len() as u64, "evaluating");
     let scores = evaluator.scores(&split, &|| bar.inc(1))?;
@@ -67,9 +67,9 @@ fn evaluator(files: &ModelFiles, backend: Backend, board: &str) -> Result<Evalua
         Backend::Tract => Evaluator::Tract(files.load_tract()?),
         Backend::Engine => Evaluator::Engine(files.read_plan()?),
         Backend::Sim => {
-            let (board, plan) = (inputs::emulated_board(board)?, files.read_plan()?);
+            let (board, plan) = (targets::emulated_board(board)?, files.read_plan()?);
             board.check_fit(&Plan::parse(&plan)?)?;
-            Evaluator::Sim { elf: inputs::firmware(&board)?, board: Box::new(board), plan }
+            Evaluator::Sim { elf: targets::firmware(&board)?, board: Box::new(board), plan }
         }
     })
 }

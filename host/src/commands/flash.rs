@@ -6,9 +6,10 @@ use anyhow::Result;
 use ocellus_shared::plan::Plan;
 use serde_json::json;
 
-use super::{Failure, inputs};
+use super::Failure;
+use super::helpers::targets;
 use crate::board::{Board, DoesNotFit};
-use crate::cli::{FlashArgs, ProbeArgs};
+use crate::cli::FlashArgs;
 use crate::model::ModelFiles;
 use crate::probe::{Image, Link, Phase, Selector, Settings, Written};
 use crate::{report, toolchain, view};
@@ -18,13 +19,13 @@ use crate::{report, toolchain, view};
 /// # Errors
 /// An unknown or emulated board, a plan or program that does not fit, no probe, or flash that cannot be programmed.
 pub fn run(args: &FlashArgs) -> Result<()> {
-    let board = real_board(&args.board)?;
+    let board = targets::real_board(&args.board)?;
     let plan = ModelFiles::find(&args.model)?.read_plan()?;
     let parsed = Plan::parse(&plan)?;
     board.check_fit(&parsed)?;
     check_act(args, &parsed)?;
     let program = program(args, &board)?.map(|path| read_program(&board, &path)).transpose()?;
-    let settings = Settings { allow_erase_all: args.allow_erase_all, ..settings(&args.probe) };
+    let settings = Settings { allow_erase_all: args.allow_erase_all, ..targets::settings(&args.probe) };
     let rehearses = matches!(settings.probe, Selector::Simulated(_));
     if rehearses {
         view::note("a rehearsal on a simulated board: nothing real is programmed");
@@ -40,36 +41,12 @@ pub fn run(args: &FlashArgs) -> Result<()> {
     tell(args, &board, &written, rehearses)
 }
 
-/// The real board called `name`.
-pub fn real_board(name: &str) -> Result<Board> {
-    let known = Board::names()?;
-    if !known.iter().any(|n| n == name) {
-        return Err(Failure::Usage(format!("no board called {name:?}; there are: {}", known.join(", "))).into());
-    }
-    let board = Board::load(name)?;
-    if board.machine.is_some() {
-        let what = format!("{name} is emulated and has no flash: use `ocellus run --on sim --board {name}`");
-        return Err(Failure::Usage(what).into());
-    }
-    Ok(board)
-}
-
-/// How the arguments reach a board.
-pub fn settings(args: &ProbeArgs) -> Settings {
-    Settings {
-        probe: args.probe.clone().unwrap_or_default(),
-        speed_khz: args.speed,
-        under_reset: args.connect_under_reset,
-        allow_erase_all: false,
-    }
-}
-
 /// The program to write: the given one, or a fresh one; nothing where only the model is replaced.
 fn program(args: &FlashArgs, board: &Board) -> Result<Option<PathBuf>> {
     match (&args.elf, args.model_only) {
         (_, true) => Ok(None),
         (Some(elf), _) => Ok(Some(elf.clone())),
-        (None, _) => inputs::firmware_that(board, &args.act.env()).map(Some),
+        (None, _) => targets::firmware_that(board, &args.act.env()).map(Some),
     }
 }
 
@@ -106,7 +83,7 @@ fn read_program(board: &Board, elf: &Path) -> Result<Vec<u8>> {
         );
         return Err(DoesNotFit::new(what).into());
     }
-    inputs::program(board, Some(elf))
+    targets::program(board, Some(elf))
 }
 
 fn doing(phase: Phase) -> &'static str {

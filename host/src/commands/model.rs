@@ -3,8 +3,7 @@
 use super::Failure;
 use crate::checkpoint::Checkpoint;
 use crate::cli::{ModelCommand, ModelShowArgs};
-use crate::fold::fold;
-use crate::graph::lower;
+use crate::deploy;
 use crate::net::module::Module;
 use crate::net::summary::{Summary, summarise};
 use crate::net::{self, Network};
@@ -54,7 +53,7 @@ fn int8_bytes(recipe: &Recipe, network: &Network, classes: usize) -> Result<usiz
         weights: Module::new(network.clone())?.initial(0),
         resume: None,
     };
-    let graph = fold(lower(network, &checkpoint)?);
+    let graph = deploy::folded(&checkpoint)?;
     let node = |i: usize| {
         let node = &graph.nodes[i];
         let counts = node.op.param_counts(graph.shape(node.inputs[0]), node.output);
@@ -100,7 +99,7 @@ fn show(args: &ModelShowArgs) -> Result<()> {
         return Err(Failure::Usage(format!("a classifier has 2 to {} classes", u16::MAX)).into());
     }
     let recipe = recipe(args)?;
-    let side = recipe.data.img_size.unwrap_or(args.name.img_size());
+    let side = recipe.img_size();
     let cost = cost(&recipe, side, args.classes)?;
     if args.json {
         let mut all = totals(args.name.name(), &cost);
@@ -131,9 +130,8 @@ fn show(args: &ModelShowArgs) -> Result<()> {
 
 /// What the network is built by: keys that are set beat the other arguments, as in training, except which network it is.
 fn recipe(args: &ModelShowArgs) -> Result<Recipe> {
-    let mut recipe = Recipe { model: args.name, ..Recipe::default() };
-    recipe.data.img_size = args.img_size;
-    let recipe = recipe.with(&args.set)?;
+    let flags = |recipe: &mut Recipe| (recipe.model, recipe.data.img_size) = (args.name, args.img_size);
+    let recipe = Recipe::of_command_line(None, flags, &args.set)?;
     let refused = |what: String| Err(Failure::Usage(what).into());
     if recipe.model != args.name {
         let (named, set) = (args.name.name(), recipe.model.name());
@@ -143,7 +141,9 @@ fn recipe(args: &ModelShowArgs) -> Result<Recipe> {
     }
     if let Some(backbone) = &recipe.transfer.backbone {
         let backbone = backbone.display();
-        return refused(format!("the layers of {backbone} are another program's: leave out transfer.backbone"));
+        return refused(format!(
+            "{backbone} is an external backbone, whose layers are not shown: leave out transfer.backbone"
+        ));
     }
     Ok(recipe)
 }
@@ -180,7 +180,7 @@ mod tests {
         {
             let error = recipe(&args(set)).unwrap_err();
             assert!(error.to_string().contains(remedy), "{error}");
-            assert_eq!(super::super::exit_code(&error), 2);
+            assert_eq!(crate::commands::exit_code(&error), 2);
         }
     }
 

@@ -2,10 +2,8 @@
 
 mod gallery;
 mod live;
-mod source;
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,7 +14,8 @@ use ocellus_shared::plan::Plan;
 use ocellus_shared::preprocess::preprocess;
 use ocellus_shared::wire::Reply;
 
-use super::inputs;
+use super::helpers::camera_source::CameraSource;
+use super::helpers::{interrupt, targets};
 use crate::board::Board;
 use crate::camera::{self, Sensor};
 use crate::cli::{MonitorArgs, Stage};
@@ -28,7 +27,6 @@ use crate::report;
 use crate::sim::{Clock, Sim};
 use gallery::Gallery;
 use live::{Live, Look};
-pub(super) use source::{Source, pictures};
 
 /// How long Ctrl-C may take to reach this process after it reached the emulator, which it ends.
 const SLOWEST_SIGNAL: Duration = Duration::from_millis(300);
@@ -44,7 +42,7 @@ pub fn run(args: &MonitorArgs) -> Result<()> {
     let parsed = Plan::parse(&plan)?;
     let mut live = Live::new(&parsed, args.frames.map_or(u64::MAX, u64::from));
     let mut gallery = Gallery::open(args)?;
-    let stop = stop_on_ctrl_c()?;
+    let stop = interrupt::stop_on_ctrl_c()?;
     match args.on {
         Stage::Board if gallery.wants_frames() => fetch_frames(args, &plan, &mut live, &mut gallery, &stop)?,
         Stage::Board => watch_board(args, &plan, &mut live, &stop)?,
@@ -57,19 +55,11 @@ pub fn run(args: &MonitorArgs) -> Result<()> {
     }
 }
 
-/// A flag that Ctrl-C sets: the board must be left in good order.
-pub(super) fn stop_on_ctrl_c() -> Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&stop);
-    ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed)).context("cannot catch Ctrl-C")?;
-    Ok(stop)
-}
-
 /// Listens to a real board.
 fn watch_board(args: &MonitorArgs, plan: &[u8], live: &mut Live, stop: &AtomicBool) -> Result<()> {
-    let (board, parsed) = (inputs::real_board(args.board.as_deref())?, Plan::parse(plan)?);
+    let (board, parsed) = (targets::required_board(args.board.as_deref())?, Plan::parse(plan)?);
     board.check_fit(&parsed)?;
-    let (mut link, elf) = inputs::reach(&board, &args.probe, args.elf.as_deref(), plan)?;
+    let (mut link, elf) = targets::reach(&board, &args.probe, args.elf.as_deref(), plan)?;
     let (mut scores, mut outcome) = (Vec::new(), Ok(()));
     link.listen(&elf, &mut |heard| {
         match heard {
@@ -93,10 +83,10 @@ fn fetch_frames(
     gallery: &mut Gallery,
     stop: &AtomicBool,
 ) -> Result<()> {
-    let board = inputs::real_board(args.board.as_deref())?;
+    let board = targets::required_board(args.board.as_deref())?;
     let engine = EngineModel::new(plan)?;
     board.check_fit(engine.plan())?;
-    let mut line = inputs::converse(&board, &args.probe, args.elf.as_deref(), plan)?;
+    let mut line = targets::converse(&board, &args.probe, args.elf.as_deref(), plan)?;
     let (mut before, mut missed) = (None, 0);
     while !stop.load(Ordering::Relaxed) && !live.is_done() {
         let start = Instant::now();
@@ -157,11 +147,11 @@ fn hear(line: &str, board: &str, plan: &Plan, scores: &mut Vec<i8>, live: &mut L
 
 /// Feeds an emulated board with what `--source` shows, as its sensor would.
 fn watch_sim(args: &MonitorArgs, plan: &[u8], live: &mut Live, gallery: &mut Gallery, stop: &AtomicBool) -> Result<()> {
-    let board = inputs::emulated_or_usual(args.board.as_deref())?;
+    let board = targets::emulated_or_usual(args.board.as_deref())?;
     let parsed = Plan::parse(plan)?;
     board.check_fit(&parsed)?;
     let sensor = Sensor::default();
-    let mut source = Source::open(args.source.as_deref(), sensor)?;
+    let mut source = CameraSource::open(args.source.as_deref(), sensor)?;
     let Some(mut sim) = unless_stopped(boot(&board, plan), stop)? else { return Ok(()) };
     let mut before = Instant::now();
     while !stop.load(Ordering::Relaxed) && !live.is_done() {
@@ -190,7 +180,7 @@ fn unless_stopped<T>(outcome: Result<T>, stop: &AtomicBool) -> Result<Option<T>>
 }
 
 fn boot(board: &Board, plan: &[u8]) -> Result<Sim> {
-    let elf = inputs::firmware(board)?;
+    let elf = targets::firmware(board)?;
     let mut sim = Sim::boot(board, &elf, Clock::Free)?;
     sim.load_plan(plan)?;
     Ok(sim)

@@ -1,6 +1,6 @@
 //! `ocellus profile`: what each layer of a plan costs on a board.
 
-use super::inputs;
+use super::helpers::targets;
 use crate::board::Board;
 use crate::cli::{ProfileArgs, Stage};
 use crate::model::ModelFiles;
@@ -77,8 +77,8 @@ pub fn run(args: &ProfileArgs) -> Result<()> {
     let bytes = ModelFiles::find(&args.model)?.read_plan()?;
     let plan = Plan::parse(&bytes)?;
     let board = match args.on {
-        Stage::Sim => inputs::emulated_or_usual(args.device.board.as_deref())?,
-        Stage::Board => inputs::real_board(args.device.board.as_deref())?,
+        Stage::Sim => targets::emulated_or_usual(args.device.board.as_deref())?,
+        Stage::Board => targets::required_board(args.device.board.as_deref())?,
     };
     board.check_fit(&plan)?;
     let image = vec![0; plan.input().shape.len()];
@@ -96,7 +96,7 @@ pub fn run(args: &ProfileArgs) -> Result<()> {
 }
 
 fn on_sim(board: &Board, plan: &[u8], image: &[i8]) -> Result<Counted> {
-    let elf = inputs::firmware(board)?;
+    let elf = targets::firmware(board)?;
     let mut sim = Sim::boot(board, &elf, Clock::Instructions)?;
     sim.load_plan(plan)?;
     let counted = sim.profile(image)?;
@@ -105,7 +105,7 @@ fn on_sim(board: &Board, plan: &[u8], image: &[i8]) -> Result<Counted> {
 }
 
 fn on_board(args: &ProfileArgs, board: &Board, plan: &[u8], image: &[i8]) -> Result<Counted> {
-    let mut line = inputs::converse(board, &args.device.probe, args.device.elf.as_deref(), plan)?;
+    let mut line = targets::converse(board, &args.device.probe, args.device.elf.as_deref(), plan)?;
     // The second time code and parameters are in the caches, as in every frame but the first.
     line.profile(image)?;
     let counted = line.profile(image)?;

@@ -1,8 +1,9 @@
 //! `ocellus quantize`.
 
-use super::{export, inputs};
+use super::helpers::{datasets, runs};
 use crate::checkpoint::Checkpoint;
 use crate::cli::QuantizeArgs;
+use crate::deploy::{self, Quantized};
 use crate::eval::sqnr::{self, LayerNoise, Report};
 use crate::{pack, report, view};
 use anyhow::Result;
@@ -10,13 +11,14 @@ use anyhow::Result;
 /// Quantizes a run's best checkpoint and says what that costs; writes nothing.
 ///
 /// # Errors
-/// There is no checkpoint, or one of a head on another program's network; no dataset to calibrate with, or a layer that cannot be quantized.
+/// There is no checkpoint, or one of a linear probe on an external ONNX backbone; no dataset to calibrate with; or a layer that
+/// cannot be quantized.
 pub fn run(args: &QuantizeArgs) -> Result<()> {
-    let checkpoint = export::load(&args.run, &args.calibration)?;
+    let checkpoint = runs::trained(&args.run, &args.calibration)?;
     let Checkpoint { recipe, input, classes, .. } = &checkpoint;
-    let dataset = inputs::labelled_dataset(&recipe.data, args.data.as_deref(), *input, classes)?;
-    let export::Quantized { graph, quantized, .. } = export::quantized(&checkpoint, &dataset)?;
-    let images = inputs::take(&dataset.train, args.images);
+    let dataset = datasets::labelled_dataset(&recipe.data, args.data.as_deref(), *input, classes)?;
+    let Quantized { graph, quantized, .. } = deploy::quantized(&checkpoint, &dataset.train)?;
+    let images = datasets::take(&dataset.train, args.images);
     let spinner = view::spinner("comparing float and int8");
     let mut found = sqnr::measure(&graph, &quantized, &pack::pack(&quantized, recipe.quant.optimize)?.plan, &images)?;
     spinner.finish_and_clear();

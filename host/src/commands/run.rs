@@ -9,10 +9,12 @@ use ocellus_shared::preprocess::preprocess;
 use ocellus_shared::scores::{self, Ranked};
 use serde_json::{Value, json};
 
-use super::{Failure, inputs};
+use super::Failure;
+use super::helpers::targets;
 use crate::camera::{self, Sensor};
 use crate::cli::{RunArgs, Target};
 use crate::data::picture::Picture;
+use crate::eval;
 use crate::eval::engine::EngineModel;
 use crate::model::ModelFiles;
 use crate::probe::Conversation;
@@ -45,7 +47,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
     let mut device = match args.on {
         Target::Engine => Device::None,
         Target::Sim => Device::Sim(Box::new(boot(args.device.board.as_deref(), &bytes)?)),
-        Target::Board => Device::Real(Box::new(inputs::call(&args.device, &bytes)?)),
+        Target::Board => Device::Real(Box::new(targets::call(&args.device, &bytes)?)),
     };
     let mut results = Vec::new();
     for (path, picture) in args.pictures.iter().zip(&pictures) {
@@ -100,9 +102,9 @@ impl Device {
 
 /// An emulated board with the plan in place.
 fn boot(board: Option<&str>, plan: &[u8]) -> Result<Sim> {
-    let board = inputs::emulated_or_usual(board)?;
+    let board = targets::emulated_or_usual(board)?;
     board.check_fit(&Plan::parse(plan)?)?;
-    let elf = inputs::firmware(&board)?;
+    let elf = targets::firmware(&board)?;
     let mut sim = Sim::boot(&board, &elf, Clock::Free)?;
     sim.load_plan(plan)?;
     Ok(sim)
@@ -144,17 +146,8 @@ fn best(scores: &[i8]) -> Vec<Ranked> {
     scores::top_k(scores, &mut room).to_vec()
 }
 
-/// Probability of each class: softmax of the dequantized logits.
-pub(super) fn probabilities(plan: &Plan, scores: &[i8]) -> Vec<f64> {
-    let params = plan.output_params();
-    let best = scores.iter().copied().max().unwrap_or_default();
-    let odds = |score: i8| f64::from(params.dequantize(score) - params.dequantize(best)).exp();
-    let sum: f64 = scores.iter().map(|&score| odds(score)).sum();
-    scores.iter().map(|&score| odds(score) / sum).collect()
-}
-
 fn describe(path: &Path, plan: &Plan, scores: &[i8]) -> String {
-    let probabilities = probabilities(plan, scores);
+    let probabilities = eval::probabilities(plan, scores);
     let class = |r: &Ranked| {
         let name = plan.label(r.class.into()).unwrap_or_default();
         format!("{name} {:.1} %", 100.0 * probabilities[usize::from(r.class)])
@@ -165,7 +158,7 @@ fn describe(path: &Path, plan: &Plan, scores: &[i8]) -> String {
 }
 
 fn result(path: &Path, plan: &Plan, scores: &[i8]) -> Value {
-    let probabilities = probabilities(plan, scores);
+    let probabilities = eval::probabilities(plan, scores);
     let label = |class: u16| plan.label(class.into()).unwrap_or_default();
     let top = |r: &Ranked| {
         let probability = probabilities[usize::from(r.class)];

@@ -1,20 +1,21 @@
 //! `ocellus train`.
 
-use super::inputs;
+use super::helpers::{datasets, runs};
+use super::writable;
 use crate::board::Board;
 use crate::cli::TrainArgs;
 use crate::data::Dataset;
-use crate::eval::backbone::OnnxBackbone;
 use crate::features::Extractor;
+use crate::model::RECIPE;
 use crate::net;
 use crate::net::summary::summarise;
-use crate::recipe::{Enlarge, Recipe};
+use crate::recipe::Recipe;
 use crate::train::metrics::Metrics;
-use crate::train::{self, Outcome, Place};
+use crate::train::{self, Outcome, RunOptions};
 use crate::{report, view};
 use anyhow::{Context, Result, ensure};
 use ocellus_shared::Shape;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -30,22 +31,24 @@ pub fn run(args: &TrainArgs) -> Result<()> {
     if !args.resume {
         check_backbone(&recipe)?;
     }
-    let backbone = open_backbone(&mut recipe)?;
-    let out = inputs::run_folder(args.out.as_deref(), recipe.title())?;
-    let dataset = inputs::load(&recipe.data)?;
+    let backbone = runs::open_backbone(&mut recipe)?;
+    let out = runs::run_folder(args.out.as_deref(), recipe.title())?;
+    // Reading a large dataset takes minutes.
+    writable::folder(&out)?;
+    let dataset = datasets::load(&recipe.data)?;
     if !args.resume && backbone.is_none() {
-        tell_if_too_large(&recipe, &dataset)?;
+        warn_if_too_large(&recipe, &dataset)?;
     }
     let stop = stop_on_interrupt()?;
-    let threads = inputs::threads(args.threads);
+    let threads = runs::threads(args.threads);
     view::note(&format!("training {} on {} into {}", recipe.title(), dataset.name, out.display()));
     let cache = train::cache_folder();
-    let place =
-        Place { out: &out, resume: args.resume, threads, cache: cache.as_deref(), devices: &args.compute.devices };
-    // There is no plan of a head on another program's network.
+    let options =
+        RunOptions { out: &out, resume: args.resume, threads, cache: cache.as_deref(), devices: &args.compute.devices };
+    // There is no plan of a linear probe on an external backbone.
     let next = if backbone.is_some() { "eval" } else { "export" };
     let extractor = backbone.as_ref().map(|backbone| backbone as &dyn Extractor);
-    match train::run_on(extractor, &recipe, &dataset, &place, &stop)? {
+    match train::run_on(extractor, &recipe, &dataset, &options, &stop)? {
         Outcome::Finished { metrics, .. } if args.json => {
             println!("{}", serde_json::to_string(&metrics).expect("metrics are plain numbers"));
         }
@@ -66,26 +69,22 @@ pub fn run(args: &TrainArgs) -> Result<()> {
 ///
 /// # Errors
 /// The file cannot be read, or it and the flags make no recipe.
-pub fn resolve(args: &TrainArgs) -> Result<Recipe> {
-    let of_run = args.out.as_ref().filter(|_| args.resume).map(|out| out.join("recipe.toml"));
-    let mut recipe = match (&args.recipe, of_run) {
-        (Some(path), _) => Recipe::load(path)?,
-        (None, Some(path)) => {
-            ensure!(path.exists(), "there is no run to go on with: {} does not exist; check --out", path.display());
-            Recipe::load(&path)?
-        }
-        (None, None) => Recipe::default(),
-    };
-    if args.data.is_some() {
-        recipe.data.path.clone_from(&args.data);
+fn resolve(args: &TrainArgs) -> Result<Recipe> {
+    let of_run = args.out.as_ref().filter(|_| args.resume).map(|out| out.join(RECIPE));
+    if let (None, Some(path)) = (&args.recipe, &of_run) {
+        ensure!(path.exists(), "there is no run to go on with: {} does not exist; check --out", path.display());
     }
-    if args.img_size.is_some() {
-        recipe.data.img_size = args.img_size;
-    }
+    let file = args.recipe.as_ref().or(of_run.as_ref());
+    let recipe = Recipe::of_command_line(file.map(PathBuf::as_path), |recipe| set_flags(recipe, args), &args.set)?;
+    Ok(if args.resume { recipe.resolved_for_resume() } else { recipe.resolved() })
+}
+
+/// Replaces the keys of `recipe` that have a flag.
+fn set_flags(recipe: &mut Recipe, args: &TrainArgs) {
+    set_some(&mut recipe.data.path, &args.data);
+    set_some(&mut recipe.data.img_size, &args.img_size);
     set(&mut recipe.model, args.model);
-    if args.pretrained.is_some() {
-        recipe.net.pretrained.clone_from(&args.pretrained);
-    }
+    set_some(&mut recipe.net.pretrained, &args.pretrained);
     let train = &mut recipe.train;
     set(&mut train.epochs, args.epochs);
     set(&mut train.batch_size, args.batch_size);
@@ -110,21 +109,24 @@ pub fn resolve(args: &TrainArgs) -> Result<Recipe> {
         transfer.backbone.clone_from(&args.backbone);
         transfer.backbone_sha256.clear();
     }
-    let mut recipe = recipe.with(&args.set).context("in the recipe with the flags of the command line")?;
-    if recipe.model.is_efficientnet() && recipe.data.img_size.is_none() {
-        recipe.data.img_size = Some(recipe.model.img_size());
-    }
-    // A run that was stopped goes on with the images that it began with.
-    if !args.resume && (recipe.model.is_efficientnet() || recipe.transfer.backbone.is_some()) {
-        recipe.data.enlarge.get_or_insert(Enlarge::Smooth);
-    }
-    Ok(recipe.resolved())
 }
 
-/// Says which keys do nothing to a head on another program's backbone.
+fn set<T>(key: &mut T, flag: Option<T>) {
+    if let Some(value) = flag {
+        *key = value;
+    }
+}
+
+fn set_some<T: Clone>(key: &mut Option<T>, flag: &Option<T>) {
+    if flag.is_some() {
+        key.clone_from(flag);
+    }
+}
+
+/// Says what is otherwise than the recipe may lead to think, where only a head on an external ONNX backbone is trained.
 ///
 /// # Errors
-/// The normalisation of a network's pixels is among them: whoever gives one means the backbone's. Runs of before may have it.
+/// The recipe normalises pixels for a network of our own: whoever does that means the backbone's. Runs of before may have it.
 fn check_backbone(recipe: &Recipe) -> Result<()> {
     if recipe.transfer.backbone.is_none() {
         return Ok(());
@@ -134,34 +136,25 @@ fn check_backbone(recipe: &Recipe) -> Result<()> {
         "data.mean and data.std are for a network of our own: pixels are normalised for transfer.backbone by \
          transfer.backbone-mean and transfer.backbone-std"
     );
-    let mut plain = recipe.clone();
-    let usual = Recipe::default();
-    (plain.model, plain.net, plain.transfer.layer_decay) = (usual.model, usual.net, usual.transfer.layer_decay);
-    // The pixels' normalisation would differ by the model.
-    let idle: Vec<String> = recipe.differing_keys(&plain).into_iter().filter(|key| !key.starts_with("data.")).collect();
-    if !idle.is_empty() {
-        let keys = idle.join(", ");
+    let ignored = recipe.ignored_keys();
+    if !ignored.is_empty() {
         view::warn(&format!(
-            "{keys}: nothing to a head on transfer.backbone, which has transfer.hidden and transfer.dropout"
+            "{}: ignored: has no effect with transfer.backbone, whose head is shaped by transfer.hidden and transfer.dropout",
+            ignored.join(", ")
+        ));
+    }
+    let views = recipe.transfer.cache_views;
+    if views > 0 {
+        view::note(&format!(
+            "each training image is drawn in {views} variations, whose features are computed once: \
+             --set transfer.cache-views=N draws N"
         ));
     }
     Ok(())
 }
 
-/// The recipe's backbone of another program, if it has one. What the recipe says of it becomes exact.
-pub(super) fn open_backbone(recipe: &mut Recipe) -> Result<Option<OnnxBackbone>> {
-    let Some(path) = &recipe.transfer.backbone else { return Ok(None) };
-    let path = std::path::absolute(path).with_context(|| format!("cannot find {}", path.display()))?;
-    let backbone = OnnxBackbone::load(&recipe.transfer, recipe.data.img_size)?;
-    recipe.transfer.backbone = Some(path);
-    recipe.transfer.backbone_sha256 = backbone.sha256();
-    recipe.data.img_size.get_or_insert(backbone.input().h);
-    view::note(&format!("the backbone makes {} features of an image of {}", backbone.width(), backbone.input()));
-    Ok(Some(backbone))
-}
-
-/// Says before hours of training that no real board has room for the result.
-fn tell_if_too_large(recipe: &Recipe, dataset: &Dataset) -> Result<()> {
+/// Warns before hours of training that no real board has room for the result.
+fn warn_if_too_large(recipe: &Recipe, dataset: &Dataset) -> Result<()> {
     // Boards are known where the source tree is.
     let boards = Board::all().unwrap_or_default();
     let Some(board) = boards.iter().filter(|b| b.machine.is_none()).max_by_key(|b| b.plan_bytes) else {
@@ -181,12 +174,6 @@ fn tell_if_too_large(recipe: &Recipe, dataset: &Dataset) -> Result<()> {
         ));
     }
     Ok(())
-}
-
-fn set<T>(key: &mut T, flag: Option<T>) {
-    if let Some(value) = flag {
-        *key = value;
-    }
 }
 
 fn stop_on_interrupt() -> Result<Arc<AtomicBool>> {
@@ -222,7 +209,7 @@ fn report(metrics: &Metrics, out: &Path, next: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recipe::{Freeze, LossKind, Model, OptimizerKind, ScheduleKind};
+    use crate::recipe::{Enlarge, Freeze, LossKind, Model, OptimizerKind, ScheduleKind};
 
     #[test]
     fn flags_beat_the_file() {
@@ -262,27 +249,16 @@ mod tests {
     }
 
     #[test]
-    fn an_efficientnet_has_its_own_image_size_unless_told() {
-        let size = |args| resolve(&args).unwrap().data.img_size;
-        let args = || TrainArgs { model: Some(Model::EfficientNetB2), ..TrainArgs::default() };
-        assert_eq!(size(args()), Some(260));
-        assert_eq!(size(TrainArgs { img_size: Some(96), ..args() }), Some(96));
-        assert_eq!(size(TrainArgs { set: vec!["data.img-size=64".into()], ..args() }), Some(64));
-        assert_eq!(size(TrainArgs::default()), None);
-    }
-
-    #[test]
-    fn weights_of_photos_get_smooth_pictures_unless_told() {
-        let enlarge = |args| resolve(&args).unwrap().data.enlarge;
-        let lite0 = || TrainArgs { model: Some(Model::EfficientNetLite0), ..TrainArgs::default() };
-        assert_eq!(enlarge(lite0()), Some(Enlarge::Smooth));
-        assert_eq!(
-            enlarge(TrainArgs { backbone: Some("b.onnx".into()), ..TrainArgs::default() }),
-            Some(Enlarge::Smooth)
-        );
-        assert_eq!(enlarge(TrainArgs { set: vec!["data.enlarge=area".into()], ..lite0() }), Some(Enlarge::Area));
-        assert_eq!(enlarge(TrainArgs { resume: true, ..lite0() }), None);
-        assert_eq!(enlarge(TrainArgs::default()), None);
+    fn a_resumed_run_keeps_its_images() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(RECIPE), "model = \"efficientnet-lite0\"\n").unwrap();
+        let args = |resume| TrainArgs { out: Some(folder.path().to_owned()), resume, ..TrainArgs::default() };
+        let data = resolve(&args(true)).unwrap().data;
+        assert_eq!((data.enlarge, data.img_size), (None, Some(224)));
+        let args = TrainArgs { model: Some(Model::EfficientNetLite0), ..args(false) };
+        assert_eq!(resolve(&args).unwrap().data.enlarge, Some(Enlarge::Smooth));
+        let gone = TrainArgs { out: Some(folder.path().join("gone")), resume: true, ..TrainArgs::default() };
+        assert!(resolve(&gone).unwrap_err().to_string().contains("no run to go on with"));
     }
 
     #[test]

@@ -8,7 +8,8 @@ use ocellus_shared::plan::Plan;
 use ocellus_shared::wire::tensor_crc;
 use serde_json::{Map, Value, json};
 
-use super::{Failure, inputs};
+use super::Failure;
+use super::helpers::{datasets, targets};
 use crate::board::Board;
 use crate::cli::{Target, ValidateArgs};
 use crate::data::Split;
@@ -58,8 +59,8 @@ pub fn run(args: &ValidateArgs) -> Result<()> {
     files.int8_onnx = args.onnx.clone().or(files.int8_onnx);
     let subject = subject(&files, args)?;
     let plan = Plan::parse(&subject.plan)?;
-    let dataset = inputs::any_dataset(&files.read_recipe()?.data, args.data.as_deref(), plan.input().shape)?;
-    let images = inputs::take(&dataset.test, args.images);
+    let dataset = datasets::any_dataset(&files.read_recipe()?.data, args.data.as_deref(), plan.input().shape)?;
+    let images = datasets::take(&dataset.test, args.images);
     ensure!(!images.is_empty(), "{} has no test images", dataset.name);
     view::note(&format!("comparing on {} test images of {}", images.len(), dataset.name));
     let (judge, sides) = subject.scores(&images)?;
@@ -107,12 +108,12 @@ fn subject(files: &ModelFiles, args: &ValidateArgs) -> Result<Subject> {
     let board = match args.on {
         Target::Engine => None,
         Target::Sim => {
-            let board = inputs::emulated_or_usual(args.device.board.as_deref())?;
+            let board = targets::emulated_or_usual(args.device.board.as_deref())?;
             board.check_fit(&parsed)?;
-            let elf = inputs::firmware(&board)?;
+            let elf = targets::firmware(&board)?;
             Some(Device::Sim(Box::new(board), elf))
         }
-        Target::Board => Some(Device::Real(Box::new(RefCell::new(inputs::call(&args.device, &plan)?)))),
+        Target::Board => Some(Device::Real(Box::new(RefCell::new(targets::call(&args.device, &plan)?)))),
     };
     Ok(Subject { tract, plan, board })
 }

@@ -10,7 +10,7 @@ mod unpack;
 
 pub use file::RemoteFile;
 
-use super::{cifar, hex};
+use super::cifar;
 use crate::recipe::DataRecipe;
 use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest, Sha256};
@@ -200,7 +200,7 @@ fn sha256(path: &Path) -> io::Result<String> {
     let mut buffer = vec![0; 1 << 16];
     loop {
         match file.read(&mut buffer)? {
-            0 => return Ok(hex(&sha.finalize())),
+            0 => return Ok(hex::encode(sha.finalize())),
             count => sha.update(&buffer[..count]),
         }
     }

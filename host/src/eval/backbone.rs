@@ -1,6 +1,6 @@
 //! A float ONNX file of any origin as a frozen feature extractor, run by tract.
 
-use crate::features::{Extractor, hex};
+use crate::features::Extractor;
 use crate::recipe::TransferRecipe;
 use anyhow::{Context, Result, bail, ensure};
 use ocellus_shared::Shape;
@@ -50,12 +50,12 @@ impl OnnxBackbone {
         };
         let decoded = decode(&bytes);
         // What cannot be read is not the file that it was, either.
-        ensure!(decoded.is_ok() || expected.is_empty(), other(&hex(&Sha256::digest(&bytes))));
+        ensure!(decoded.is_ok() || expected.is_empty(), other(&hex::encode(Sha256::digest(&bytes))));
         let mut proto = decoded.with_context(within)?;
         let beside = inline(&mut proto, path.parent().unwrap_or(Path::new(""))).with_context(within)?;
         let all = beside.values().fold(Sha256::new_with_prefix(&bytes), Sha256::chain_update);
         let sha256: [u8; 32] = all.finalize().into();
-        let found = hex(&sha256);
+        let found = hex::encode(sha256);
         ensure!(expected.is_empty() || found == expected, other(&found));
         Self::new(&proto, sha256, recipe, img_size).with_context(within)
     }
@@ -84,7 +84,7 @@ impl OnnxBackbone {
 
     /// SHA-256 of its file and of those that hold its weights, in hex.
     pub fn sha256(&self) -> String {
-        hex(&self.sha256)
+        hex::encode(self.sha256)
     }
 
     /// The features of one image `(h, w, 3)` with pixels in `[0, 1]`.
@@ -389,7 +389,7 @@ mod tests {
         let path = folder.path().join("b.onnx");
         let bytes = file("Relu", &[1, 3, 2, 2]);
         std::fs::write(&path, &bytes).unwrap();
-        let own = hex(&Sha256::digest(&bytes));
+        let own = hex::encode(Sha256::digest(&bytes));
         let load = |backbone_sha256: &str| {
             let backbone_sha256 = backbone_sha256.to_owned();
             let recipe = TransferRecipe { backbone: Some(path.clone()), backbone_sha256, ..TransferRecipe::default() };

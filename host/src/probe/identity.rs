@@ -23,13 +23,9 @@ pub fn check_model(digest: [u8; 8], plan: &Plan, board: &str) -> Result<()> {
         bail!(
             "{board} runs another model: its digest is {}, that of the given one {}; write the given one with \
              `ocellus flash MODEL --board {board} --model`",
-            hex(digest),
-            hex(plan.digest())
+            hex::encode(digest),
+            hex::encode(plan.digest())
         );
     }
     Ok(())
-}
-
-fn hex(digest: [u8; 8]) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }

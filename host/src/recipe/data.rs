@@ -9,7 +9,8 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct DataRecipe {
-    /// A dataset's folder in any supported layout; nothing for the built-in one.
+    /// A dataset's folder in any supported layout; nothing for the built-in one. A relative path that leads nowhere from where
+    /// the command is called is looked for beside the recipe.
     pub path: Option<PathBuf>,
     /// Which labels to use where a dataset has two kinds (CIFAR-100).
     pub labels: LabelKind,

@@ -3,18 +3,18 @@
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
-/// How the weights are fitted.
+/// How the weights are trained.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct TrainRecipe {
-    /// Times that every training image is seen.
+    /// Number of epochs.
     pub epochs: u32,
-    /// Images of one step; what does not fill a last batch is left for another epoch's shuffle.
+    /// Batch size; what does not fill a last batch is left for another epoch's shuffle.
     pub batch_size: usize,
     /// Parts that a batch is computed in, side by side, each with batch statistics of its own. The result depends on
     /// this number and not on the number of threads.
     pub shards: usize,
-    /// The update rule.
+    /// Optimizer.
     pub opt: OptimizerKind,
     /// Peak learning rate: warmed up to linearly, then lowered as the schedule says.
     pub lr: f64,
@@ -40,7 +40,7 @@ pub struct TrainRecipe {
     /// L2 penalty (SGD) or decoupled weight decay (Adam) of convolution and dense weights, not of biases and
     /// normalisations.
     pub weight_decay: f64,
-    /// What training makes small.
+    /// Loss function.
     pub loss: LossKind,
     /// Focusing exponent of the focal loss; 0 makes it the cross-entropy.
     pub focal_gamma: f64,
@@ -54,9 +54,9 @@ pub struct TrainRecipe {
     pub patience: u32,
     /// Seed of initial weights, shuffling, augmentation and dropout.
     pub seed: u64,
-    /// What computes.
+    /// Compute device.
     pub device: DeviceKind,
-    /// In which numbers a GPU multiplies while it trains; weights, normalisations, losses and sums stay f32.
+    /// Mixed precision: what a GPU multiplies in while it trains; weights, normalisations, losses and sums stay f32.
     pub precision: Precision,
 }
 
@@ -182,7 +182,7 @@ pub enum ScheduleKind {
     Plateau,
 }
 
-/// What training makes small.
+/// Loss functions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LossKind {
@@ -193,7 +193,7 @@ pub enum LossKind {
     Focal,
 }
 
-/// Update rules.
+/// Optimizers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OptimizerKind {
@@ -204,7 +204,7 @@ pub enum OptimizerKind {
     Adam,
 }
 
-/// What computes the training.
+/// Compute devices.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DeviceKind {
@@ -219,7 +219,7 @@ pub enum DeviceKind {
     Wgpu,
 }
 
-/// Numbers that convolutions and dense layers multiply while training.
+/// Precision of the products in convolutions and dense layers while training.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Precision {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// What of a network that has learnt something already stays as it is.
+/// Transfer learning: which layers are frozen, and on which backbone a head is trained.
 ///
 /// The layers of a network fall into groups, from the image up: the stem, each block, and what may follow the blocks.
 /// The head comes last: the layers called `head` or `head.*`, and in the families `cnn` and `linear` everything from
@@ -13,7 +13,7 @@ use std::str::FromStr;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct TransferRecipe {
-    /// Which groups keep their weights.
+    /// Which groups are frozen.
     pub freeze: Freeze,
     /// The epoch, from 1, from which on everything is trained; 0 for never.
     pub unfreeze_at: u32,
@@ -28,15 +28,16 @@ pub struct TransferRecipe {
     /// backbone is frozen with its statistics, and an image looks the same whenever it is seen.
     pub cache: bool,
     /// Variations of each training image that are drawn once and then taken in turn, one an epoch; 0 for a new one in
-    /// each epoch, whose features cannot be kept.
+    /// each epoch, whose features cannot be kept. With a `backbone` and an `[augment]` that varies images, 0 means 4.
     pub cache_views: u32,
-    /// A float ONNX file that is the frozen backbone, instead of the one of the model's family.
+    /// External ONNX backbone: a float ONNX file that is the frozen backbone of a linear probe, instead of `model`. A relative
+    /// path that leads nowhere from where the command is called is looked for beside the recipe.
     pub backbone: Option<PathBuf>,
     /// SHA-256 of that file, and of those beside it that hold its weights, in hex, which training writes down.
     pub backbone_sha256: String,
-    /// What is taken from an image's red, green and blue, in `[0, 1]`, before that backbone sees it.
+    /// Mean that is subtracted from an image's red, green and blue, in `[0, 1]`, before that backbone sees it.
     pub backbone_mean: [f64; 3],
-    /// What they are divided by after that.
+    /// Standard deviation that they are then divided by.
     pub backbone_std: [f64; 3],
     /// Values of the hidden layer between that backbone and the classifier; 0 for none.
     pub hidden: u16,
@@ -99,7 +100,7 @@ impl TransferRecipe {
     }
 }
 
-/// Which groups of layers keep their weights.
+/// Which groups of layers are frozen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Written", into = "Written")]
 pub enum Freeze {

@@ -5,6 +5,8 @@ use crate::data::Split;
 use crate::random::{self, Purpose};
 use crate::recipe::Recipe;
 use anyhow::{Context, Result};
+use burn::tensor::{Device, Tensor, TensorData};
+use ocellus_shared::Shape;
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -154,6 +156,12 @@ pub fn plain(split: &Split, range: Range<usize>) -> Batch {
     gather(split, &chosen, |_, image, out| augment::plain(image, split.width, out))
 }
 
+/// The images of `batch`, each of the shape `input`, as a tensor `(n, c, h, w)` on `device`.
+pub fn upload(batch: &Batch, input: Shape, device: &Device) -> Tensor<4> {
+    let shape = [batch.labels.len(), input.c.into(), input.h.into(), input.w.into()];
+    Tensor::from_data(TensorData::new(batch.images.clone(), shape), device)
+}
+
 pub(super) fn order(seed: u64, images: usize, epoch: u32) -> Vec<usize> {
     let mut order: Vec<usize> = (0..images).collect();
     order.shuffle(&mut random::stream(seed, Purpose::Shuffle, epoch.into()));
@@ -251,7 +259,7 @@ mod tests {
         let digests = std::thread::scope(|scope| {
             let batches = loader.prefetch(scope, 2, 1..5);
             let bytes: Vec<u8> = batches.iter().flat_map(|batch| batch.images).flat_map(f32::to_le_bytes).collect();
-            <sha2::Sha256 as sha2::Digest>::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+            hex::encode(<sha2::Sha256 as sha2::Digest>::digest(&bytes))
         });
         assert_eq!(digests, "6c2d42e12e7813e844cdac638333adb52e3827229003aaf98cd35457affbccd2");
     }

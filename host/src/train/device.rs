@@ -62,7 +62,7 @@ fn check_bf16(device: &Device) -> Result<()> {
 /// No GPU of `kind`, for `reason`.
 #[cfg(any(feature = "cuda", feature = "wgpu", test))]
 fn unusable<T>(kind: DeviceKind, reason: &str) -> Result<T> {
-    if memory::Full::of(reason).is_some() {
+    if memory::OutOfMemory::of(reason).is_some() {
         bail!(
             "the GPU's memory is full before training begins ({reason}): close other programs that use it (nvidia-smi lists \
              those of an NVIDIA GPU), or train on the CPU with --device flex"

@@ -3,7 +3,11 @@
 //! burn computes later than it is asked to, so that whoever reads a result first hears of it: by a panic, in the words of
 //! the library below.
 
+use super::Trainer;
+use super::batches::Batch;
+use crate::net::module::to_vec;
 use crate::recipe::DeviceKind;
+use crate::view;
 use std::any::Any;
 use std::iter::successors;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind, set_hook, take_hook};
@@ -23,9 +27,9 @@ const FULL: [&str; 7] = [
 
 /// The device's memory is full.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Full(String);
+pub struct OutOfMemory(String);
 
-impl Full {
+impl OutOfMemory {
     /// What a panic with `text` says of memory, in the line that says it; nothing where it says something else.
     pub fn of(text: &str) -> Option<Self> {
         let says = |line: &&str| FULL.iter().any(|words| line.contains(words));
@@ -33,13 +37,13 @@ impl Full {
     }
 }
 
-impl std::fmt::Display for Full {
+impl std::fmt::Display for OutOfMemory {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for Full {}
+impl std::error::Error for OutOfMemory {}
 
 /// What a panic said.
 fn text(payload: &(dyn Any + Send)) -> &str {
@@ -51,15 +55,15 @@ fn text(payload: &(dyn Any + Send)) -> &str {
 ///
 /// # Errors
 /// The device's memory is full. What `work` changed is half done.
-pub fn caught<T>(work: impl FnOnce() -> T) -> Result<T, Full> {
-    catch_unwind(AssertUnwindSafe(work)).map_err(|payload| match Full::of(text(&*payload)) {
+pub fn catch_out_of_memory<T>(work: impl FnOnce() -> T) -> Result<T, OutOfMemory> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|payload| match OutOfMemory::of(text(&*payload)) {
         Some(full) => full,
         None => resume_unwind(payload),
     })
 }
 
-/// Says nothing of the panics that [`caught`] makes errors of, from now on, if the device is a GPU.
-pub fn quieten(device: DeviceKind) {
+/// Says nothing of the panics that [`catch_out_of_memory`] makes errors of, from now on, if the device is a GPU.
+pub fn silence_out_of_memory(device: DeviceKind) {
     static ONCE: Once = Once::new();
     if device.is_cpu() {
         return;
@@ -67,7 +71,7 @@ pub fn quieten(device: DeviceKind) {
     ONCE.call_once(|| {
         let usual = take_hook();
         set_hook(Box::new(move |panic| {
-            if Full::of(text(panic.payload())).is_none() {
+            if OutOfMemory::of(text(panic.payload())).is_none() {
                 usual(panic);
             }
         }));
@@ -93,7 +97,7 @@ pub fn silenced<T>(work: impl FnOnce() -> T) -> Result<T, String> {
         let said =
             first.filter(|_| text(&*payload).contains("RecvError")).unwrap_or_else(|| text(&*payload).to_owned());
         let line = || said.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("it panics").to_owned();
-        Full::of(&said).map_or_else(line, |full| full.to_string())
+        OutOfMemory::of(&said).map_or_else(line, |full| full.to_string())
     })
 }
 
@@ -117,6 +121,36 @@ pub fn advice(batch: usize, fits: Option<usize>) -> String {
     }
 }
 
+impl Trainer<'_> {
+    /// Why training ended where the device's memory was `full`, and what would fit.
+    pub(super) fn out_of_memory(&self, full: OutOfMemory) -> anyhow::Error {
+        let batch = self.recipe.train.batch_size.min(self.dataset.train.len());
+        self.bar.finish_and_clear();
+        view::note(&format!("the memory does not hold a step of {batch} images; trying smaller ones"));
+        let fits = largest(batch, &mut |images| self.holds(images));
+        anyhow::Error::new(full).context(advice(batch, fits))
+    }
+
+    /// Whether the device's memory holds a step of so many images: a first one is tried, on black images.
+    pub(super) fn holds(&self, images: usize) -> bool {
+        let input = self.backbone().map_or(self.trainable().input(), |(backbone, _)| backbone.input());
+        let classes = self.dataset.classes.len();
+        let (labels, targets) = (vec![0; images], vec![1.0 / classes as f32; images * classes]);
+        let batch = Batch { images: vec![0.0; images * input.len()], labels, targets };
+        self.device.memory_cleanup();
+        let tried = catch_out_of_memory(|| {
+            // The run's own may be what was never computed.
+            let arrays = self.module.upload(&self.module.initial(self.recipe.train.seed), &self.device)?;
+            let parts = self.differentiate(&arrays, &batch, 0);
+            let gradients = self.devices.sum(parts.iter().map(|part| &part.gradients));
+            // What is not read may never be computed.
+            gradients.into_values().for_each(|gradient| drop(to_vec(gradient)));
+            Ok::<_, anyhow::Error>(())
+        });
+        matches!(tried, Ok(Ok(())))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,24 +170,26 @@ mod tests {
     #[test]
     fn full_memory_is_told_from_other_failures() {
         for text in TEXTS {
-            assert!(Full::of(text).is_some(), "{text}");
+            assert!(OutOfMemory::of(text).is_some(), "{text}");
         }
-        assert_eq!(Full::of(TEXTS[1]).unwrap().to_string().lines().count(), 1);
+        assert_eq!(OutOfMemory::of(TEXTS[1]).unwrap().to_string().lines().count(), 1);
         for other in ["", "index out of bounds: the len is 3 but the index is 7", "wgpu error: Parent device is lost"] {
-            assert_eq!(Full::of(other), None, "{other}");
+            assert_eq!(OutOfMemory::of(other), None, "{other}");
         }
     }
 
     #[test]
     fn a_panic_for_want_of_memory_is_an_error_and_any_other_goes_on() {
-        assert_eq!(caught(|| 7), Ok(7));
+        assert_eq!(catch_out_of_memory(|| 7), Ok(7));
         let workers = Workers::new(2).unwrap();
         let fail = |text: &'static str| {
-            caught(|| workers.map(&[0, 1, 2], |i, _| if i == 1 { std::panic::panic_any(text.to_owned()) } else { i }))
+            catch_out_of_memory(|| {
+                workers.map(&[0, 1, 2], |i, _| if i == 1 { std::panic::panic_any(text.to_owned()) } else { i })
+            })
         };
         let full = fail(TEXTS[1]).unwrap_err();
         assert!(full.to_string().ends_with("can't allocate buffer of size: 34359738368"), "{full}");
-        assert!(caught(|| panic!("wgpu error: Out of Memory")).map(|()| 0).is_err());
+        assert!(catch_out_of_memory(|| panic!("wgpu error: Out of Memory")).map(|()| 0).is_err());
         let other = catch_unwind(AssertUnwindSafe(|| fail("another failure"))).unwrap_err();
         assert_eq!(text(&*other), "another failure");
     }

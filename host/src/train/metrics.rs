@@ -1,23 +1,10 @@
-//! How good the weights are, and the files that say so.
+//! The figures of a run, and the files that hold them.
 
-use super::batches;
-use super::batches::Batch;
-use super::step::upload;
-use super::transfer::pick;
-use super::workers::Workers;
 use crate::checkpoint::{EpochRecord, Progress, write_atomically};
-use crate::data::Split;
-use crate::features::Features;
-use crate::net::module::{Arrays, Module, to_vec};
 use anyhow::Result;
-use burn::tensor::Device;
 use serde::Serialize;
-use std::ops::Range;
 use std::path::Path;
 use std::time::Instant;
-
-/// Pixels evaluated together, at least one image: 250 images of CIFAR. Feature maps of more would not fit the caches.
-const BATCH_PIXELS: usize = 250 * 32 * 32;
 
 /// How a split is classified.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -35,62 +22,6 @@ impl Score {
     pub fn accuracy(&self) -> f64 {
         self.correct as f64 / self.images as f64
     }
-}
-
-/// What a module is evaluated on.
-#[derive(Clone, Copy, Debug)]
-pub enum Inputs<'a> {
-    /// The images of a split.
-    Images(&'a Split),
-    /// Their features, the first view of each.
-    Features(&'a Features),
-}
-
-impl Inputs<'_> {
-    fn len(self) -> usize {
-        match self {
-            Self::Images(split) => split.len(),
-            Self::Features(features) => features.labels.len(),
-        }
-    }
-
-    fn batch(self, range: Range<usize>) -> Batch {
-        match self {
-            Self::Images(split) => batches::plain(split, range),
-            Self::Features(features) => pick(features, &range.collect::<Vec<_>>(), 0),
-        }
-    }
-}
-
-/// Evaluates weights on every image.
-pub fn score(module: &Module, arrays: &Arrays, inputs: Inputs<'_>, device: &Device, workers: &Workers) -> Score {
-    let images = (BATCH_PIXELS / module.input().pixels()).max(1);
-    let starts: Vec<usize> = (0..inputs.len()).step_by(images).collect();
-    let parts = workers.map(&starts, |_, &from| {
-        let batch = inputs.batch(from..inputs.len().min(from + images));
-        let logits = to_vec(module.forward(arrays, upload(&batch, module.input(), device), None));
-        (count_correct(&logits, &batch.labels), total_cross_entropy(&logits, &batch.labels))
-    });
-    let correct = parts.iter().map(|part| part.0).sum();
-    let loss = parts.iter().map(|part| part.1).sum::<f64>() / inputs.len() as f64;
-    Score { correct, images: inputs.len(), loss }
-}
-
-/// How many rows of `logits`, `(n, classes)`, are largest at their label; between equals the first class wins.
-pub fn count_correct(logits: &[f32], labels: &[u16]) -> usize {
-    let best = |row: &[f32]| (1..row.len()).fold(0, |best, i| if row[i] > row[best] { i } else { best });
-    let rows = logits.chunks_exact(logits.len() / labels.len());
-    rows.zip(labels).filter(|&(row, &label)| best(row) == usize::from(label)).count()
-}
-
-fn total_cross_entropy(logits: &[f32], labels: &[u16]) -> f64 {
-    let rows = logits.chunks_exact(logits.len() / labels.len());
-    let loss = |row: &[f32], label: u16| {
-        let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let sum: f64 = row.iter().map(|&x| f64::from(x - largest).exp()).sum();
-        sum.ln() - f64::from(row[usize::from(label)] - largest)
-    };
-    rows.zip(labels).map(|(row, &label)| loss(row, label)).sum()
 }
 
 /// The final figures of a run, as written to `metrics.json`.
@@ -158,12 +89,12 @@ pub fn line(record: &EpochRecord, epochs: u32, improved: bool) -> String {
 
 /// Measures a run's time, over its resumptions.
 #[derive(Debug)]
-pub struct Clock {
+pub struct RunTime {
     since: Instant,
     cpu: f64,
 }
 
-impl Clock {
+impl RunTime {
     /// Starts measuring.
     pub fn start() -> Self {
         Self { since: Instant::now(), cpu: cpu_seconds() }
@@ -189,19 +120,6 @@ pub fn cpu_seconds() -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn counts_the_largest_and_the_first_of_equals() {
-        let logits = [0.0, 2.0, 1.0, 3.0, 3.0, 0.0, -1.0, -2.0, -0.5];
-        assert_eq!(count_correct(&logits, &[1, 0, 2]), 3);
-        assert_eq!(count_correct(&logits, &[1, 1, 0]), 1);
-    }
-
-    #[test]
-    fn cross_entropy_of_equal_logits_is_the_logarithm_of_the_classes() {
-        let loss = total_cross_entropy(&[700.0; 8], &[0, 3]);
-        assert!((loss - 2.0 * 4f64.ln()).abs() < 1e-12, "{loss}");
-    }
 
     #[test]
     fn results_have_a_line_per_epoch() {

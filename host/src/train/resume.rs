@@ -150,7 +150,7 @@ impl Trainer<'_> {
 
     /// Saves everything that a resumed run needs.
     pub(super) fn save_last(&mut self) -> Result<()> {
-        self.clock.add_to(&mut self.progress);
+        self.time.add_to(&mut self.progress);
         let Optimizer { first, second, .. } = &self.optimizer;
         let mut state = Weights::new();
         for (prefix, arrays) in [(FIRST, Some(first)), (SECOND, Some(second)), (AVERAGE, self.average.as_ref())] {

@@ -1,7 +1,6 @@
 //! The weights that training starts from.
 
-use super::batches;
-use super::step::upload;
+use super::batches::{self, upload};
 use crate::checkpoint::BEST;
 use crate::data::{Dataset, Split};
 use crate::net::module::{Arrays, Module};
@@ -60,13 +59,8 @@ pub(super) fn arrays(
 
 /// Batches of `count` images from all over a split, whose order may be by class.
 fn spread(split: &Split, count: usize) -> impl Iterator<Item = batches::Batch> {
-    let chosen: Vec<usize> = (0..count).map(|i| i * split.len() / count).collect();
-    let part = |chosen: &[usize]| {
-        let images = chosen.iter().flat_map(|&i| split.image(i)).copied().collect();
-        let part = Split { images, labels: chosen.iter().map(|&i| split.labels[i]).collect(), ..*split };
-        batches::plain(&part, 0..chosen.len())
-    };
-    chosen.chunks(BATCH).map(part).collect::<Vec<_>>().into_iter()
+    let part = |chosen: &[usize]| batches::plain(&split.only(chosen), 0..chosen.len());
+    split.spread(count).chunks(BATCH).map(part).collect::<Vec<_>>().into_iter()
 }
 
 #[cfg(test)]

@@ -1,15 +1,14 @@
 //! One training step: the loss of a batch and its gradients.
 
-use super::batches::Batch;
+use super::batches::{Batch, upload};
+use super::evaluate::count_correct;
 use super::loss;
-use super::metrics::count_correct;
 use crate::net::Parameter;
 use crate::net::module::{Arrays, Module, Training, to_vec};
 use crate::net::tape::Tape;
 use crate::random::{self, Purpose};
 use crate::recipe::{Statistics, TrainRecipe};
-use burn::tensor::{Device, Tensor, TensorData};
-use ocellus_shared::Shape;
+use burn::tensor::{Device, Tensor};
 
 /// What a step is computed with.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +31,7 @@ pub struct Step<'a> {
 
 /// What one shard of a batch contributes to its step.
 #[derive(Clone, Debug)]
-pub struct Part {
+pub struct ShardResult {
     /// Its part of the batch's mean loss.
     pub loss: f64,
     /// Images classified correctly.
@@ -45,7 +44,7 @@ pub struct Part {
 
 impl Step<'_> {
     /// The contribution of `shard`; `draw` numbers it among all shards of the run, for dropout.
-    pub fn differentiate(&self, shard: &Batch, draw: u64) -> Part {
+    pub fn differentiate(&self, shard: &Batch, draw: u64) -> ShardResult {
         let random = random::stream(self.recipe.seed, Purpose::Dropout, draw);
         let mixed = self.recipe.is_mixed();
         let tape = self.recipe.device.is_cpu().then(Tape::default);
@@ -59,7 +58,7 @@ impl Step<'_> {
         let logits = self.module.forward(&leaves, input, Some(&mut training));
         let loss = loss::loss(&logits, &shard.targets, self.recipe) / self.images as f64;
         statistics.extend(training.statistics);
-        Part {
+        ShardResult {
             loss: loss.clone().into_scalar::<f32>().into(),
             correct: count_correct(&to_vec(logits.inner()), &shard.labels),
             gradients: training.tape.unwrap_or_default().backward(&loss, &leaves),
@@ -92,12 +91,6 @@ impl Step<'_> {
         let (n, shape) = (features.dims()[0], self.module.input());
         features.reshape([n, shape.c.into(), shape.h.into(), shape.w.into()])
     }
-}
-
-/// The batch's images as a tensor, `(n, c, h, w)`.
-pub fn upload(batch: &Batch, input: Shape, device: &Device) -> Tensor<4> {
-    let shape = [batch.labels.len(), input.c.into(), input.h.into(), input.w.into()];
-    Tensor::from_data(TensorData::new(batch.images.clone(), shape), device)
 }
 
 /// Sums arrays of one name, in the order given.

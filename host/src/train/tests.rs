@@ -1,7 +1,9 @@
 //! Whole runs on a few tiny images.
 
 use super::*;
+use crate::checkpoint::BEST;
 use crate::checkpoint::LAST;
+use crate::data::Split;
 use crate::net::Weights;
 use crate::recipe::{DeviceKind, Keep, LayerOrder, OptimizerKind};
 use rand::RngExt;
@@ -269,9 +271,9 @@ fn a_diverged_run_names_the_step_and_saves_nothing() {
 fn shared(devices: usize, shards: usize) -> Weights {
     let (mut recipe, dataset, out) = (recipe(), dataset(), TempDir::new().unwrap());
     recipe.train.shards = shards;
-    let place = Place { out: out.path(), resume: false, threads: THREADS, cache: None, devices: &[] };
+    let options = RunOptions { out: out.path(), resume: false, threads: THREADS, cache: None, devices: &[] };
     let never = AtomicBool::new(false);
-    let mut trainer = Trainer::new(None, &recipe, &dataset, &place, &never).unwrap();
+    let mut trainer = Trainer::new(None, &recipe, &dataset, &options, &never).unwrap();
     trainer.devices = Devices::cpus(devices);
     (0..2).for_each(|_| assert!(trainer.epoch().unwrap()));
     trainer.module.download(&trainer.arrays)
@@ -292,14 +294,14 @@ fn devices_that_share_the_shards_train_what_one_does() {
 #[test]
 fn full_memory_is_answered_with_a_batch_that_was_tried() {
     let (recipe, dataset, out) = (recipe(), dataset(), TempDir::new().unwrap());
-    let place = Place { out: out.path(), resume: false, threads: THREADS, cache: None, devices: &[] };
+    let options = RunOptions { out: out.path(), resume: false, threads: THREADS, cache: None, devices: &[] };
     let never = AtomicBool::new(false);
-    let trainer = Trainer::new(None, &recipe, &dataset, &place, &never).unwrap();
+    let trainer = Trainer::new(None, &recipe, &dataset, &options, &never).unwrap();
     let before = trainer.module.download(&trainer.arrays);
     // Of images of the right size, and more of them than the run has.
     assert!(trainer.holds(1) && trainer.holds(100));
-    let full = memory::caught::<()>(|| panic!("out of device memory allocating 1024 bytes")).unwrap_err();
-    let message = format!("{:#}", trainer.too_much(full));
+    let full = memory::catch_out_of_memory::<()>(|| panic!("out of device memory allocating 1024 bytes")).unwrap_err();
+    let message = format!("{:#}", trainer.out_of_memory(full));
     assert!(message.contains("step of 16 images: try --batch-size 8"), "{message}");
     assert!(message.ends_with("out of device memory allocating 1024 bytes"), "{message}");
     assert_eq!(trainer.module.download(&trainer.arrays), before, "trying changes nothing");

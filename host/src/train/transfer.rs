@@ -1,9 +1,8 @@
 //! The part of a network that stays as it is, and what is saved by that.
 
 use super::Interrupted;
-use super::batches::{self, Batch, Loader};
+use super::batches::{self, Batch, Loader, upload};
 use super::parts::{self, Groups};
-use super::step::upload;
 use super::workers::Workers;
 use crate::data::{self, Dataset, Split};
 use crate::features::{Extractor, Features, Key, cached};
@@ -32,7 +31,7 @@ pub(super) struct Transfer<'a> {
     /// A backbone that is never trained, in front of the whole network.
     pub extractor: Option<&'a dyn Extractor>,
     /// What training reads instead of images while everything below is frozen.
-    pub cache: Option<Arc<Cache>>,
+    pub cache: Option<Arc<CachedFeatures>>,
     /// Where features are kept.
     folder: Option<PathBuf>,
 }
@@ -48,7 +47,7 @@ pub(super) struct Frozen {
 }
 
 /// Features of the splits that training sees again and again.
-pub(super) struct Cache {
+pub(super) struct CachedFeatures {
     pub train: Features,
     pub val: Features,
 }
@@ -68,7 +67,7 @@ impl<'a> Transfer<'a> {
         };
         if let Some(Frozen { backbone, head, .. }) = &frozen {
             let [stay, rest] = [backbone, head].map(|part| part.parameters().len());
-            view::note(&format!("{stay} of {} arrays of parameters stay as they are", stay + rest));
+            view::note(&format!("{stay} of {} parameter tensors are frozen", stay + rest));
         }
         Ok(Self { rates, frozen, extractor, cache: None, folder: None })
     }
@@ -88,17 +87,17 @@ impl<'a> Transfer<'a> {
     ///
     /// # Errors
     /// The extractor fails.
-    pub(super) fn fill(&mut self, source: &Source<'_>, folder: Option<&Path>) -> Result<()> {
-        let Source { recipe, dataset, .. } = *source;
+    pub(super) fn fill(&mut self, extraction: &FeatureExtraction<'_>, folder: Option<&Path>) -> Result<()> {
+        let FeatureExtraction { recipe, dataset, .. } = *extraction;
         if self.extractor.is_none() && !keeps_features(recipe) {
             return Ok(());
         }
         let Some(backbone) = self.backbone() else { return Ok(()) };
         let folder = folder.filter(|_| recipe.transfer.cache);
-        let train = source.features(&backbone, &dataset.train, "train", folder)?;
-        let val = source.features(&backbone, &dataset.val, "val", folder)?;
+        let train = extraction.features(&backbone, &dataset.train, "train", folder)?;
+        let val = extraction.features(&backbone, &dataset.val, "val", folder)?;
         self.folder = folder.map(Path::to_owned);
-        self.cache = Some(Arc::new(Cache { train, val }));
+        self.cache = Some(Arc::new(CachedFeatures { train, val }));
         Ok(())
     }
 
@@ -112,10 +111,15 @@ impl<'a> Transfer<'a> {
     ///
     /// # Errors
     /// The extractor fails.
-    pub(super) fn features(&self, source: &Source<'_>, split: &Split, name: &str) -> Result<Option<Features>> {
-        let stayed = self.extractor.is_some() || (self.cache.is_some() && source.recipe.transfer.unfreeze_at == 0);
+    pub(super) fn features(
+        &self,
+        extraction: &FeatureExtraction<'_>,
+        split: &Split,
+        name: &str,
+    ) -> Result<Option<Features>> {
+        let stayed = self.extractor.is_some() || (self.cache.is_some() && extraction.recipe.transfer.unfreeze_at == 0);
         let backbone = self.backbone().filter(|_| stayed);
-        backbone.map(|backbone| source.features(&backbone, split, name, self.folder.as_deref())).transpose()
+        backbone.map(|backbone| extraction.features(&backbone, split, name, self.folder.as_deref())).transpose()
     }
 }
 
@@ -172,7 +176,7 @@ enum Backbone<'a> {
 }
 
 /// What features are computed from.
-pub(super) struct Source<'a> {
+pub(super) struct FeatureExtraction<'a> {
     pub recipe: &'a Recipe,
     pub dataset: &'a Dataset,
     pub arrays: &'a Arrays,
@@ -182,7 +186,7 @@ pub(super) struct Source<'a> {
     pub stop: &'a AtomicBool,
 }
 
-impl Source<'_> {
+impl FeatureExtraction<'_> {
     /// The features of `split`, in as many views as the recipe has if it is the training split.
     fn features(&self, backbone: &Backbone<'_>, split: &Split, name: &str, folder: Option<&Path>) -> Result<Features> {
         let varied = name == "train" && !self.recipe.augment.leaves_images();
@@ -264,28 +268,4 @@ impl Source<'_> {
             }
         }
     }
-}
-
-/// The batches `steps` of `epoch` out of `features`, in the order in which the images themselves would come.
-pub(super) fn feature_batches<'a>(
-    recipe: &'a Recipe,
-    features: &'a Features,
-    classes: usize,
-    epoch: u32,
-    steps: Range<usize>,
-) -> impl Iterator<Item = Batch> + 'a {
-    let n = features.labels.len();
-    let views = features.values.len() / (n * features.len);
-    let (order, view) = (batches::order(recipe.train.seed, n, epoch), epoch as usize % views);
-    let size = recipe.train.batch_size;
-    steps.map(move |step| {
-        let batch = pick(features, &order[step * size..n.min((step + 1) * size)], view);
-        Batch { targets: batches::one_hot(&batch.labels, classes), ..batch }
-    })
-}
-
-/// The images `chosen` of `features` in one view, without targets.
-pub(super) fn pick(features: &Features, chosen: &[usize], view: usize) -> Batch {
-    let labels: Vec<u16> = chosen.iter().map(|&i| features.labels[i]).collect();
-    Batch { images: chosen.iter().flat_map(|&i| features.of(view, i)).copied().collect(), targets: Vec::new(), labels }
 }

@@ -3,9 +3,9 @@
 use ocellus::checkpoint::Checkpoint;
 use ocellus::data::{Split, shapes};
 use ocellus::net::{self, Array, Role};
-use ocellus::quantize::{QuantGraph, quantize};
+use ocellus::quantize::QuantGraph;
 use ocellus::recipe::{Optimize, Recipe};
-use ocellus::{calibrate, fold, graph, pack};
+use ocellus::{deploy, pack};
 use ocellus_shared::Shape;
 use ocellus_tests::random::Random;
 
@@ -41,8 +41,6 @@ pub fn random_model() -> QuantGraph {
     });
     let classes = shapes::classes();
     let (weights, dataset_hash) = (weights.collect(), String::new());
-    let checkpoint = Checkpoint { recipe: recipe.clone(), classes, input, dataset_hash, weights, resume: None };
-    let graph = fold::fold(graph::lower(&network, &checkpoint).unwrap());
-    let ranges = calibrate::ranges(&graph, &pictures(32), &recipe.quant).unwrap();
-    quantize(&graph, &ranges).unwrap()
+    let checkpoint = Checkpoint { recipe, classes, input, dataset_hash, weights, resume: None };
+    deploy::quantized(&checkpoint, &pictures(32)).unwrap().quantized
 }

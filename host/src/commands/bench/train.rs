@@ -1,11 +1,11 @@
 //! `ocellus bench train`: how many images a second a recipe trains on, and whether their loading keeps up.
 
-use crate::cli::{TrainArgs, TrainBenchArgs};
-use crate::commands::{inputs, train};
+use crate::cli::TrainBenchArgs;
+use crate::commands::helpers::runs;
 use crate::net::{self, summary};
-use crate::recipe::{DeviceKind, Model};
+use crate::recipe::{DeviceKind, Model, Recipe};
 use crate::report;
-use crate::train::pace;
+use crate::train::throughput;
 use crate::view;
 use anyhow::{Result, ensure};
 use ocellus_shared::Shape;
@@ -52,27 +52,27 @@ pub struct TrainBench {
 /// # Errors
 /// The recipe cannot be read or builds no network, or the device does not compute or has no room.
 pub fn run(args: &TrainBenchArgs) -> Result<()> {
-    let recipe = train::resolve(&TrainArgs {
-        recipe: args.recipe.clone(),
-        model: args.model,
-        img_size: args.img_size,
-        batch_size: args.batch_size,
-        compute: args.compute.clone(),
-        set: args.set.clone(),
-        ..TrainArgs::default()
-    })?;
+    let flags = |recipe: &mut Recipe| {
+        recipe.model = args.model.unwrap_or(recipe.model);
+        recipe.data.img_size = args.img_size.or(recipe.data.img_size);
+        let train = &mut recipe.train;
+        train.batch_size = args.batch_size.unwrap_or(train.batch_size);
+        train.device = args.compute.device.unwrap_or(train.device);
+        train.precision = args.compute.precision.unwrap_or(train.precision);
+    };
+    let recipe = Recipe::of_command_line(args.recipe.as_deref(), flags, &args.set)?.resolved();
     ensure!(
         recipe.transfer.backbone.is_none(),
         "the recipe trains a head on the features of transfer.backbone, which are computed once: `ocellus train` says how long \
          that takes; leave it out to time a network"
     );
-    let size = recipe.data.img_size.unwrap_or_else(|| recipe.model.img_size());
-    let threads = inputs::threads(args.threads);
+    let size = recipe.img_size();
+    let threads = runs::threads(args.threads);
     let network = net::build(&recipe, Shape::new(size, size, 3), args.classes.into())?;
     let costs = summary::summarise(&network)?;
     let spinner = view::spinner(&format!("training {} on noise", recipe.model.name()));
     let time = Duration::from_secs(args.seconds);
-    let pace = pace::measure(&recipe, size, args.classes.into(), (threads, &args.compute.devices), time)?;
+    let throughput = throughput::measure(&recipe, size, args.classes.into(), (threads, &args.compute.devices), time)?;
     spinner.finish_and_clear();
     let batch = recipe.train.batch_size as f64;
     let bench = TrainBench {
@@ -86,11 +86,11 @@ pub fn run(args: &TrainBenchArgs) -> Result<()> {
         precision: if recipe.train.is_mixed() { "bf16" } else { "f32" },
         gpus: if recipe.train.device.is_cpu() { 0 } else { args.compute.devices.len().max(1) },
         threads,
-        steps: pace.steps.len(),
-        images_per_second: pace.steps.len() as f64 * batch / pace.seconds(),
-        images_per_second_median: batch / pace.median(),
-        waited: pace.waited / pace.seconds(),
-        loaded_per_second: pace.loaded_per_second,
+        steps: throughput.steps.len(),
+        images_per_second: throughput.steps.len() as f64 * batch / throughput.seconds(),
+        images_per_second_median: batch / throughput.median(),
+        waited: throughput.waited / throughput.seconds(),
+        loaded_per_second: throughput.loaded_per_second,
     };
     if args.json { report::print_json(&bench) } else { report::print(&shown(&bench)) }
 }

@@ -8,7 +8,7 @@ use ocellus_shared::{Op, Shape};
 use serde::Serialize;
 
 use crate::board::Board;
-use crate::commands::inputs;
+use crate::commands::helpers::targets;
 use crate::graph::Graph;
 use crate::sim::{Clock, Sim};
 use crate::toolchain;
@@ -65,7 +65,7 @@ impl Cost {
             view::warn(&error.to_string());
             return Ok(());
         }
-        let elf = inputs::firmware(board)?;
+        let elf = targets::firmware(board)?;
         self.program_bytes = Some(toolchain::program_bytes(&elf)?);
         let mut sim = Sim::boot(board, &elf, Clock::Instructions)?;
         sim.load_plan(plan)?;

@@ -7,8 +7,8 @@ use ocellus_shared::Shape;
 use ocellus_shared::plan::{Crop, Plan};
 use rayon::prelude::*;
 
-use crate::commands::{inputs, monitor};
-use crate::data::likeness::{self, Shift};
+use crate::commands::helpers::{camera_source, datasets};
+use crate::data::dataset_shift::{self, Shift};
 use crate::data::picture::Picture;
 use crate::data::{Dataset, Split};
 use crate::model::ModelFiles;
@@ -27,14 +27,14 @@ const MOST: usize = 5_000;
 pub fn shifts(photos: &Path, other: &Path) -> Result<Vec<Shift>> {
     let (images, crop) = training_images(other).with_context(|| format!("--against {}", other.display()))?;
     let (expected, fit) = (measures(&images), Fit { crop, enlarge: Enlarge::Area });
-    let pictures = monitor::pictures(photos)?;
+    let pictures = camera_source::pictures(photos)?;
     let found = pictures.par_iter().take(MOST).map(|path| {
         let picture = Picture::open(path).with_context(|| path.display().to_string())?;
         let mut image = vec![0; 3 * usize::from(SIDE) * usize::from(SIDE)];
         picture.square(SIDE, fit, &mut image);
-        Ok(likeness::measure(&image))
+        Ok(dataset_shift::measure(&image))
     });
-    Ok(likeness::compare(&expected, &found.collect::<Result<Vec<_>>>()?))
+    Ok(dataset_shift::compare(&expected, &found.collect::<Result<Vec<_>>>()?))
 }
 
 /// The images, and how they became squares.
@@ -46,7 +46,7 @@ fn training_images(other: &Path) -> Result<(Split, Crop)> {
         Err(_) => DataRecipe { path: Some(other.to_owned()), ..DataRecipe::default() },
     };
     let crop = recipe.crop;
-    let Dataset { train, .. } = inputs::load(&DataRecipe { img_size: Some(SIDE), enlarge: None, ..recipe })?;
+    let Dataset { train, .. } = datasets::load(&DataRecipe { img_size: Some(SIDE), enlarge: None, ..recipe })?;
     Ok((train, crop))
 }
 
@@ -57,13 +57,12 @@ fn model_images(files: &ModelFiles) -> Result<(Split, Crop)> {
     let classes = (0..plan.output().shape.len()).map_while(|class| plan.label(class).map(str::to_owned));
     let recipe = files.read_recipe()?.data;
     let input = Shape::new(SIDE, SIDE, 3);
-    let dataset = inputs::labelled_dataset(&recipe, None, input, &classes.collect::<Vec<_>>())
+    let dataset = datasets::labelled_dataset(&recipe, None, input, &classes.collect::<Vec<_>>())
         .context("its training images were not found, name their folder with --against instead")?;
     Ok((dataset.train, recipe.crop))
 }
 
 fn measures(split: &Split) -> Vec<[f64; 5]> {
     // Spread over all of them: a dataset may be sorted.
-    let step = split.len().div_ceil(MOST).max(1);
-    (0..split.len()).into_par_iter().step_by(step).map(|i| likeness::measure(split.image(i))).collect()
+    split.spread(MOST).into_par_iter().map(|i| dataset_shift::measure(split.image(i))).collect()
 }

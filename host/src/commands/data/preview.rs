@@ -2,9 +2,10 @@
 
 use anyhow::Result;
 
-use super::super::{Failure, train};
 use crate::checkpoint::write_atomically;
-use crate::cli::{DataPreviewArgs, TrainArgs};
+use crate::cli::DataPreviewArgs;
+use crate::commands::helpers::runs;
+use crate::commands::{Failure, writable};
 use crate::data::picture::Picture;
 use crate::data::{self, Dataset, Split};
 use crate::recipe::Recipe;
@@ -30,16 +31,14 @@ pub fn run(args: &DataPreviewArgs) -> Result<()> {
             format!("the sheet is a PNG file, {} is not called one: --out {}", args.out.display(), png.display());
         return Err(Failure::Usage(what).into());
     }
-    let dataset_and_recipe = TrainArgs {
-        recipe: args.recipe.clone(),
-        data: args.data.clone(),
-        img_size: args.img_size,
-        set: args.set.clone(),
-        ..TrainArgs::default()
+    writable::file(&args.out)?;
+    let flags = |recipe: &mut Recipe| {
+        recipe.data.path = args.data.clone().or(recipe.data.path.take());
+        recipe.data.img_size = args.img_size.or(recipe.data.img_size);
     };
-    // What the recipe leaves open is decided as for training; so is the size that another program's backbone takes.
-    let mut recipe = train::resolve(&dataset_and_recipe)?;
-    train::open_backbone(&mut recipe)?;
+    // What the recipe leaves open is decided as for training; so is the size that an external backbone takes.
+    let mut recipe = Recipe::of_command_line(args.recipe.as_deref(), flags, &args.set)?.resolved();
+    runs::open_backbone(&mut recipe)?;
     let dataset = data::load_some(&recipe.data, args.images.into(), &|_, _| ())?;
     let sheet = sheet(&recipe, &dataset)?;
     write_atomically(&args.out, &sheet.to_png()?)?;

@@ -46,11 +46,10 @@ fn images_per_second(recipe: &Recipe, dataset: &Dataset) -> Result<f64> {
     let folder = tempfile::tempdir().context("no room for a trial run")?;
     let mut recipe = recipe.clone();
     recipe.train.epochs = 1;
-    let few = |split: &Split, count| spread(split, count);
     let trial = Dataset {
-        train: few(&dataset.train, TRIAL_IMAGES),
-        val: few(&dataset.val, 50),
-        test: few(&dataset.test, 50),
+        train: spread(&dataset.train, TRIAL_IMAGES),
+        val: spread(&dataset.val, 50),
+        test: spread(&dataset.test, 50),
         ..dataset.clone()
     };
     let out = folder.path().join("trial");
@@ -65,14 +64,7 @@ fn run(recipe: &Recipe, dataset: &Dataset, out: &Path) -> Result<Outcome> {
     train::run(recipe, dataset, out, false, threads, &AtomicBool::new(false))
 }
 
-/// `count` images from all over `split`.
+/// `count` images from all over `split`, at least one.
 fn spread(split: &Split, count: usize) -> Split {
-    let count = count.clamp(1, split.len());
-    let chosen = (0..count).map(|i| i * split.len() / count);
-    let mut part = Split { images: Vec::new(), labels: Vec::new(), ..*split };
-    for i in chosen {
-        part.images.extend_from_slice(split.image(i));
-        part.labels.push(split.labels[i]);
-    }
-    part
+    split.only(&split.spread(count.max(1)))
 }

@@ -7,7 +7,7 @@ use ocellus_shared::plan::Plan;
 use ocellus_shared::scores::{self, Ranked};
 use serde_json::{Value, json};
 
-use crate::commands::run::probabilities;
+use crate::eval;
 use crate::report::percent;
 use crate::view::{self, Lines};
 
@@ -80,7 +80,7 @@ impl<'p> Live<'p> {
         if look.interval_us > 0 {
             average(&mut self.interval_us, look.interval_us);
         }
-        let probabilities = probabilities(self.plan, look.scores);
+        let probabilities = eval::probabilities(self.plan, look.scores);
         let mut room = [Ranked::default(); SHOWN];
         let named = |ranked: &Ranked| {
             let class = usize::from(ranked.class);

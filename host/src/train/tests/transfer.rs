@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::features::Extractor;
-use crate::recipe::{Freeze, LossKind, ScheduleKind};
+use crate::recipe::{Freeze, LossKind, ScheduleKind, Statistics};
 use std::sync::atomic::AtomicUsize;
 
 /// Two frozen blocks, images as they are, and everything else that could differ.
@@ -32,8 +32,8 @@ fn go_until(
     resume: bool,
     cache: &TempDir,
 ) -> Result<Outcome> {
-    let place = Place { out: out.path(), resume, threads: THREADS, cache: Some(cache.path()), devices: &[] };
-    run_on(extractor, recipe, &dataset(), &place, stop)
+    let options = RunOptions { out: out.path(), resume, threads: THREADS, cache: Some(cache.path()), devices: &[] };
+    run_on(extractor, recipe, &dataset(), &options, stop)
 }
 
 /// The network before any training.

@@ -26,7 +26,7 @@ const COMPARED_IMAGES: usize = 64;
 ///
 /// # Errors
 /// A layer that cannot be quantized, by name.
-pub fn closest(graph: &Graph, images: &Split, quantized: &dyn Fn(Method) -> Result<QuantGraph>) -> Result<QuantGraph> {
+pub fn quantize(graph: &Graph, images: &Split, quantized: &dyn Fn(Method) -> Result<QuantGraph>) -> Result<QuantGraph> {
     let some = images.only(&images.spread(COMPARED_IMAGES));
     let mut best: Option<(f64, Method, QuantGraph)> = None;
     for method in METHODS {

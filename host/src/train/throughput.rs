@@ -1,7 +1,7 @@
-//! How fast a recipe trains: on noise, of which nothing is kept.
+//! How many images a second a recipe trains on: images of noise, of which nothing is kept.
 
 use super::batches::Loader;
-use super::{Place, Trainer, memory};
+use super::{RunOptions, Trainer, memory};
 use crate::data::{self, Dataset, Split};
 use crate::net::module::to_vec;
 use crate::random::{self, Purpose};
@@ -23,7 +23,7 @@ const WARM_UP_STEPS: usize = 2;
 
 /// What was measured.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Pace {
+pub struct Throughput {
     /// Seconds of each step, with what the trainer waited for its images.
     pub steps: Vec<f64>,
     /// Seconds waited for images, over all steps.
@@ -32,7 +32,7 @@ pub struct Pace {
     pub loaded_per_second: f64,
 }
 
-impl Pace {
+impl Throughput {
     /// Seconds of all steps.
     pub fn seconds(&self) -> f64 {
         self.steps.iter().sum()
@@ -58,7 +58,7 @@ pub fn measure(
     classes: usize,
     (threads, devices): (usize, &[usize]),
     time: Duration,
-) -> Result<Pace> {
+) -> Result<Throughput> {
     let recipe = endless(recipe);
     recipe.validate()?;
     let (batch, side) = (recipe.train.batch_size, usize::from(size));
@@ -69,17 +69,18 @@ pub fn measure(
         "choose a smaller --batch-size",
     )?;
     let dataset = noise(&recipe, size.into(), classes);
-    memory::quieten(recipe.train.device);
+    memory::silence_out_of_memory(recipe.train.device);
     // As a run that goes on, whose weights are its own: no pretrained ones are read.
-    let place = Place { out: Path::new(""), resume: true, threads, cache: None, devices };
+    let options = RunOptions { out: Path::new(""), resume: true, threads, cache: None, devices };
     let never = AtomicBool::new(false);
-    let mut trainer = Trainer::started(|| Trainer::new(None, &recipe, &dataset, &place, &never))?;
+    let mut trainer = Trainer::started(|| Trainer::new(None, &recipe, &dataset, &options, &never))?;
     trainer.bar.finish_and_clear();
     let loader = Loader::new(&recipe, &dataset.train, classes, threads)?;
     let loaded_per_second = loaded_per_second(&loader, &recipe, dataset.train.len(), time / 10);
-    let outcome = memory::caught(|| trainer.pace(&loader, time)).map_err(|full| trainer.too_much(full))?;
+    let outcome = memory::catch_out_of_memory(|| trainer.time_steps(&loader, time))
+        .map_err(|full| trainer.out_of_memory(full))?;
     let (steps, waited) = outcome?;
-    Ok(Pace { steps, waited, loaded_per_second })
+    Ok(Throughput { steps, waited, loaded_per_second })
 }
 
 /// The recipe for a run that does not end, learns next to nothing, and reads and keeps nothing.
@@ -133,7 +134,7 @@ fn loaded_per_second(loader: &Loader<'_>, recipe: &Recipe, images: usize, time: 
 
 impl Trainer<'_> {
     /// Seconds of each step, and those waited for images in all.
-    fn pace(&mut self, loader: &Loader<'_>, time: Duration) -> Result<(Vec<f64>, f64)> {
+    fn time_steps(&mut self, loader: &Loader<'_>, time: Duration) -> Result<(Vec<f64>, f64)> {
         let (recipe, images) = (self.recipe, self.dataset.train.len());
         std::thread::scope(|scope| {
             let batches = loader.ahead(scope, move || wanted(recipe, images));
@@ -174,10 +175,13 @@ mod tests {
         let mut recipe =
             Recipe::default().with(&["net.blocks=[[4]]".into(), "net.block-dropout=[0.1]".into()]).unwrap();
         recipe.train.batch_size = 8;
-        let pace = measure(&recipe, 8, 3, (2, &[]), Duration::from_millis(200)).unwrap();
-        assert!(pace.seconds() >= 0.2 && pace.waited < pace.seconds() && pace.loaded_per_second > 0.0, "{pace:?}");
-        let sorted = |pick: fn(f64, f64) -> f64| pace.steps.iter().copied().reduce(pick).unwrap();
-        assert!((sorted(f64::min)..=sorted(f64::max)).contains(&pace.median()));
+        let measured = measure(&recipe, 8, 3, (2, &[]), Duration::from_millis(200)).unwrap();
+        assert!(
+            measured.seconds() >= 0.2 && measured.waited < measured.seconds() && measured.loaded_per_second > 0.0,
+            "{measured:?}"
+        );
+        let sorted = |pick: fn(f64, f64) -> f64| measured.steps.iter().copied().reduce(pick).unwrap();
+        assert!((sorted(f64::min)..=sorted(f64::max)).contains(&measured.median()));
     }
 
     #[test]

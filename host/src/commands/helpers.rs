@@ -1,0 +1,7 @@
+//! What several commands share. Commands import this and never each other.
+
+pub mod camera_source;
+pub mod datasets;
+pub mod interrupt;
+pub mod runs;
+pub mod targets;

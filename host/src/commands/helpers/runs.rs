@@ -1,0 +1,65 @@
+//! Run folders, and what is read from them.
+
+use std::iter;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::checkpoint::Checkpoint;
+use crate::cli::CalibrationArgs;
+use crate::commands::Failure;
+use crate::deploy;
+use crate::eval::backbone::OnnxBackbone;
+use crate::features::Extractor;
+use crate::recipe::{CalibrationMethod, Recipe};
+use crate::view;
+
+/// CPU threads to compute on: those `wanted`, or as many as there are.
+pub fn threads(wanted: Option<NonZeroUsize>) -> usize {
+    wanted.or(std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get)
+}
+
+/// The run folder to write to: `wanted`, or the first of `runs/<name>`, `runs/<name>-2`, ... that does not exist.
+///
+/// # Errors
+/// All of them exist.
+pub fn run_folder(wanted: Option<&Path>, name: &str) -> Result<PathBuf> {
+    if let Some(folder) = wanted {
+        return Ok(folder.to_owned());
+    }
+    let runs = Path::new("runs");
+    let mut folders = iter::once(runs.join(name)).chain((2..10_000).map(|n| runs.join(format!("{name}-{n}"))));
+    folders.find(|folder| !folder.exists()).with_context(|| format!("runs/ is full of {name}: give another --out"))
+}
+
+/// The checkpoint to quantize, its recipe calibrating as the command line says.
+///
+/// # Errors
+/// There is none, it is a linear probe on an external ONNX backbone, or the arguments contradict each other or the recipe.
+pub fn trained(run: &Path, calibration: &CalibrationArgs) -> Result<Checkpoint> {
+    let mut checkpoint = Checkpoint::load(run)?;
+    deploy::check_deployable(&checkpoint)?;
+    checkpoint.recipe = calibration.apply(&checkpoint.recipe)?;
+    if calibration.percentile.is_some() && checkpoint.recipe.quant.method != CalibrationMethod::Percentile {
+        let what = "--percentile is of the calibration by percentiles: leave it out, or set --calib percentile";
+        return Err(Failure::Usage(what.into()).into());
+    }
+    Ok(checkpoint)
+}
+
+/// The recipe's external ONNX backbone, if it has one. What the recipe says of it becomes exact: its absolute path, its
+/// SHA-256, and the size of image that it takes.
+///
+/// # Errors
+/// It cannot be read or run, or is not the file that the recipe means.
+pub fn open_backbone(recipe: &mut Recipe) -> Result<Option<OnnxBackbone>> {
+    let Some(path) = &recipe.transfer.backbone else { return Ok(None) };
+    let path = std::path::absolute(path).with_context(|| format!("cannot find {}", path.display()))?;
+    let backbone = OnnxBackbone::load(&recipe.transfer, recipe.data.img_size)?;
+    recipe.transfer.backbone = Some(path);
+    recipe.transfer.backbone_sha256 = backbone.sha256();
+    recipe.data.img_size.get_or_insert(backbone.input().h);
+    view::note(&format!("the backbone makes {} features of an image of {}", backbone.width(), backbone.input()));
+    Ok(Some(backbone))
+}

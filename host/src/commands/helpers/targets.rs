@@ -1,0 +1,110 @@
+//! The board that a command works with: real or emulated, the program on it, and the line to it.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use ocellus_shared::plan::Plan;
+
+use crate::board::{self, Board};
+use crate::cli::{DeviceArgs, ProbeArgs};
+use crate::commands::Failure;
+use crate::probe::{self, Conversation, Link, Selector, Settings};
+use crate::toolchain::{self, Program};
+use crate::view;
+
+/// The board called `name`, real or emulated.
+pub fn known_board(name: &str) -> Result<Board> {
+    let known = Board::names()?;
+    if !known.iter().any(|n| n == name) {
+        return Err(Failure::Usage(format!("no board called {name:?}; there are: {}", known.join(", "))).into());
+    }
+    Board::load(name)
+}
+
+/// The emulated board called `name`.
+pub fn emulated_board(name: &str) -> Result<Board> {
+    let board = known_board(name)?;
+    if board.machine.is_none() {
+        let emulated = Board::all()?.into_iter().filter(|board| board.machine.is_some());
+        let names: Vec<String> = emulated.map(|board| board.name).collect();
+        let what = format!("{name} is a real board, not an emulated one; those are: {}", names.join(", "));
+        return Err(Failure::Usage(what).into());
+    }
+    Ok(board)
+}
+
+/// The emulated board that a command means: the one called `name`, or the usual one.
+pub fn emulated_or_usual(name: Option<&str>) -> Result<Board> {
+    emulated_board(name.unwrap_or(board::DEFAULT))
+}
+
+/// The real board called `name`.
+pub fn real_board(name: &str) -> Result<Board> {
+    let board = known_board(name)?;
+    if board.machine.is_some() {
+        let what = format!("{name} is emulated and has no flash: use `ocellus run --on sim --board {name}`");
+        return Err(Failure::Usage(what).into());
+    }
+    Ok(board)
+}
+
+/// The real board that a command means, which has no usual one.
+pub fn required_board(name: Option<&str>) -> Result<Board> {
+    real_board(name.ok_or_else(|| Failure::Usage("which board? give its name with --board".to_owned()))?)
+}
+
+/// How the arguments reach a board.
+pub fn settings(args: &ProbeArgs) -> Settings {
+    Settings {
+        probe: args.probe.clone().unwrap_or_default(),
+        speed_khz: args.speed,
+        under_reset: args.connect_under_reset,
+        allow_erase_all: false,
+    }
+}
+
+/// The program on `board`: the given file, which must not be another board's, or a fresh one.
+pub fn program(board: &Board, elf: Option<&Path>) -> Result<Vec<u8>> {
+    let path = elf.map_or_else(|| firmware(board), |elf| Ok(elf.to_owned()))?;
+    let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    toolchain::check_board(&bytes, &board.name).with_context(|| path.display().to_string())?;
+    Ok(bytes)
+}
+
+/// A real board that runs `plan`, and its program; a simulated one gets both first.
+pub fn reach(board: &Board, reach: &ProbeArgs, elf: Option<&Path>, plan: &[u8]) -> Result<(Link, Vec<u8>)> {
+    let (elf, settings) = (program(board, elf)?, settings(reach));
+    if matches!(settings.probe, Selector::Simulated(_)) {
+        view::note("a rehearsal on a simulated board: its firmware runs on this machine, in this machine's time");
+    }
+    Ok((probe::reach(board, &settings, &elf, plan)?, elf))
+}
+
+/// A line to a real board that runs `plan`.
+pub fn converse(board: &Board, probe: &ProbeArgs, elf: Option<&Path>, plan: &[u8]) -> Result<Conversation> {
+    let (link, elf) = reach(board, probe, elf, plan)?;
+    let mut line = link.converse(&elf)?;
+    line.check(&Plan::parse(plan)?)?;
+    Ok(line)
+}
+
+/// A line to the real board that a command means, if `plan` has room on it and is there.
+pub fn call(device: &DeviceArgs, plan: &[u8]) -> Result<Conversation> {
+    let board = required_board(device.board.as_deref())?;
+    board.check_fit(&Plan::parse(plan)?)?;
+    converse(&board, &device.probe, device.elf.as_deref(), plan)
+}
+
+/// Builds the firmware of `board`, with a spinner that shows what cargo does.
+pub fn firmware(board: &Board) -> Result<PathBuf> {
+    firmware_that(board, &[])
+}
+
+/// The same with variables that decide what it does.
+pub fn firmware_that(board: &Board, env: &[(&'static str, String)]) -> Result<PathBuf> {
+    let spinner = view::spinner(&format!("building the firmware of {}", board.name));
+    let hear = |line: &str| spinner.set_message(format!("{}: {line}", board.name));
+    let built = toolchain::build_program(board, Program { name: &board.name, ops: &[], env }, &hear)?;
+    spinner.finish_and_clear();
+    Ok(built.elf)
+}
