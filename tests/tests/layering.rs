@@ -2,47 +2,37 @@
 //!
 //! Each rule is a function from one source file to its violations, so that it can be tried on planted ones.
 
+use imports::Crate;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
+#[path = "layering/imports.rs"]
+mod imports;
 #[path = "layering/lexer.rs"]
 mod lexer;
 
-/// Modules of the host in the order of the pipeline: each may import those above it.
-const PIPELINE: &[&str] = &[
-    "recipe",
-    "random",
-    "data",
-    "net",
-    "weights",
-    "camera",
-    "augment",
-    "checkpoint",
-    "features",
-    "train",
-    "graph",
-    "fold",
-    "calibrate",
-    "quantize",
-    "trim",
-    "onnx",
-    "arena",
-    "pack",
-    "board",
-    "cost",
-    "toolchain",
-    "probe",
-    "sim",
-    "eval",
-    "model",
-    "doctor",
-    "report",
+/// Crates within which no two files import each other: their `src`, and what in it is a crate of its own.
+const CRATES: &[(&str, &[&str])] =
+    &[("shared/src/", &[]), ("firmware/src/", &["bin/"]), ("host/src/", &["main.rs"]), ("tests/src/", &["bin/"])];
+
+/// What commands share.
+const HELPERS: &[&str] = &["helpers", "numbered", "writable"];
+
+/// Circles that are known and still to be taken apart.
+const KNOWN_CIRCLES: &[&[&str]] = &[
+    &["firmware/src/app/watch.rs", "firmware/src/boot.rs", "firmware/src/session.rs", "firmware/src/session/door.rs"],
+    &[
+        "host/src/net/conv.rs",
+        "host/src/net/kernels.rs",
+        "host/src/net/kernels/depthwise.rs",
+        "host/src/net/kernels/pool.rs",
+        "host/src/net/module.rs",
+        "host/src/net/tape.rs",
+    ],
+    &["host/src/probe/link.rs", "host/src/probe/simulated.rs"],
+    &["host/src/probe/simulated/flash.rs", "host/src/probe/simulated/memory.rs"],
+    &["host/src/weights/pickle.rs", "host/src/weights/pytorch.rs", "host/src/weights/tensors.rs"],
 ];
-
-/// Modules of the host that draw on the terminal; anybody may import them, and they what they draw.
-const ANYBODYS: &[&str] = &["view"];
-
-/// The command line: it may import everything, and nothing else imports it.
-const COMMAND_LINE: &[&str] = &["cli", "commands", "main"];
 
 /// Libraries that must stay in one corner of the host, and the modules (or single files) where they may appear.
 const CORNERS: &[(&[&str], &[&str])] = &[
@@ -144,26 +134,82 @@ fn group_heads(words: &[String]) -> Vec<String> {
     heads
 }
 
+/// Modules of the host in the order of the pipeline, as its `lib.rs` lists them: each may import those above it.
+fn pipeline() -> &'static [String] {
+    static ORDER: OnceLock<Vec<String>> = OnceLock::new();
+    ORDER.get_or_init(|| {
+        let text = std::fs::read_to_string(workspace().join("host/src/lib.rs")).expect("the host has a lib.rs");
+        let words = lexer::words(&text);
+        let modules = words.windows(2).filter(|pair| pair[0] == "mod").map(|pair| pair[1].clone());
+        modules.collect()
+    })
+}
+
 fn check_pipeline(source: &Source) -> Vec<String> {
     let Some(module) = source.host_module() else { return Vec::new() };
-    if COMMAND_LINE.contains(&module) || module == "lib" {
+    if module == "lib" || module == "main" {
         return Vec::new();
     }
-    let end = if ANYBODYS.contains(&module) { Some(PIPELINE.len()) } else { None };
-    let position = PIPELINE.iter().position(|m| *m == module).or(end);
-    if position.is_none() {
-        return vec![format!("{}: module {module} has no place in PIPELINE", source.path)];
-    }
+    let place = |module: &str| pipeline().iter().position(|m| m == module);
+    let Some(own) = place(module) else {
+        return vec![format!("{}: module {module} does not stand in host/src/lib.rs", source.path)];
+    };
     let words = lexer::words(&source.text);
     let mut violations = Vec::new();
     for import in imported_modules(&words) {
-        let above = PIPELINE.iter().position(|m| *m == import).is_some_and(|i| Some(i) < position);
-        if !above && import != module && !ANYBODYS.contains(&import.as_str()) {
+        if place(&import).is_none_or(|other| other > own) {
             violations.push(format!("{}: {module} must not import {import}, which is not above it", source.path));
         }
     }
     if words.windows(3).any(|w| w[0] == "super" && w[1] == "::" && w[2] == "super") {
         violations.push(format!("{}: write crate:: instead of super::super::", source.path));
+    }
+    violations
+}
+
+/// Files of `sources` that are not tests, as one crate each, by the folder that it lies in.
+fn crates(sources: &[Source]) -> Vec<(&'static str, Crate)> {
+    let files = |(folder, others): &(&'static str, &[&str])| {
+        let within =
+            sources.iter().filter_map(|source| Some((source.path.strip_prefix(folder)?, source.text.as_str())));
+        (*folder, Crate::new(within.filter(|(path, _)| !others.iter().any(|other| path.starts_with(other)))))
+    };
+    CRATES.iter().map(files).collect()
+}
+
+/// Circles of files that import each other, by the names of the files, and those that are `known` but gone.
+fn check_circles(sources: &[Source], known: &[&[&str]]) -> Vec<String> {
+    let mut violations = Vec::new();
+    let mut gone = known.to_vec();
+    for (folder, of) in crates(sources) {
+        for circle in of.circles() {
+            let circle: Vec<String> = circle.iter().map(|file| format!("{folder}{file}")).collect();
+            match gone.iter().position(|known| known.iter().eq(circle.iter())) {
+                Some(at) => drop(gone.remove(at)),
+                None => {
+                    violations.push(format!("{}: these import each other, be it by way of others", circle.join(", ")))
+                }
+            }
+        }
+    }
+    let gone = gone.iter().map(|circle| format!("{}: no longer a circle: take it out of the list", circle.join(", ")));
+    violations.extend(gone);
+    violations
+}
+
+/// Commands that import each other instead of what `commands/helpers` has for all of them.
+fn check_commands(sources: &[Source]) -> Vec<String> {
+    let command = |file: &str| Some(file.strip_prefix("commands/")?.split(['/', '.']).next()?.to_owned());
+    let host = crates(sources).into_iter().find(|(folder, _)| *folder == "host/src/");
+    let Some((folder, host)) = host else { return Vec::new() };
+    let mut violations = Vec::new();
+    for (from, to) in host.imports() {
+        let (Some(one), Some(other)) = (command(from), command(to)) else { continue };
+        if one != other && !HELPERS.contains(&other.as_str()) {
+            violations.push(format!(
+                "{folder}{from}: {one} must not import {other}: let commands/helpers have what both need"
+            ));
+        }
     }
     violations
 }
@@ -211,18 +257,25 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-#[test]
-fn the_tree_keeps_the_rules() {
-    let mut files: Vec<PathBuf> =
-        ["shared", "firmware", "host", "tests"].iter().flat_map(|room| rust_files(&workspace().join(room))).collect();
+/// All the Rust files of the workspace's crates.
+fn tree() -> Vec<Source> {
+    let rooms = ["shared", "firmware", "host", "tests"];
+    let mut files: Vec<PathBuf> = rooms.iter().flat_map(|room| rust_files(&workspace().join(room))).collect();
     files.sort();
     assert!(files.len() > 20, "the tree was not found");
-    let mut found = Vec::new();
-    for file in files {
+    let source = |file: &PathBuf| {
         let path = file.strip_prefix(workspace()).expect("below the workspace").to_string_lossy().replace('\\', "/");
-        let text = std::fs::read_to_string(&file).expect("source files are readable text");
-        found.extend(violations(&Source { path, text }));
-    }
+        Source { path, text: std::fs::read_to_string(file).expect("source files are readable text") }
+    };
+    files.iter().map(source).collect()
+}
+
+#[test]
+fn the_tree_keeps_the_rules() {
+    let sources = tree();
+    let mut found: Vec<String> = sources.iter().flat_map(violations).collect();
+    found.extend(check_circles(&sources, KNOWN_CIRCLES));
+    found.extend(check_commands(&sources));
     assert!(found.is_empty(), "\n{}", found.join("\n"));
 }
 
@@ -246,6 +299,7 @@ fn planted_violations_are_found() {
         ("host/src/data/cifar.rs", "use crate::{recipe::Recipe, eval::{Metrics, argmax}};"),
         ("host/src/graph.rs", "fn f() { crate::commands::train::run() }"),
         ("host/src/view.rs", "use crate::commands::run;"),
+        ("host/src/cli.rs", "use crate::commands;"),
         ("host/src/data/folder/walk.rs", "use super::super::eval;"),
         ("host/src/novelty.rs", ""),
         ("host/src/main.rs", &long[..2 * 61]),
@@ -258,6 +312,85 @@ fn planted_violations_are_found() {
     }
 }
 
+/// The files that import each other in a planted crate.
+fn planted_circles(files: &[(&str, &str)]) -> Vec<String> {
+    let sources: Vec<Source> = files.iter().map(|(path, text)| Source::planted(path, text)).collect();
+    check_circles(&sources, &[])
+}
+
+#[test]
+fn circles_are_found_however_they_are_written() {
+    let circle = |files: &[(&str, &str)], names: &str| {
+        let found = planted_circles(files);
+        assert_eq!(found.len(), 1, "{files:?}: {found:?}");
+        assert!(found[0].starts_with(&format!("{names}: ")), "{files:?}: {found:?}");
+    };
+    let two = "host/src/a.rs, host/src/b.rs";
+    circle(&[("host/src/a.rs", "use crate::b::B;"), ("host/src/b.rs", "use crate::{c, a::{self, A}};")], two);
+    circle(&[("host/src/a.rs", "fn f() { crate::b::g() }"), ("host/src/b.rs", "use super::a as other;")], two);
+    // Through a module's name, and through what another module passes on.
+    circle(
+        &[
+            ("host/src/lib.rs", "pub mod a; pub mod b; pub use b::B;"),
+            ("host/src/a.rs", "use crate::B;"),
+            ("host/src/b.rs", "mod inner { use super::super::a; }"),
+        ],
+        two,
+    );
+    circle(
+        &[
+            ("host/src/x.rs", "mod a; mod b; use a::A; pub use b::B as Other;"),
+            ("host/src/x/a.rs", "use super::Other;"),
+            ("host/src/x/b.rs", "use super::*; fn f(a: super::a::A) {}"),
+        ],
+        "host/src/x/a.rs, host/src/x/b.rs",
+    );
+    // By way of others, one of which is in a folder of its own.
+    circle(
+        &[
+            ("host/src/a.rs", "mod deep; use deep::Deep;"),
+            ("host/src/a/deep.rs", "use crate::b;"),
+            ("host/src/b.rs", "use crate::c::C;"),
+            ("host/src/c.rs", "use crate::a;"),
+        ],
+        "host/src/a.rs, host/src/a/deep.rs, host/src/b.rs, host/src/c.rs",
+    );
+}
+
+#[test]
+fn files_of_a_folder_may_use_what_their_module_has() {
+    let free = [
+        ("host/src/a.rs", "mod part; use part::Part; pub struct A;"),
+        ("host/src/a/part.rs", "use super::A; use crate::a::A as Same; use crate::b::B; pub struct Part(A);"),
+        ("host/src/b.rs", "pub struct B; mod tests { use super::*; use crate::a::A; }"),
+        ("host/src/a/tests.rs", "use crate::c::C;"),
+        ("host/src/c.rs", "use crate::a::A; use std::a::b; fn f() { a::b::c() }"),
+    ];
+    assert_eq!(planted_circles(&free), Vec::<String>::new());
+}
+
+#[test]
+fn circles_that_are_known_must_be_there() {
+    let sources = [("host/src/a.rs", "use crate::b;"), ("host/src/b.rs", "use crate::a;")];
+    let sources: Vec<Source> = sources.iter().map(|(path, text)| Source::planted(path, text)).collect();
+    assert_eq!(check_circles(&sources, &[&["host/src/a.rs", "host/src/b.rs"]]), Vec::<String>::new());
+    let gone = check_circles(&sources[..1], &[&["host/src/a.rs", "host/src/b.rs"]]);
+    assert_eq!(gone, ["host/src/a.rs, host/src/b.rs: no longer a circle: take it out of the list"]);
+}
+
+#[test]
+fn commands_that_import_each_other_are_found() {
+    let of = |path: &str, text: &str| {
+        let others = [("host/src/commands/run.rs", ""), ("host/src/commands/helpers/boards.rs", "")];
+        let planted = others.into_iter().chain([(path, text), ("host/src/commands.rs", "mod run; struct Failure;")]);
+        check_commands(&planted.map(|(path, text)| Source::planted(path, text)).collect::<Vec<_>>()).len()
+    };
+    assert_eq!(of("host/src/commands/export.rs", "use super::run;"), 1);
+    assert_eq!(of("host/src/commands/export/files.rs", "use crate::commands::{Failure, run::run};"), 1);
+    assert_eq!(of("host/src/commands/helpers/datasets.rs", "use crate::commands::run;"), 1);
+    assert_eq!(of("host/src/commands/export.rs", "use super::{Failure, helpers::boards}; mod files; use files::X;"), 0);
+}
+
 #[test]
 fn what_is_allowed_is_not_found() {
     for (path, text) in [
@@ -266,7 +399,8 @@ fn what_is_allowed_is_not_found() {
         ("host/src/eval.rs", "/* unsafe /* burn:: */ */ let message = \"unsafe \\\" burn::\"; use crate::recipe;"),
         ("host/src/eval.rs", "const Q: char = '\"'; fn f<'a>(s: &'a str) {} // clap::Parser"),
         ("host/src/eval.rs", "let raw = r#\"unsafe \"quoted\" clap::\"#;"),
-        ("host/src/cli.rs", "use clap::Parser; use crate::commands;"),
+        ("host/src/cli.rs", "use clap::Parser; use crate::recipe;"),
+        ("host/src/commands.rs", "use crate::{cli, view}; mod run;"),
         ("firmware/src/kernels/simd/dsp.rs", "unsafe { asm!(\"\") }"),
         ("host/src/main.rs", "fn main() {}"),
     ] {
