@@ -43,6 +43,7 @@ const VERIFIED_IMAGES: usize = 8;
 const FLOAT_TOLERANCE: f32 = 1e-3;
 
 /// A network before and after quantization.
+#[derive(Clone, Debug)]
 pub struct Quantized {
     /// In f32, with its batch normalisations folded.
     pub folded: Graph,
@@ -116,6 +117,7 @@ pub fn quantized_graph(folded: Graph, images: &Split, recipe: &QuantRecipe) -> R
 }
 
 /// Everything that is deployed of a network, in memory.
+#[derive(Clone, Debug)]
 pub struct Artifacts {
     /// The float network.
     pub folded: Graph,

@@ -6,9 +6,7 @@ use imports::Crate;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-#[path = "layering/imports.rs"]
 mod imports;
-#[path = "layering/lexer.rs"]
 mod lexer;
 
 /// Crates within which no two files import each other: their `src`, and what in it is a crate of its own.
