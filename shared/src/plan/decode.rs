@@ -104,8 +104,8 @@ fn fields(bytes: &[u8], index: u16) -> Option<Fields<'_, STEP_LEN>> {
     bytes.get(start..)?.first_chunk().map(Fields)
 }
 
-/// Checks everything about step `index`.
-pub(super) fn check(bytes: &[u8], index: u16, arena_bytes: usize) -> Result<(), StepFault> {
+/// Checks everything about step `index`, whose parameters must begin at `regions_end` or later, and moves that to their end.
+pub(super) fn check(bytes: &[u8], index: u16, arena_bytes: usize, regions_end: &mut usize) -> Result<(), StepFault> {
     let mut step = record(bytes, index)?;
     let mut shapes = [Shape::default(); MAX_INPUTS];
     for (shape, input) in shapes.iter_mut().zip(step.inputs()) {
@@ -119,6 +119,7 @@ pub(super) fn check(bytes: &[u8], index: u16, arena_bytes: usize) -> Result<(), 
     }
     check_memory(&step, arena_bytes)?;
     with_params(&mut step, bytes, index)?;
+    check_order(&step, bytes, index, regions_end)?;
     if matches!(step.op, Op::Winograd { .. }) && !step.weights.as_ptr().addr().is_multiple_of(4) {
         return Err(StepFault::Address);
     }
@@ -220,6 +221,25 @@ pub(super) fn with_params<'a>(step: &mut Step<'a>, bytes: &'a [u8], index: u16) 
     step.weights = bytemuck::cast_slice(weights);
     step.biases = I32s(words(field.u32(84), counts.biases)?);
     step.multipliers = F32s(words(field.u32(88), counts.multipliers)?);
+    Ok(())
+}
+
+/// Whether the parameters of step `index` stand one after the other from `regions_end` on, which is moved to their end. They are
+/// looked at one by one, so that a file whose steps shared them could ask for much more time than it is long.
+fn check_order(step: &Step, bytes: &[u8], index: u16, regions_end: &mut usize) -> Result<(), StepFault> {
+    let field = fields(bytes, index).ok_or(StepFault::Parameters)?;
+    let regions = [
+        (field.u32(80), step.weights.len()),
+        (field.u32(84), step.biases.as_bytes().as_flattened().len()),
+        (field.u32(88), step.multipliers.as_bytes().as_flattened().len()),
+    ];
+    for (at, len) in regions {
+        if len > 0 && (at as usize) < *regions_end {
+            return Err(StepFault::Parameters);
+        }
+        // The region lies within the file, so that its end does not overflow.
+        *regions_end = (*regions_end).max(at as usize + len);
+    }
     Ok(())
 }
 
