@@ -21,11 +21,6 @@ use ocellus_shared::op::{BLOCK, PATCHES};
 /// Values of one vector.
 const WIDTH: usize = BLOCK;
 
-/// See [`super::instruction_set`].
-pub fn instruction_set() -> &'static str {
-    Isa::in_use().name()
-}
-
 /// See [`super::dots`].
 #[inline(always)]
 pub fn dots<const C: usize>(x: &[i8], w: [&[i8]; C]) -> [i32; C] {

@@ -34,15 +34,15 @@ impl Isa {
     pub const ALL: [Self; 6] =
         [Self::Portable, Self::Sse2, Self::Avx2, Self::AvxVnni, Self::Avx512VnniHalves, Self::Avx512Vnni];
 
-    /// Its makers' name.
+    /// Its name, as short as it can be typed.
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Portable => "no vectors",
+            Self::Portable => "portable",
             Self::Sse2 => "SSE2",
             Self::Avx2 => "AVX2",
             Self::AvxVnni => "AVX-VNNI",
-            Self::Avx512VnniHalves => "AVX-512 VNNI, 256 bits",
-            Self::Avx512Vnni => "AVX-512 VNNI",
+            Self::Avx512VnniHalves => "AVX512-VNNI-256",
+            Self::Avx512Vnni => "AVX512-VNNI",
         }
     }
 

@@ -116,8 +116,7 @@ unsafe fn row<V: Kernels>(layer: &Layer, band: &Band, blocks: &[Line], first: us
     // All tiles of about one size.
     let each = width.div_ceil(width.div_ceil(V::OUTPUTS[count - 1]));
     for (index, pixels) in pixels.chunks_mut(each * channels).enumerate() {
-        let tile =
-            Tile { band, at: index * each * band.step, blocks, first, channels, zero: layer.step.output.zero };
+        let tile = Tile { band, at: index * each * band.step, blocks, first, channels, zero: layer.step.output.zero };
         // SAFETY: no output's quads end behind those of the last, which were just found to be in the band, in rows that were
         // reached.
         unsafe {

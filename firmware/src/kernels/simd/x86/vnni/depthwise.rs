@@ -97,7 +97,16 @@ pub unsafe fn filter<V: Kernels, const N: usize>(layer: &Layer, mut band: Band, 
             for (first, packed) in firsts.clone().zip(room.chunks_exact(block_len)) {
                 // SAFETY: all of it was written, and as the caller vouches.
                 unsafe {
-                    row::<V, N>(columns, band.step, &offsets, packed.assume_init_ref(), first, step.output.zero, pixels, channels);
+                    row::<V, N>(
+                        columns,
+                        band.step,
+                        &offsets,
+                        packed.assume_init_ref(),
+                        first,
+                        step.output.zero,
+                        pixels,
+                        channels,
+                    );
                 }
             }
         }

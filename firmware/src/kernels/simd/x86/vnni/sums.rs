@@ -146,7 +146,8 @@ macro_rules! two_vectors {
                     for (k, sums) in rounded.iter_mut().enumerate() {
                         let multipliers = _mm256_loadu_ps(multipliers.as_ptr().add(8 * k));
                         let product = _mm256_mul_ps(_mm256_cvtepi32_ps(*sums), multipliers);
-                        let bounded = _mm256_max_ps(_mm256_min_ps(product, _mm256_set1_ps(most)), _mm256_set1_ps(least));
+                        let bounded =
+                            _mm256_max_ps(_mm256_min_ps(product, _mm256_set1_ps(most)), _mm256_set1_ps(least));
                         *sums = _mm256_add_epi32(_mm256_cvtps_epi32(bounded), _mm256_set1_epi32(zero.into()));
                     }
                     // Fours of channels 0, 2, 1, 3.
@@ -161,4 +162,8 @@ macro_rules! two_vectors {
 }
 
 two_vectors!(Avx, _mm256_dpbusd_avx_epi32, "By AVX-VNNI.");
-two_vectors!(Avx512Halves, _mm256_dpbusd_epi32, "What [`Avx`] is, by instructions that a machine with AVX-512 VNNI has: for tests.");
+two_vectors!(
+    Avx512Halves,
+    _mm256_dpbusd_epi32,
+    "What [`Avx`] is, by instructions that a machine with AVX-512 VNNI has: for tests."
+);
