@@ -5,18 +5,23 @@
 //! the layers' names, so that nothing about a family is told twice.
 
 pub mod cnn;
-pub mod conv;
 pub mod efficientnet;
+mod engine;
+mod filters;
 pub mod foreign;
 pub mod head;
-pub mod kernels;
+mod layer;
+mod layers;
 pub mod linear;
+mod map;
+mod memory;
 pub mod mobilenet;
 pub mod module;
 pub mod resnet;
+mod simd;
+mod sliding;
 pub mod statistics;
 pub mod summary;
-pub mod tape;
 
 use crate::recipe::{Model, Normalise, Padding, Recipe};
 use anyhow::{Context, Result, ensure};
