@@ -22,6 +22,7 @@ mod simd;
 mod sliding;
 pub mod statistics;
 pub mod summary;
+mod winograd;
 
 use crate::recipe::{Model, Normalise, Padding, Recipe};
 use anyhow::{Context, Result, ensure};
@@ -84,6 +85,15 @@ pub enum LayerKind {
 }
 
 impl LayerKind {
+    /// Whether layers of this kind have parameters.
+    pub fn has_parameters(&self) -> bool {
+        match self {
+            Self::Op { op, .. } => matches!(op, Op::Conv { .. } | Op::Depthwise { .. } | Op::Dense { .. }),
+            Self::BatchNorm { .. } => true,
+            _ => false,
+        }
+    }
+
     /// What it is called in the field, for reports.
     pub fn name(&self) -> &'static str {
         match self {

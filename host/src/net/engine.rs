@@ -1,33 +1,59 @@
 //! Networks on a CPU, by our own code: forwards layer by layer, and backwards through the list of those that ran.
 
 use super::layer::{Arrays, Back, Compute, Gradients, Own, Training};
-use super::layers::{self, BatchNorm};
+use super::layers::{self, BatchNorm, Then};
 use super::map::Map;
 use super::{Layer, LayerKind, Network, memory};
 
-/// One or two layers that are computed together.
+/// Layers that are computed together.
 struct Step<'a> {
+    /// The first of them.
     layer: &'a Layer,
     compute: Box<dyn Compute>,
-    /// The value that it computes.
+    /// The value that they compute.
     output: usize,
 }
 
+/// How layers are put together.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Together {
+    /// A batch normalisation and its ReLU.
+    Training,
+    /// Also a convolution and its normalisation, whose statistics are known.
+    Inference,
+}
+
 /// The layers of a network as they are computed, where its values have so many `readers` each.
-fn steps<'a>(network: &'a Network, readers: &[usize]) -> Vec<Step<'a>> {
+fn steps<'a>(network: &'a Network, readers: &[usize], together: Together) -> Vec<Step<'a>> {
+    let layers = &network.layers;
+    // The layer after `i`, if it alone reads what `i` computes.
+    let next = |i: usize| layers.get(i + 1).filter(|next| next.inputs == [i + 1] && readers[i + 1] == 1);
     let mut steps = Vec::new();
-    let mut layers = network.layers.iter().enumerate().peekable();
-    while let Some((i, layer)) = layers.next() {
-        let next = layers.peek().filter(|(_, next)| next.inputs == [i + 1] && readers[i + 1] == 1);
-        let ceiling = next.and_then(|(_, next)| ceiling(&next.kind));
-        let (compute, output): (Box<dyn Compute>, usize) = match (layer.kind, ceiling) {
-            (LayerKind::BatchNorm { epsilon, momentum }, Some(_)) => {
-                layers.next();
-                (Box::new(BatchNorm { epsilon, momentum, clip: ceiling }), i + 2)
+    let mut at = 0;
+    while at < layers.len() {
+        let (layer, mut end) = (&layers[at], at);
+        let mut then = Then::default();
+        if let (Together::Inference, Some(LayerKind::BatchNorm { epsilon, .. })) = (together, next(at).map(|l| l.kind)) {
+            end += 1;
+            then.norm = Some((layers[end].name.clone(), epsilon));
+        }
+        if let Some(ceiling) = next(end).and_then(|next| ceiling(&next.kind)) {
+            end += 1;
+            then.ceiling = Some(ceiling);
+        }
+        let compute: Option<Box<dyn Compute>> = match (layer.kind, together) {
+            (LayerKind::BatchNorm { epsilon, momentum }, _) if then.norm.is_none() => {
+                Some(Box::new(BatchNorm { epsilon, momentum, clip: then.ceiling }))
             }
-            (kind, _) => (layers::of(&kind).expect("Module::new refuses what is not trained"), i + 1),
+            (kind, Together::Inference) => layers::folded(&kind, then),
+            _ => None,
         };
-        steps.push(Step { layer, compute, output });
+        let (compute, last) = match compute {
+            Some(compute) => (compute, end),
+            None => (layers::of(&layer.kind).expect("Module::new refuses what is not trained"), at),
+        };
+        steps.push(Step { layer, compute, output: last + 1 });
+        at = last + 1;
     }
     steps
 }
@@ -71,27 +97,37 @@ impl Values {
     }
 }
 
-/// The result of `network`, whose values have so many `readers` each, on `images`, as after training. Calls `visit` with
-/// every batch normalisation and its input.
-pub(super) fn infer(
+/// The result of `network`, whose values have so many `readers` each, on `images`, as after training.
+pub(super) fn infer(network: &Network, readers: &[usize], arrays: &Arrays, images: Map) -> Map {
+    let mut values = Values::new(images, readers);
+    for Step { layer, compute, output } in steps(network, readers, Together::Inference) {
+        let inputs = values.read(layer);
+        let (y, _) = compute.forward(inputs, Own { arrays, layer: &layer.name }, None);
+        values.values[output] = Some(y);
+    }
+    let result = values.last();
+    memory::end_pass();
+    result
+}
+
+/// Calls `visit` with every batch normalisation and its input, as after training.
+pub(super) fn visit_norms(
     network: &Network,
     readers: &[usize],
     arrays: &Arrays,
     images: Map,
     mut visit: impl FnMut(&Layer, &Map),
-) -> Map {
+) {
     let mut values = Values::new(images, readers);
-    for step in steps(network, readers) {
-        let inputs = values.read(step.layer);
-        if let LayerKind::BatchNorm { .. } = step.layer.kind {
-            visit(step.layer, &inputs[0]);
+    for Step { layer, compute, output } in steps(network, readers, Together::Training) {
+        let inputs = values.read(layer);
+        if let LayerKind::BatchNorm { .. } = layer.kind {
+            visit(layer, &inputs[0]);
         }
-        let (y, _) = step.compute.forward(inputs, Own { arrays, layer: &step.layer.name }, None);
-        values.values[step.output] = Some(y);
+        let (y, _) = compute.forward(inputs, Own { arrays, layer: &layer.name }, None);
+        values.values[output] = Some(y);
     }
-    let result = values.last();
     memory::end_pass();
-    result
 }
 
 /// A layer that has run.
@@ -122,26 +158,17 @@ pub(super) fn record(
     // Whether a value depends on parameters.
     let mut depends = vec![false; readers.len()];
     let mut records = Vec::new();
-    for Step { layer, compute, output } in steps(network, readers) {
+    for Step { layer, compute, output } in steps(network, readers, Together::Training) {
         let inputs = values.read(layer);
         let (y, back) = compute.forward(inputs, Own { arrays, layer: &layer.name }, Some(training));
         values.values[output] = Some(y);
         let wanted: Vec<bool> = layer.inputs.iter().map(|&value| depends[value]).collect();
-        depends[output] = has_parameters(&layer.kind) || wanted.contains(&true);
+        depends[output] = layer.kind.has_parameters() || wanted.contains(&true);
         if depends[output] {
             records.push(Record { back, inputs: layer.inputs.clone(), wanted, output });
         }
     }
     (values.last(), Tape { records, values: readers.len() })
-}
-
-fn has_parameters(kind: &LayerKind) -> bool {
-    use ocellus_shared::Op;
-    match kind {
-        LayerKind::Op { op, .. } => matches!(op, Op::Conv { .. } | Op::Depthwise { .. } | Op::Dense { .. }),
-        LayerKind::BatchNorm { .. } => true,
-        _ => false,
-    }
 }
 
 impl Tape {

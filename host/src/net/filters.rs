@@ -126,6 +126,28 @@ pub struct Epilogue<'a> {
     pub ceiling: Option<f32>,
 }
 
+impl Epilogue<'_> {
+    /// What becomes of the sums of `len` channels, the first of which is `first`.
+    #[inline(always)]
+    pub fn of<S: Simd>(&self, simd: S, mut sum: S::f32s, first: usize, len: usize) -> S::f32s {
+        if let Some(bias) = self.bias {
+            sum = simd.add_f32s(sum, simd.partial_load_f32s(&bias[first..first + len]));
+        }
+        self.clip(simd, sum)
+    }
+
+    #[inline(always)]
+    fn clip<S: Simd>(&self, simd: S, sum: S::f32s) -> S::f32s {
+        match self.ceiling {
+            // In this order, what is not a number stays so.
+            Some(ceiling) => {
+                simd.min_f32s(simd.splat_f32s(ceiling), simd.max_f32s(simd.splat_f32s(0.0), sum))
+            }
+            None => sum,
+        }
+    }
+}
+
 /// Outputs of the windows on `x`, a value for each column of `panels`.
 pub fn apply(sweep: &Sweep, x: &[f32], panels: &Panels, epilogue: Epilogue<'_>, output: usize, y: &mut [f32]) {
     sweep.images(x, |i, x, windows| dispatch(Apply { sweep, x, panels, epilogue, windows, y: &mut y[i * output..] }));
@@ -185,12 +207,8 @@ impl Apply<'_> {
                 }
                 multiply(simd, rows, sweep.len, panel, &mut sums);
             }
-            if let Some(ceiling) = self.epilogue.ceiling {
-                let (zero, ceiling) = (simd.splat_f32s(0.0), simd.splat_f32s(ceiling));
-                for sum in sums.iter_mut().flatten() {
-                    // In this order, what is not a number stays so.
-                    *sum = simd.min_f32s(ceiling, simd.max_f32s(zero, *sum));
-                }
+            if self.epilogue.ceiling.is_some() {
+                sums.iter_mut().flatten().for_each(|sum| *sum = self.epilogue.clip(simd, *sum));
             }
             for (target, sums) in sweep.targets[at..self.windows.min(at + M)].iter().zip(&sums) {
                 let y = &mut self.y[target + block.first..][..count];

@@ -19,6 +19,7 @@ pub(super) use batch_norm::{BatchNorm, Moments};
 use super::LayerKind;
 use super::layer::Compute;
 use conv::Conv;
+pub(super) use conv::Then;
 use dense::Dense;
 use depthwise::Depthwise;
 use dropout::Dropout;
@@ -34,9 +35,9 @@ pub(super) fn of(kind: &LayerKind) -> Option<Box<dyn Compute>> {
     Some(match *kind {
         LayerKind::Op { op, bias } => match op {
             Op::Conv { window, out_channels } | Op::Winograd { window, out_channels } => {
-                Box::new(Conv { window, out_channels: out_channels.into(), bias })
+                Box::new(Conv { window, out_channels: out_channels.into(), bias, then: Then::default() })
             }
-            Op::Depthwise { window } => Box::new(Depthwise { window, bias }),
+            Op::Depthwise { window } => Box::new(Depthwise { window, bias, then: Then::default() }),
             Op::Dense { out_channels } => Box::new(Dense { out_channels: out_channels.into(), bias }),
             Op::MaxPool { window } => Box::new(MaxPool { window }),
             Op::AvgPool { window } => Box::new(AvgPool { window }),
@@ -52,5 +53,15 @@ pub(super) fn of(kind: &LayerKind) -> Option<Box<dyn Compute>> {
         LayerKind::Relu6 => Box::new(Relu { ceiling: 6.0 }),
         LayerKind::Function(function) => Box::new(function),
         LayerKind::Dropout { probability, fades } => Box::new(Dropout { probability, fades }),
+    })
+}
+
+/// What a convolution of `kind` computes after training with what follows `then`; nothing for other kinds.
+pub(super) fn folded(kind: &LayerKind, then: Then) -> Option<Box<dyn Compute>> {
+    let LayerKind::Op { op, bias } = *kind else { return None };
+    Some(match op {
+        Op::Conv { window, out_channels } => Box::new(Conv { window, out_channels: out_channels.into(), bias, then }),
+        Op::Depthwise { window } => Box::new(Depthwise { window, bias, then }),
+        _ => return None,
     })
 }

@@ -141,7 +141,7 @@ impl Module {
         let map = self.map(images);
         let result = match training {
             Some(training) => engine::record(&self.network, &self.readers, arrays, map, training).0,
-            None => engine::infer(&self.network, &self.readers, arrays, map, |_, _| {}),
+            None => engine::infer(&self.network, &self.readers, arrays, map),
         };
         let n = result.dims[0];
         let rows = result.to_planes();
@@ -196,7 +196,7 @@ impl Module {
     /// layer name. Always computed on the CPU.
     pub(super) fn moments(&self, arrays: &Arrays, images: Tensor<4>) -> BTreeMap<String, Moments> {
         let mut found = BTreeMap::new();
-        engine::infer(&self.network, &self.readers, arrays, self.map(images), |layer, x| {
+        engine::visit_norms(&self.network, &self.readers, arrays, self.map(images), |layer, x| {
             found.insert(layer.name.clone(), Moments::of(x));
         });
         found

@@ -1,11 +1,13 @@
 //! Convolution over all channels.
 
+use super::batch_norm::running;
 use crate::net::filters::{self, Epilogue, Layout, Panels};
 use crate::net::layer::{Back, Compute, Own, Training, only};
 use crate::net::map::Map;
 use crate::net::memory::Buffer;
 use crate::net::simd::vectorized;
 use crate::net::sliding::{Padded, Sweep, output_size};
+use crate::net::winograd::{Filters, Winograd};
 use burn::tensor::module::conv2d;
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{FloatDType, Tensor};
@@ -15,6 +17,10 @@ use ocellus_shared::Window;
 const POINTWISE_VALUES: usize = 1 << 16;
 const POINTWISE_PIXELS: std::ops::RangeInclusive<usize> = 48..=1536;
 
+/// Fewest channels and smallest maps that Winograd's algorithm is faster for.
+const WINOGRAD_CHANNELS: usize = 16;
+const WINOGRAD_SIZE: usize = 4;
+
 /// A convolution.
 pub struct Conv {
     /// What slides over the map.
@@ -23,6 +29,34 @@ pub struct Conv {
     pub out_channels: usize,
     /// Whether it has a bias.
     pub bias: bool,
+    /// What is computed with it after training.
+    pub then: Then,
+}
+
+/// Layers that follow a convolution and are computed with it after training.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Then {
+    /// The name of a batch normalisation, and what it adds to the variance.
+    pub norm: Option<(String, f64)>,
+    /// The ceiling of a ReLU.
+    pub ceiling: Option<f32>,
+}
+
+impl Then {
+    /// The weights, with an output channel's one after the other, and the biases, with which the convolution has the results
+    /// of the normalisation too.
+    pub fn fold(&self, own: Own<'_>, bias: bool) -> (Vec<f32>, Option<Vec<f32>>) {
+        let (mut weight, bias) = (own.values("weight"), bias.then(|| own.values("bias")));
+        let Some((norm, epsilon)) = &self.norm else { return (weight, bias) };
+        let [factors, mut offsets] = running(Own { layer: norm, ..own }, *epsilon);
+        let len = weight.len() / factors.len();
+        let filters = weight.chunks_exact_mut(len);
+        filters.zip(&factors).for_each(|(filter, factor)| filter.iter_mut().for_each(|w| *w *= factor));
+        if let Some(bias) = bias {
+            offsets.iter_mut().zip(bias.iter().zip(&factors)).for_each(|(offset, (bias, factor))| *offset += bias * factor);
+        }
+        (weight, Some(offsets))
+    }
 }
 
 /// The sizes of a convolution.
@@ -81,10 +115,25 @@ impl Sizes {
         Layout { rows, columns: self.outputs, stride: c * kh * kw }
     }
 
+    /// The same by Winograd's algorithm, forwards, where that is faster.
+    fn winograd(&self) -> Option<Winograd> {
+        let ([_, h, w, c], [_, oh, ow, o]) = (self.input, self.output());
+        let pad = self.window.pad.map(usize::from);
+        let fits = self.window.kernel == [3, 3] && self.window.stride == [1, 1] && pad.iter().all(|pad| *pad <= 2);
+        let pays = c.min(o) >= WINOGRAD_CHANNELS && oh.min(ow) >= WINOGRAD_SIZE;
+        (fits && pays).then_some(Winograd { input: [h, w, c], output: [oh, ow, o], pad: [pad[0], pad[1]] })
+    }
+
     /// The result for `x`, `(n, h, w, c)`, and weights `(o, c, kh, kw)`.
     pub fn forward(&self, x: &[f32], weight: &[f32], epilogue: Epilogue<'_>) -> Buffer {
-        let (sweep, output) = self.sweep();
         let mut y = Buffer::any(self.output().iter().product());
+        if let Some(winograd) = self.winograd() {
+            let c = self.input[3];
+            let filters = Filters::new([c, self.outputs], |c_in, o, tap| weight[(o * c + c_in) * 9 + tap]);
+            winograd.convolve(x, &filters, epilogue, &mut y);
+            return y;
+        }
+        let (sweep, output) = self.sweep();
         filters::apply(&sweep, x, &Panels::pack(weight, &self.layout()), epilogue, output, &mut y);
         y
     }
@@ -111,6 +160,13 @@ impl Sizes {
             let panels = Panels::pack(weight, &layout);
             let sweep = Sweep::pointwise(count, self.outputs, c);
             filters::apply(&sweep, dy, &panels, Epilogue::default(), count * c, &mut dx);
+            return dx;
+        }
+        if let Some(winograd) = self.winograd() {
+            let mut dx = Buffer::any(n * image);
+            let filters = Filters::new([self.outputs, c], |o, c_in, tap| weight[(o * c + c_in) * 9 + 8 - tap]);
+            let turned = Winograd { input: winograd.output, output: winograd.input, pad: winograd.pad.map(|pad| 2 - pad) };
+            turned.convolve(dy, &filters, Epilogue::default(), &mut dx);
             return dx;
         }
         let [sh, sw] = self.window.stride.map(usize::from);
@@ -198,13 +254,12 @@ impl Compute for Conv {
     fn forward(&self, inputs: Vec<Map>, own: Own<'_>, _: Option<&mut Training>) -> (Map, Back) {
         let x = only(inputs);
         let sizes = Sizes { input: x.dims, outputs: self.out_channels, window: self.window };
-        let weight = own.values("weight");
-        let bias = self.bias.then(|| own.values("bias"));
-        let y = sizes.forward(&x.values, &weight, Epilogue { bias: bias.as_deref(), ceiling: None });
-        let names = [Some(own.name("weight")), self.bias.then(|| own.name("bias"))];
+        let (weight, bias) = self.then.fold(own, self.bias);
+        let epilogue = Epilogue { bias: bias.as_deref(), ceiling: self.then.ceiling };
+        let y = sizes.forward(&x.values, &weight, epilogue);
+        let (weight_name, bias_name) = (own.name("weight"), self.bias.then(|| own.name("bias")));
         let back: Back = Box::new(move |dy, wanted, gradients| {
-            let [weight_name, bias_name] = names;
-            gradients.add(weight_name.expect("it has weights"), sizes.weight_gradient(&x.values, &dy.values));
+            gradients.add(weight_name, sizes.weight_gradient(&x.values, &dy.values));
             if let Some(name) = bias_name {
                 gradients.add(name, channel_sums(&dy.values, sizes.outputs));
             }
@@ -268,6 +323,10 @@ mod tests {
             // More windows than are worked on together, and blocks of one, two and three vectors.
             (Window::same(3), [3, 32, 32, 8], 2),
             (Window::same(5), [2, 16, 16, 8], 50),
+            // By Winograd's algorithm: whole tiles and parts of them, a block of tiles over images and images over blocks.
+            (Window::same(3), [3, 16, 16, 16], 32),
+            (Window::same(3), [2, 7, 9, 20], 41),
+            (Window { kernel: [3, 3], stride: [1, 1], pad: [0, 2, 1, 2] }, [5, 6, 5, 33], 16),
             (Window::same(3), [3, 8, 8, 5], 9),
             (Window::same(3), [2, 7, 21, 3], 26),
             (Window::valid(3, 1), [2, 7, 9, 3], 4),

@@ -1,6 +1,7 @@
 //! Depthwise convolution: one filter per channel.
 
-use super::conv::{channel_sums, convolve, is_mixed};
+use super::conv::{Then, channel_sums, convolve, is_mixed};
+use super::relu::clip;
 use crate::net::layer::{Back, Compute, Own, Training, only};
 use crate::net::map::Map;
 use crate::net::memory::Buffer;
@@ -18,6 +19,8 @@ pub struct Depthwise {
     pub window: Window,
     /// Whether it has a bias.
     pub bias: bool,
+    /// What is computed with it after training.
+    pub then: Then,
 }
 
 /// What follows from the sizes of a map and a window.
@@ -80,7 +83,8 @@ fn add_products(sums: &mut [f32], x: &[f32], taps: &[usize], weights: &[f32], ch
 
 vectorized! {
     /// The result for one padded image.
-    fn convolve_image(x: &[f32], sizes: &Sizes, weights: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
+    fn convolve_image(x: &[f32], sizes: &Sizes, weights: &[f32], then: (Option<&[f32]>, Option<f32>), y: &mut [f32]) {
+        let (bias, ceiling) = then;
         let c = sizes.channels();
         for first in (0..c).step_by(CHANNELS) {
             let count = CHANNELS.min(c - first);
@@ -93,6 +97,9 @@ vectorized! {
                     add_products(&mut sums, &x[start + first..], &sizes.taps, &weights[first..], c);
                 } else {
                     add_products(&mut sums[..count], &x[start + first..], &sizes.taps, &weights[first..], c);
+                }
+                if let Some(ceiling) = ceiling {
+                    sums.iter_mut().for_each(|sum| *sum = clip(*sum, ceiling));
                 }
                 y.copy_from_slice(&sums[..count]);
             }
@@ -139,11 +146,11 @@ impl Compute for Depthwise {
     fn forward(&self, inputs: Vec<Map>, own: Own<'_>, _: Option<&mut Training>) -> (Map, Back) {
         let x = only(inputs);
         let sizes = Sizes::new(x.dims, &self.window);
-        let weights = sizes.by_taps(&own.values("weight"));
-        let bias = self.bias.then(|| own.values("bias"));
+        let (weights, bias) = self.then.fold(own, self.bias);
+        let (weights, ceiling) = (sizes.by_taps(&weights), self.then.ceiling);
         let mut y = Buffer::any(sizes.output.iter().product());
         sizes.sweep.images(&x.values, |i, x, _| {
-            convolve_image(x, &sizes, &weights, bias.as_deref(), &mut y[i * sizes.image()..][..sizes.image()]);
+            convolve_image(x, &sizes, &weights, (bias.as_deref(), ceiling), &mut y[i * sizes.image()..][..sizes.image()]);
         });
         let (output, names) = (sizes.output, (own.name("weight"), self.bias.then(|| own.name("bias"))));
         let back: Back = Box::new(move |dy, _, gradients| {
