@@ -1,7 +1,7 @@
 //! From picture to label, the same on every board: capture, preprocess, run, judge, act.
 
 pub mod smooth;
-pub mod watch;
+pub mod camera_loop;
 
 use crate::camera::Camera;
 use crate::engine::Engine;
@@ -17,7 +17,7 @@ const STEADY: usize = 3;
 
 /// What a picture shows.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Sighting<'a> {
+pub struct Classification<'a> {
     /// int8 scores, one per class.
     pub scores: &'a [i8],
     /// The best class.
@@ -65,7 +65,7 @@ impl<'p, 'm, L: OutputPin> App<'p, 'm, L> {
     ///
     /// # Errors
     /// No picture, or one that the network does not take. What was seen before stays remembered.
-    pub fn look<C: Camera>(&mut self, camera: &mut C, buffer: &mut [u8]) -> Result<Sighting<'_>, LookError<C::Error>> {
+    pub fn look<C: Camera>(&mut self, camera: &mut C, buffer: &mut [u8]) -> Result<Classification<'_>, LookError<C::Error>> {
         let frame = camera.capture(buffer).map_err(LookError::Camera)?;
         let plan = *self.engine.plan();
         preprocess(&frame, plan.crop(), plan.input().shape, self.engine.input_mut()).map_err(LookError::Preprocess)?;
@@ -75,6 +75,6 @@ impl<'p, 'm, L: OutputPin> App<'p, 'm, L> {
         let steady = self.recent.oldest_ordered().filter(|seen| **seen == class).count() >= STEADY;
         // A board can go on seeing without its LED.
         let _ = self.led.set_state(steady.into());
-        Ok(Sighting { scores, class, margin: scores::margin(scores, plan.output_params()), steady })
+        Ok(Classification { scores, class, margin: scores::margin(scores, plan.output_params()), steady })
     }
 }

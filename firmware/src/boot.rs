@@ -4,17 +4,17 @@
 //! it can run says so again and again, and stays within a probe's reach.
 
 use crate::app::smooth::Smoothing;
-use crate::app::watch::{Config, Parts, Watch, WatchError};
+use crate::app::camera_loop::{LoopConfig, LoopParts, CameraLoop, CameraLoopError};
 use crate::camera::live::{Grabber, Live};
 use crate::camera::sensor::{Sensor, Settings};
 use crate::engine::{ArenaTooSmall, Engine};
-use crate::link::{Report, refuse};
-use crate::session::door::{Scene, Visitor};
-use crate::session::{Plate, tell_plan};
+use crate::transport::{Report, refuse};
+use crate::server::host_port::{HostContext, HostHandler};
+use crate::server::{BoardInfo, tell_plan};
 use crate::time::{Clock, Watchdog};
 use embedded_hal::digital::OutputPin;
 use ocellus_shared::plan::{Plan, PlanError, StepFault};
-use ocellus_shared::wire::{Refusal, Tally};
+use ocellus_shared::wire::{Refusal, FrameCounts};
 
 /// What flash holds where nothing was written.
 const ERASED: u8 = 0xff;
@@ -35,7 +35,7 @@ pub enum ModelError {
     /// The plan works in more memory than the board has.
     Arena(ArenaTooSmall),
     /// The board cannot watch with it.
-    Watch(WatchError),
+    Watch(CameraLoopError),
     /// It does not know the label that the board was built to look for.
     NoSuchLabel(&'static str),
 }
@@ -109,14 +109,14 @@ pub struct Board<'p, 'm> {
 
 impl Board<'_, '_> {
     /// What it says of itself.
-    pub fn plate(&self) -> Plate {
-        Plate { name: self.name, plan_bytes: self.region.len() as u32, arena_bytes: self.arena.len() as u32 }
+    pub fn plate(&self) -> BoardInfo {
+        BoardInfo { name: self.name, plan_bytes: self.region.len() as u32, arena_bytes: self.arena.len() as u32 }
     }
 }
 
 /// A board's sensor, and what takes its pixels in.
 #[derive(Debug)]
-pub struct Eyes<S, G> {
+pub struct CameraParts<S, G> {
     /// The sensor.
     pub sensor: S,
     /// What takes its pixels in.
@@ -126,44 +126,44 @@ pub struct Eyes<S, G> {
 }
 
 /// Greets, looks for the model, and watches with it for `turns` turns: what happened. A board lets it take as many as there
-/// are. Between two of them `visitor` may call.
+/// are. Between two of them `host` may call.
 ///
 /// # Errors
 /// There is no model to watch with, which the host has not been told yet.
 pub fn watch<S: Sensor, G: Grabber>(
     report: &mut impl Report,
     board: Board,
-    eyes: Eyes<S, G>,
+    eyes: CameraParts<S, G>,
     output: impl OutputPin,
     timer: impl Clock + Watchdog,
-    visitor: &mut impl Visitor,
+    host: &mut impl HostHandler,
     turns: u32,
-) -> Result<Tally, ModelError> {
+) -> Result<FrameCounts, ModelError> {
     board.plate().tell(report);
     let Board { hertz, look_for, smoothing, region, arena, frames, .. } = board;
     let mut engine = engine(region, arena)?;
     let plan = *engine.plan();
     tell_plan(report, 0, &plan);
     let room = frames[0].len().min(frames[1].len());
-    let camera = Live::new(eyes.sensor, eyes.grabber, eyes.settings, room).map_err(WatchError::from);
-    let parts = camera.map(|camera| Parts { camera, output, timer });
+    let camera = Live::new(eyes.sensor, eyes.grabber, eyes.settings, room).map_err(CameraLoopError::from);
+    let parts = camera.map(|camera| LoopParts { camera, output, timer });
     let target = look_for.map(|label| class_of(&plan, label).ok_or(ModelError::NoSuchLabel(label))).transpose()?;
-    let config = Config { target, smoothing, ..Config::new(hertz) };
-    let watch = parts.and_then(|parts| Watch::new(&mut engine, parts, config));
+    let config = LoopConfig { target, smoothing, ..LoopConfig::new(hertz) };
+    let watch = parts.and_then(|parts| CameraLoop::new(&mut engine, parts, config));
     let mut watch = watch.map_err(ModelError::Watch)?;
-    watch.run(report, visitor, frames, turns);
+    watch.run(report, host, frames, turns);
     Ok(watch.tally())
 }
 
-/// Says what is wrong, and waits for a second in which `visitor` may call. A board does so again and again, so that it is
+/// Says what is wrong, and waits for a second in which `host` may call. A board does so again and again, so that it is
 /// heard whenever somebody listens, and stays within reach.
 ///
 /// The watchdog runs from then on: a log that a host has asked to wait for it, and that it no longer reads, would else stand
 /// still for ever.
-pub fn complain<K: Clock + Watchdog>(
+pub fn report_error_loop<K: Clock + Watchdog>(
     error: &ModelError,
     report: &mut impl Report,
-    visitor: &mut impl Visitor,
+    host: &mut impl HostHandler,
     timer: &K,
 ) {
     timer.start(COMPLAINING_US);
@@ -172,7 +172,7 @@ pub fn complain<K: Clock + Watchdog>(
     let end = timer.now_us() + COMPLAINT_US;
     while timer.now_us() < end {
         timer.feed();
-        visitor.answer(Scene { engine: Err(error), frame: None, room: &mut [] });
+        host.answer(HostContext { engine: Err(error), frame: None, room: &mut [] });
         // A pause that no host notices.
         timer.wait_until_us(timer.now_us() + 1_000);
     }

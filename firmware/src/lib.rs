@@ -6,9 +6,9 @@
 //! - [`engine`]: runs a parsed plan in memory that the caller lends
 //! - [`kernels`]: one function per operator, each with a plain reference
 //! - [`camera`]: where pictures come from: sensors, what takes their pixels in, and both in software
-//! - [`app`]: from picture to label, the same on every board; [`app::watch`] is the loop of a camera board
+//! - [`app`]: from picture to label, the same on every board; [`app::camera_loop`] is the loop of a camera board
 //! - [`boot`]: the model in a camera board's flash
-//! - [`link`], [`session`]: the conversation with the host
+//! - [`transport`], [`server`]: the conversation with the host
 //! - [`profile`], [`time`]: counting what a run takes; clock and watchdog
 //!
 //! The boards' programs are in `bin/`; what the emulated ones share is `bin/emulated`, and what several share `bin/common`.
@@ -20,9 +20,9 @@ pub mod boot;
 pub mod camera;
 pub mod engine;
 pub mod kernels;
-pub mod link;
+pub mod server;
 pub mod profile;
-pub mod session;
+pub mod transport;
 pub mod time;
 
 pub use engine::{ArenaTooSmall, Engine};

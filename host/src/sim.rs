@@ -54,7 +54,7 @@ pub struct Sim {
 
 /// What a board says of a camera frame.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Sighting {
+pub struct Classification {
     /// The int8 scores.
     pub scores: Vec<i8>,
     /// The best class's name.
@@ -134,7 +134,7 @@ impl Sim {
     ///
     /// # Errors
     /// As for [`Sim::scores`].
-    pub fn frame(&mut self, frame: &Frame) -> Result<Sighting> {
+    pub fn frame(&mut self, frame: &Frame) -> Result<Classification> {
         let data = frame.data();
         let sequence = self.next_sequence();
         let len = u32::try_from(data.len()).context("the frame is too large")?;
@@ -143,7 +143,7 @@ impl Sim {
         let scores = self.wait_scores(sequence)?;
         let line = self.wait(PATIENCE, |reply| matches!(reply, Reply::Label { sequence: s, .. } if *s == sequence))?;
         match Reply::parse(&line) {
-            Some(Reply::Label { name, margin, .. }) => Ok(Sighting { scores, label: name.to_owned(), margin }),
+            Some(Reply::Label { name, margin, .. }) => Ok(Classification { scores, label: name.to_owned(), margin }),
             _ => bail!("not a label: {line}"),
         }
     }

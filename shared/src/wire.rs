@@ -49,10 +49,10 @@ use crate::frame::PixelFormat;
 
 pub mod packet;
 mod reply;
-mod watch;
+mod simulation;
 
-pub use reply::{Refusal, Reply, Tally, Values};
-pub use watch::{EVENT_LEN, Event, MAX_EVENTS, Mishap, WATCH_LEN};
+pub use reply::{Refusal, Reply, FrameCounts, Values};
+pub use simulation::{EVENT_LEN, Event, MAX_EVENTS, CameraFault, WATCH_LEN};
 
 /// First bytes of every message.
 pub const MAGIC: [u8; 4] = *b"OCMS";

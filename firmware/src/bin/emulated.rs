@@ -15,7 +15,7 @@ mod source;
 mod stack;
 
 use cortex_m_rt::{ExceptionFrame, exception};
-use ocellus_firmware::session::{Board, Session};
+use ocellus_firmware::server::{Board, Session};
 use semihosting::process;
 use {defmt_semihosting as _, panic_probe as _};
 

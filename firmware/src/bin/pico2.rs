@@ -17,10 +17,10 @@ use embassy_rp::pwm::{self, Pwm};
 use embassy_rp::{bind_interrupts, watchdog};
 use embassy_time::{Delay, Duration, block_for};
 use ocellus_firmware::app::smooth::Smoothing;
-use ocellus_firmware::boot::{self, Board, Eyes};
+use ocellus_firmware::boot::{self, Board, CameraParts};
 use ocellus_firmware::camera::ov7670::Ov7670;
 use ocellus_firmware::camera::sensor::Settings;
-use ocellus_firmware::session::door::Door;
+use ocellus_firmware::server::host_port::HostPort;
 use ocellus_shared::PixelFormat;
 use panic_probe as _;
 use report::Defmt;
@@ -83,7 +83,7 @@ fn main() -> ! {
         c.make_pio_pin(p.PIN_9),
     ];
     let _sync = [c.make_pio_pin(p.PIN_11), c.make_pio_pin(p.PIN_12), c.make_pio_pin(p.PIN_13)];
-    let grabber = pio::Eye::new(pio, Channel::new(p.DMA_CH0, Interrupts), data, PATIENCE);
+    let grabber = pio::PioCamera::new(pio, Channel::new(p.DMA_CH0, Interrupts), data, PATIENCE);
     let sensor = Ov7670::new(ControlBus::new(p.I2C1, p.PIN_15, p.PIN_14), Delay);
     let Memory { frames: [front, back], arena } = MEMORY;
     // SAFETY: the board's table says that there is flash, which nothing writes while the program runs.
@@ -99,13 +99,13 @@ fn main() -> ! {
     };
     let timer = Timer::new(watchdog);
     let led = Output::new(p.PIN_25, Level::Low);
-    let mut door = Door::new(inlet, outlet, &timer, rtt::Cycles::start(), board.plate());
-    let eyes = Eyes { sensor, grabber, settings: SETTINGS };
+    let mut door = HostPort::new(inlet, outlet, &timer, rtt::Cycles::start(), board.plate());
+    let eyes = CameraParts { sensor, grabber, settings: SETTINGS };
     match boot::watch(&mut report, board, eyes, led, &timer, &mut door, u32::MAX) {
         // After years.
         Ok(_) => cortex_m::peripheral::SCB::sys_reset(),
         Err(error) => loop {
-            boot::complain(&error, &mut report, &mut door, &timer);
+            boot::report_error_loop(&error, &mut report, &mut door, &timer);
         },
     }
 }

@@ -11,7 +11,7 @@ use embassy_stm32::rcc::{Mco, Mco1Source, McoConfig, McoPrescaler, PllMul, PllPr
 use embassy_time::{Delay, Duration, block_for};
 use h743::bus::ControlBus;
 use h743::dcmi::{Blank, Dcmi};
-use ocellus_firmware::boot::Eyes;
+use ocellus_firmware::boot::CameraParts;
 use ocellus_firmware::camera::ov2640::Ov2640;
 use ocellus_firmware::camera::sensor::Settings;
 use ocellus_shared::PixelFormat;
@@ -50,5 +50,5 @@ fn main() -> ! {
     let (hsync, vsync, pixclk) = (Flex::new(p.PA4), Flex::new(p.PB7), Flex::new(p.PA6));
     let grabber = Dcmi::new([d0, d1, d2, d3, d4, d5, d6, d7, hsync, vsync, pixclk], Blank::Low, PATIENCE, caches);
     let sensor = Ov2640::new(ControlBus::new(p.I2C1, p.PB8, p.PB9), Delay);
-    h743::run(Eyes { sensor, grabber, settings: SETTINGS }, led, p.IWDG1)
+    h743::run(CameraParts { sensor, grabber, settings: SETTINGS }, led, p.IWDG1)
 }

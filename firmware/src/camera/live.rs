@@ -6,7 +6,7 @@ use ocellus_shared::frame::FrameError;
 
 /// Why a frame did not arrive whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GrabError {
+pub enum CaptureError {
     /// None came in time.
     Missing,
     /// It came faster, or was longer, than it could be stored.
@@ -20,7 +20,7 @@ pub trait Grabber {
     ///
     /// # Errors
     /// No whole frame came. The work was done all the same.
-    fn grab_while<T>(&mut self, buffer: &mut [u8], work: impl FnOnce() -> T) -> (T, Result<(), GrabError>);
+    fn grab_while<T>(&mut self, buffer: &mut [u8], work: impl FnOnce() -> T) -> (T, Result<(), CaptureError>);
 }
 
 /// Why there is no frame, as the loop counts it.
@@ -85,8 +85,8 @@ impl<S: Sensor, G: Grabber> Live<S, G> {
         let room = buffer.len().min(self.frame_bytes);
         let (done, outcome) = self.grabber.grab_while(&mut buffer[..room], work);
         let outcome = outcome.map_err(|error| match error {
-            GrabError::Overrun => Fault::Overrun,
-            GrabError::Missing => self.sensor.identify().map_or_else(Fault::Lost, |()| Fault::Missing),
+            CaptureError::Overrun => Fault::Overrun,
+            CaptureError::Missing => self.sensor.identify().map_or_else(Fault::Lost, |()| Fault::Missing),
         });
         (done, outcome)
     }

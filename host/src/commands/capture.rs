@@ -32,7 +32,7 @@ pub fn run(args: &CaptureArgs) -> Result<()> {
     album::check_label(&args.label)?;
     let stop = monitor::stop_on_ctrl_c()?;
     // Before a folder is made: without a board or something to look at there would be nothing in it.
-    let eye = open(args)?;
+    let source = open(args)?;
     let mut album = Album::open(&args.out, &args.label, args.difference)?;
     let bar = view::bar(args.count.into(), &args.label);
     let mut take = |frame: &Frame| -> Result<bool> {
@@ -43,9 +43,9 @@ pub fn run(args: &CaptureArgs) -> Result<()> {
         }
         Ok(album.taken() < args.count && !stop.load(Ordering::Relaxed))
     };
-    let outcome = match eye {
-        Eye::Board(line) => from_board(args, *line, &mut take, &stop),
-        Eye::Sim(source, sensor) => from_source(args, source, sensor, &mut take, &stop),
+    let outcome = match source {
+        FrameSource::Board(line) => from_board(args, *line, &mut take, &stop),
+        FrameSource::Sim(source, sensor) => from_source(args, source, sensor, &mut take, &stop),
     };
     bar.finish_and_clear();
     tell(args, &album)?;
@@ -53,7 +53,7 @@ pub fn run(args: &CaptureArgs) -> Result<()> {
 }
 
 /// What takes the pictures.
-enum Eye {
+enum FrameSource {
     /// A real board.
     Board(Box<Conversation>),
     /// The sensor of an emulated one, and what it looks at.
@@ -61,14 +61,14 @@ enum Eye {
 }
 
 /// What the arguments name.
-fn open(args: &CaptureArgs) -> Result<Eye> {
+fn open(args: &CaptureArgs) -> Result<FrameSource> {
     if args.on == Stage::Board {
-        return Ok(Eye::Board(Box::new(call(args)?)));
+        return Ok(FrameSource::Board(Box::new(call(args)?)));
     }
     let usual = Sensor::default();
     let (width, height) = args.frame_size.map_or((usual.width, usual.height), |size| (size.width, size.height));
     let sensor = Sensor { format: args.frame_format.map_or(usual.format, PixelFormat::from), width, height };
-    Ok(Eye::Sim(Source::open(args.source.as_deref(), sensor)?, sensor))
+    Ok(FrameSource::Sim(Source::open(args.source.as_deref(), sensor)?, sensor))
 }
 
 /// Asks a real board for frame after frame; `take` says whether to go on.
@@ -79,7 +79,7 @@ fn from_board(
     stop: &AtomicBool,
 ) -> Result<()> {
     let outcome = at_times(args, stop, &mut || {
-        let go_on = match line.shot()? {
+        let go_on = match line.newest_frame()? {
             Some(shot) => take(&shot.frame()?)?,
             None => !stop.load(Ordering::Relaxed),
         };
@@ -136,7 +136,7 @@ fn call(args: &CaptureArgs) -> Result<Conversation> {
     }
     // Which model a real board runs is all the same, as long as it runs one; a simulated one is given this.
     let plan = match settings.probe {
-        Selector::Simulated(_) => probe::simulated::onlooker()?,
+        Selector::Simulated(_) => probe::simulated::dummy_plan()?,
         _ => Vec::new(),
     };
     probe::reach(&board, &settings, &elf, &plan)?.converse(&elf)

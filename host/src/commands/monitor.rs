@@ -100,7 +100,7 @@ fn fetch_frames(
     let (mut before, mut missed) = (None, 0);
     while !stop.load(Ordering::Relaxed) && !live.is_done() {
         let start = Instant::now();
-        match line.shot()? {
+        match line.newest_frame()? {
             None => {
                 missed += 1;
                 live.miss(

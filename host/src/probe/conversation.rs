@@ -13,7 +13,7 @@ use ocellus_shared::plan::Plan;
 use ocellus_shared::wire::{Header, Kind, Refusal, Reply, packet, tensor_crc};
 use probe_rs::rtt::{Error, Rtt, RttChannel, find_rtt_control_block_in_raw_file};
 
-use super::{Link, identity, trouble};
+use super::{Link, identity, diagnostics};
 
 /// Name of the line's channels, up and down.
 const NAME: &str = "ocellus";
@@ -55,7 +55,7 @@ pub struct Cycles {
 
 /// A frame as the board's sensor delivered it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shot {
+pub struct RawFrame {
     /// How its pixels are stored.
     pub format: PixelFormat,
     /// Columns.
@@ -66,7 +66,7 @@ pub struct Shot {
     pub data: Vec<u8>,
 }
 
-impl Shot {
+impl RawFrame {
     /// The frame.
     ///
     /// # Errors
@@ -186,7 +186,7 @@ impl Conversation {
     ///
     /// # Errors
     /// The board starts anew, or is silent for too long; or the connection is lost.
-    pub fn shot(&mut self) -> Result<Option<Shot>> {
+    pub fn newest_frame(&mut self) -> Result<Option<RawFrame>> {
         let sequence = self.send(Kind::Show, &[])?;
         let packet = self.wait(PATIENCE, |reply| match reply {
             Reply::Picture { sequence: s, .. } => *s == sequence,
@@ -196,16 +196,16 @@ impl Conversation {
         let Reply::Picture { format, width, height, .. } = reply_of(&packet)? else { return Ok(None) };
         let bytes = Frame::bytes(format, width, height).context("the board's frame is too large")?;
         let row = usize::from(width) * format.bytes_per_pixel();
-        let mut shot = Shot { format, width, height, data: Vec::with_capacity(bytes) };
-        while shot.data.len() < bytes {
+        let mut newest_frame = RawFrame { format, width, height, data: Vec::with_capacity(bytes) };
+        while newest_frame.data.len() < bytes {
             let packet =
                 self.wait(PATIENCE, |reply| matches!(reply, Reply::Rows { sequence: s, .. } if *s == sequence))?;
             let Reply::Rows { first, bytes, .. } = reply_of(&packet)? else { bail!("not rows") };
-            ensure!(first as usize * row == shot.data.len(), "rows of the board's frame were lost on their way");
-            shot.data.extend_from_slice(bytes);
+            ensure!(first as usize * row == newest_frame.data.len(), "rows of the board's frame were lost on their way");
+            newest_frame.data.extend_from_slice(bytes);
         }
-        ensure!(shot.data.len() == bytes, "the board's frame has {} bytes instead of {bytes}", shot.data.len());
-        Ok(Some(shot))
+        ensure!(newest_frame.data.len() == bytes, "the board's frame has {} bytes instead of {bytes}", newest_frame.data.len());
+        Ok(Some(newest_frame))
     }
 
     /// Ends the conversation in good order.
@@ -277,9 +277,9 @@ impl Conversation {
                 "{board} started anew in the middle: its watchdog, its supply or its reset button; run the command again, \
                  and if it happens again, `ocellus monitor` says whether it was the watchdog"
             ),
-            _ => trouble::lost(board),
+            _ => diagnostics::lost(board),
         };
-        trouble::without_channel(error, what)
+        diagnostics::without_channel(error, what)
     }
 
     fn silent(&self) -> String {

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use defmt_decoder::{DecodeError, StreamDecoder, Table};
 use probe_rs::rtt::{ChannelMode, Error, Rtt, ScanRegion, find_rtt_control_block_in_raw_file};
 
-use super::{Link, trouble};
+use super::{Link, diagnostics};
 
 /// Longest wait for the program to set its log up.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -63,7 +63,7 @@ impl Link {
 
     /// Halts the chip and clears the log's head in RAM, then resets.
     pub(super) fn clear(&mut self, address: u64) -> Result<()> {
-        let what = trouble::lost(&self.board.name);
+        let what = diagnostics::lost(&self.board.name);
         let mut core = self.core()?;
         core.reset_and_halt(PATIENCE).context(what.clone())?;
         Rtt::clear_control_block(&mut core, &ScanRegion::Exact(address)).context(what.clone())?;
@@ -88,7 +88,7 @@ impl Link {
     /// Connects to the log, once it is there.
     fn connect(&mut self, address: u64) -> Result<Channel> {
         let mut rtt = self.find_block(address)?;
-        let what = trouble::lost(&self.board.name);
+        let what = diagnostics::lost(&self.board.name);
         let up = rtt.up_channel(0).with_context(|| format!("the log at {address:#x} has no channel to read from"))?;
         let alone = up.mode(&mut self.core()?).context(what)?;
         let mut channel = Channel { rtt, alone };
@@ -99,18 +99,18 @@ impl Link {
     fn no_log(&self, address: u64, error: Error) -> anyhow::Error {
         let board = &self.board.name;
         let what = match error {
-            Error::Probe(_) => trouble::lost(board),
+            Error::Probe(_) => diagnostics::lost(board),
             _ => format!(
                 "no log at {address:#x} of {board} after {} s: the program on it is another one, or it does not start; \
                  write it with `ocellus flash`",
                 PATIENCE.as_secs()
             ),
         };
-        trouble::without_channel(error, what)
+        diagnostics::without_channel(error, what)
     }
 
     fn set_mode(&mut self, channel: &mut Channel, mode: impl Fn(&Channel) -> ChannelMode) -> Result<()> {
-        let (mode, what) = (mode(channel), trouble::lost(&self.board.name));
+        let (mode, what) = (mode(channel), diagnostics::lost(&self.board.name));
         let Some(up) = channel.rtt.up_channel(0) else { return Ok(()) };
         up.set_mode(&mut self.core()?, mode).context(what)
     }
@@ -135,7 +135,7 @@ impl Link {
                     }
                     continue;
                 }
-                Err(error) => return Err(anyhow!(error).context(trouble::lost(&self.board.name))),
+                Err(error) => return Err(anyhow!(error).context(diagnostics::lost(&self.board.name))),
             };
             decoder.received(&buffer[..len]);
             if decode(decoder.as_mut(), table, hear)?.is_break() {

@@ -14,12 +14,12 @@ mod firmware;
 mod flash;
 mod log;
 mod memory;
-mod onlooker;
+mod dummy_plan;
 mod port;
 
 pub use chip::{Chip, Program};
 pub use memory::Memory;
-pub use onlooker::onlooker;
+pub use dummy_plan::dummy_plan;
 
 use std::fmt;
 use std::io;
@@ -117,12 +117,12 @@ impl FromStr for Fault {
 
 /// A board on a bench, and the probe that is wired to it. Clones are of the same board.
 #[derive(Clone, Debug)]
-pub struct Bench {
+pub struct TestBench {
     fault: Option<Fault>,
     port: Option<Arc<Mutex<DebugPort>>>,
 }
 
-impl Bench {
+impl TestBench {
     /// A probe that no board is wired to.
     pub fn new(fault: Option<Fault>) -> Self {
         Self { fault, port: None }
@@ -207,7 +207,7 @@ impl ProbeFactory for Family {
     }
 }
 
-impl ProbeLister for Bench {
+impl ProbeLister for TestBench {
     fn open(&self, selector: &DebugProbeSelector) -> Result<Probe, DebugProbeError> {
         let Some(port) = self.port.as_ref().filter(|_| !self.list(Some(selector)).is_empty()) else {
             return Err(ProbeCreationError::NotFound.into());

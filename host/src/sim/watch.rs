@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use ocellus_shared::wire::{Event, Kind, Reply, Tally};
+use ocellus_shared::wire::{Event, Kind, Reply, FrameCounts};
 
 use super::{PATIENCE, Sim, checked_scores};
 
@@ -35,7 +35,7 @@ pub struct Watched {
     /// Turn and name of everything that went wrong.
     pub faults: Vec<(u32, String)>,
     /// How often what happened.
-    pub tally: Tally,
+    pub tally: FrameCounts,
 }
 
 impl Sim {

@@ -12,7 +12,7 @@
 //! (numbered in their order) and truth values have one; a margin is the bits of its f32; a tally is its six words.
 //! A fault's word comes behind its tally, as a text does.
 
-use super::reply::{Refusal, Reply, Tally};
+use super::reply::{Refusal, Reply, FrameCounts};
 use crate::checksum::Crc32;
 use crate::frame::PixelFormat;
 
@@ -140,8 +140,8 @@ fn body(reply: &Reply<'_, &[i8]>, sink: &mut dyn FnMut(&[u8])) {
     }
 }
 
-fn words_of(tally: Tally) -> [u32; 6] {
-    let Tally { turns, frames, missing, overruns, losses, restarts } = tally;
+fn words_of(tally: FrameCounts) -> [u32; 6] {
+    let FrameCounts { turns, frames, missing, overruns, losses, restarts } = tally;
     [turns, frames, missing, overruns, losses, restarts]
 }
 
@@ -171,8 +171,8 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn tally(&mut self) -> Option<Tally> {
-        Some(Tally {
+    fn tally(&mut self) -> Option<FrameCounts> {
+        Some(FrameCounts {
             turns: self.word()?,
             frames: self.word()?,
             missing: self.word()?,
@@ -264,7 +264,7 @@ mod tests {
 
     /// One of each kind, no two fields alike.
     fn every() -> Vec<Reply<'static, &'static [i8]>> {
-        let tally = Tally { turns: 10, frames: 5, missing: 2, overruns: 1, losses: 7, restarts: 3 };
+        let tally = FrameCounts { turns: 10, frames: 5, missing: 2, overruns: 1, losses: 7, restarts: 3 };
         let (sequence, class, margin) = (4, 7, -2.25);
         vec![
             Reply::Ready { board: "weact-h743", plan_bytes: 8, arena_bytes: 9 },

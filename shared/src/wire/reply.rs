@@ -161,14 +161,14 @@ pub enum Reply<'a, V = Values<'a>> {
         /// What happened, in one word.
         what: &'a str,
         /// What happened so far.
-        tally: Tally,
+        tally: FrameCounts,
     },
     /// A watch is over.
     Watched {
         /// The message's number.
         sequence: u32,
         /// What happened.
-        tally: Tally,
+        tally: FrameCounts,
     },
     /// Something could not be done.
     Error {
@@ -212,7 +212,7 @@ pub enum Reply<'a, V = Values<'a>> {
 
 /// How often what happened to a camera loop; each stays at its largest value once it gets there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct FrameCounts {
     /// Turns of the loop: the sum of the next four.
     pub turns: u32,
     /// Frames that were seen.
@@ -227,7 +227,7 @@ pub struct Tally {
     pub restarts: u32,
 }
 
-impl Tally {
+impl FrameCounts {
     fn parse(fields: &mut &str) -> Option<Self> {
         Some(Self {
             turns: number(fields, "turns")?,
@@ -294,9 +294,9 @@ impl<'a> Reply<'a> {
             "fault" => Self::Fault {
                 sequence: number(fields, "seq")?,
                 what: word(fields, "what")?,
-                tally: Tally::parse(fields)?,
+                tally: FrameCounts::parse(fields)?,
             },
-            "watched" => Self::Watched { sequence: number(fields, "seq")?, tally: Tally::parse(fields)? },
+            "watched" => Self::Watched { sequence: number(fields, "seq")?, tally: FrameCounts::parse(fields)? },
             "error" => Self::Error {
                 sequence: number(fields, "seq")?,
                 refusal: word(fields, "code").and_then(|code| Refusal::ALL.into_iter().find(|r| r.name() == code))?,
@@ -366,7 +366,7 @@ fn hex(text: &str, digits: usize) -> Option<u64> {
 mod tests {
     use super::*;
 
-    const TALLY: Tally = Tally { turns: 10, frames: 5, missing: 2, overruns: 1, losses: 2, restarts: 1 };
+    const TALLY: FrameCounts = FrameCounts { turns: 10, frames: 5, missing: 2, overruns: 1, losses: 2, restarts: 1 };
 
     #[test]
     fn replies_parse() {

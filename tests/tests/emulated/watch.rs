@@ -10,7 +10,7 @@ use ocellus::toolchain;
 use ocellus_shared::frame::{Frame, PixelFormat};
 use ocellus_shared::plan::encode;
 use ocellus_shared::preprocess::preprocess;
-use ocellus_shared::wire::{Event, Mishap, Tally};
+use ocellus_shared::wire::{Event, CameraFault, FrameCounts};
 use ocellus_tests::plans;
 
 /// Columns and rows of the simulated sensor.
@@ -54,22 +54,22 @@ fn assert_same(plan: &[u8], watched: &Watched) {
 fn a_soak_on_the_cortex_m7_counts_every_mishap_and_ends_well() {
     let plan = encode::encode(&plans::watched(1)).unwrap();
     let mut sim = booted("mps2-an500", &plan);
-    let at = |turn, mishap, turns| Event { turn, mishap, turns };
+    let at = |turn, fault, turns| Event { turn, fault, turns };
     let events = [
-        at(20, Mishap::Slow, 3),
-        at(40, Mishap::Missing, 2),
-        at(60, Mishap::Missing, 3),
-        at(80, Mishap::Overrun, 2),
-        at(100, Mishap::Unplugged, 4),
-        at(120, Mishap::Forgetful, 1),
-        at(140, Mishap::Stuck, 1),
+        at(20, CameraFault::Slow, 3),
+        at(40, CameraFault::Missing, 2),
+        at(60, CameraFault::Missing, 3),
+        at(80, CameraFault::Overrun, 2),
+        at(100, CameraFault::Unplugged, 4),
+        at(120, CameraFault::Forgetful, 1),
+        at(140, CameraFault::Stuck, 1),
     ];
     // Twice: the second watch begins with a new sensor and new counts.
     for _ in 0..2 {
         let watched = sim.watch(160, &events).unwrap();
         let [missing, overruns, losses, restarts] = [2 + 3 + 1 + 3, 2, 4 + 1, 4];
         let frames = 160 - missing - overruns - losses;
-        assert_eq!(watched.tally, Tally { turns: 160, frames, missing, overruns, losses, restarts });
+        assert_eq!(watched.tally, FrameCounts { turns: 160, frames, missing, overruns, losses, restarts });
         assert_eq!(watched.seen.len(), frames as usize);
         assert_same(&plan, &watched);
     }
@@ -82,7 +82,7 @@ fn every_core_sees_what_this_machine_sees() {
     for board in Board::all().unwrap().into_iter().filter(|board| board.machine.is_some()) {
         let mut sim = booted(&board.name, &plan);
         let watched = sim.watch(12, &[]).unwrap();
-        assert_eq!(watched.tally, Tally { turns: 12, frames: 12, ..Tally::default() }, "{}", board.name);
+        assert_eq!(watched.tally, FrameCounts { turns: 12, frames: 12, ..FrameCounts::default() }, "{}", board.name);
         assert_same(&plan, &watched);
         sim.shut_down().unwrap();
     }

@@ -2,18 +2,18 @@
 
 use embedded_hal::digital::{ErrorType, OutputPin};
 use ocellus_firmware::app::smooth::Smoothing;
-use ocellus_firmware::app::watch::WatchError;
-use ocellus_firmware::boot::{self, Board, Eyes, ModelError};
+use ocellus_firmware::app::camera_loop::CameraLoopError;
+use ocellus_firmware::boot::{self, Board, CameraParts, ModelError};
 use ocellus_firmware::camera::ov2640::Ov2640;
 use ocellus_firmware::camera::sensor::Settings;
 use ocellus_firmware::camera::simulated::Simulated;
-use ocellus_firmware::link::Report;
-use ocellus_firmware::session::door::{Scene, Visitor};
+use ocellus_firmware::transport::Report;
+use ocellus_firmware::server::host_port::{HostContext, HostHandler};
 use ocellus_firmware::time::{Clock, Pause, Watchdog};
 use ocellus_shared::PixelFormat;
 use ocellus_shared::plan::encode;
 use ocellus_shared::plan::{Plan, PlanError, StepFault, VERSION};
-use ocellus_shared::wire::{Refusal, Reply, Tally};
+use ocellus_shared::wire::{Refusal, Reply, FrameCounts};
 use ocellus_tests::plans;
 use std::cell::Cell;
 
@@ -169,7 +169,7 @@ impl Report for Words {
 }
 
 /// Boots a board whose frames have `room` bytes, for `turns` turns.
-fn boots(region: &[u8], room: usize, turns: u32) -> (Result<Tally, ModelError>, Vec<String>) {
+fn boots(region: &[u8], room: usize, turns: u32) -> (Result<FrameCounts, ModelError>, Vec<String>) {
     let (outcome, words, _) = boots_for(None, Smoothing::USUAL, region, room, turns);
     (outcome, words)
 }
@@ -181,14 +181,14 @@ fn boots_for(
     region: &[u8],
     room: usize,
     turns: u32,
-) -> (Result<Tally, ModelError>, Vec<String>, u32) {
+) -> (Result<FrameCounts, ModelError>, Vec<String>, u32) {
     let (desk, mut words) = (Desk::default(), Words::default());
     let simulated = Simulated::new(&desk, &[]);
     let (mut arena, mut front, mut back) = (vec![0; 1 << 18], vec![0; room], vec![0; room]);
     let frames = [&mut front[..], &mut back[..]];
     let board = Board { name: "desk", hertz: 1_000_000, look_for, smoothing, region, arena: &mut arena, frames };
     let settings = Settings::new(PixelFormat::Rgb565Be, 64, 48);
-    let eyes = Eyes { sensor: Ov2640::new(&simulated, Pause(&desk)), grabber: &simulated, settings };
+    let eyes = CameraParts { sensor: Ov2640::new(&simulated, Pause(&desk)), grabber: &simulated, settings };
     let outcome = boot::watch(&mut words, board, eyes, &desk, &desk, &mut (), turns);
     (outcome, words.0, desk.1.get())
 }
@@ -196,7 +196,7 @@ fn boots_for(
 #[test]
 fn a_board_greets_names_its_model_and_watches() {
     let (outcome, words) = boots(&flash(&plan()), 64 * 48 * 2, 3);
-    assert_eq!(outcome, Ok(Tally { turns: 3, frames: 3, ..Tally::default() }));
+    assert_eq!(outcome, Ok(FrameCounts { turns: 3, frames: 3, ..FrameCounts::default() }));
     assert_eq!(words, ["Ready", "Plan", "Scores", "Seen", "Scores", "Seen", "Scores", "Seen"]);
 }
 
@@ -205,7 +205,7 @@ fn a_board_without_a_model_or_room_says_so_after_its_greeting() {
     let (outcome, words) = boots(&flash(&[]), 64 * 48 * 2, 3);
     assert_eq!((outcome, words), (Err(ModelError::Empty), vec!["Ready".to_owned()]));
     let (outcome, words) = boots(&flash(&plan()), 64 * 48 * 2 - 1, 3);
-    assert_eq!(outcome, Err(ModelError::Watch(WatchError::NoRoom)));
+    assert_eq!(outcome, Err(ModelError::Watch(CameraLoopError::NoRoom)));
     assert_eq!(words, ["Ready", "Plan"]);
 }
 
@@ -213,8 +213,8 @@ fn a_board_without_a_model_or_room_says_so_after_its_greeting() {
 fn a_board_without_a_model_complains_once_a_second_and_stays_within_reach() {
     /// Somebody who calls all the time, and sees no engine and no frame.
     struct Caller(u32);
-    impl Visitor for Caller {
-        fn answer(&mut self, scene: Scene) -> bool {
+    impl HostHandler for Caller {
+        fn answer(&mut self, scene: HostContext) -> bool {
             assert!(matches!(scene.engine, Err(ModelError::Empty)) && scene.frame.is_none());
             self.0 += 1;
             true
@@ -245,7 +245,7 @@ fn a_board_without_a_model_complains_once_a_second_and_stays_within_reach() {
     }
     let (timer, mut words, mut caller) = (Fed::default(), Words::default(), Caller(0));
     for _ in 0..20 {
-        boot::complain(&ModelError::Empty, &mut words, &mut caller, &timer);
+        boot::report_error_loop(&ModelError::Empty, &mut words, &mut caller, &timer);
     }
     assert_eq!(words.0, vec!["Error"; 20]);
     assert_eq!(timer.now_us(), 20_000_000);

@@ -2,14 +2,14 @@
 
 use embedded_hal::digital::{ErrorType, OutputPin};
 use ocellus_firmware::Engine;
-use ocellus_firmware::link::{EndOfStream, Lost, Report, Source};
+use ocellus_firmware::transport::{EndOfStream, StreamError, Report, Source};
 use ocellus_firmware::profile::Counter;
-use ocellus_firmware::session::{Board, Session};
+use ocellus_firmware::server::{Board, Session};
 use ocellus_firmware::time::{Clock, Watchdog};
 use ocellus_shared::plan::encode::{self, PlanSpec};
 use ocellus_shared::plan::{Crop, Plan};
 use ocellus_shared::preprocess::preprocess;
-use ocellus_shared::wire::{Event, Header, Kind, MAX_EVENTS, Mishap, Refusal, Reply, Tally, tensor_crc};
+use ocellus_shared::wire::{Event, Header, Kind, MAX_EVENTS, CameraFault, Refusal, Reply, FrameCounts, tensor_crc};
 use ocellus_shared::{Frame, PixelFormat};
 use ocellus_tests::plans;
 use ocellus_tests::random::Random;
@@ -88,12 +88,12 @@ impl Watchdog for Ticks {
 const FRAME_BYTES: usize = 4096;
 
 /// Plays `messages` to a board and returns how it ended and its diary.
-fn play(messages: &[u8]) -> (Result<(), Lost>, Vec<String>) {
+fn play(messages: &[u8]) -> (Result<(), StreamError>, Vec<String>) {
     play_with(FRAME_BYTES, messages)
 }
 
 /// The same with room for larger frames.
-fn play_with(frame_bytes: usize, messages: &[u8]) -> (Result<(), Lost>, Vec<String>) {
+fn play_with(frame_bytes: usize, messages: &[u8]) -> (Result<(), StreamError>, Vec<String>) {
     let diary = Diary::default();
     let (mut plan, mut arena, mut frame) = (vec![0; 1 << 20], vec![0; 1 << 18], vec![0; frame_bytes]);
     let board = Board { name: "desk", plan: &mut plan, arena: &mut arena, frame: &mut frame };
@@ -242,7 +242,7 @@ fn a_board_introduces_itself_and_has_no_picture_to_show() {
 #[test]
 fn a_watch_runs_the_camera_loop_and_the_next_message_is_read() {
     let plan = encode::encode(&cnn()).unwrap();
-    let event = Event { turn: 2, mishap: Mishap::Overrun, turns: 1 };
+    let event = Event { turn: 2, fault: CameraFault::Overrun, turns: 1 };
     let payload = [&5u32.to_le_bytes()[..], &event.emit()].concat();
     let messages = [
         message(Kind::Plan, 0, &plan),
@@ -254,7 +254,7 @@ fn a_watch_runs_the_camera_loop_and_the_next_message_is_read() {
     assert_eq!(ended, Ok(()));
     let count = |word: &str| diary.iter().filter(|line| line.starts_with(word)).count();
     assert_eq!((count("Seen"), count("Fault"), count("Scores")), (4, 1, 5));
-    let tally = Tally { turns: 5, frames: 4, overruns: 1, ..Tally::default() };
+    let tally = FrameCounts { turns: 5, frames: 4, overruns: 1, ..FrameCounts::default() };
     assert!(diary.contains(&format!("Watched {{ sequence: 1, tally: {tally:?} }}")), "{diary:?}");
     assert_eq!(diary[diary.len() - 2], scores_reply(2, &plan, &image(1)));
 }
@@ -262,7 +262,7 @@ fn a_watch_runs_the_camera_loop_and_the_next_message_is_read() {
 #[test]
 fn a_watch_that_cannot_be_is_refused_and_the_next_message_is_read() {
     let plan = encode::encode(&cnn()).unwrap();
-    let strange = Event { turn: 2, mishap: Mishap::Overrun, turns: 1 }.emit().map(|byte| byte | 0x80);
+    let strange = Event { turn: 2, fault: CameraFault::Overrun, turns: 1 }.emit().map(|byte| byte | 0x80);
     let messages = [
         message(Kind::Plan, 0, &plan),
         message(Kind::Watch, 1, &[0; 3]),
@@ -294,7 +294,7 @@ fn a_stream_that_is_out_of_step_ends_the_session() {
         (&Header::new(Kind::Tensor, 3, u32::MAX).emit()[..], "Truncated"),
     ] {
         let (ended, diary) = play(&[&start[..], tail].concat());
-        assert_eq!(ended, Err(Lost));
+        assert_eq!(ended, Err(StreamError));
         assert!(diary[diary.len() - 1].contains(why), "{diary:?}");
     }
 }

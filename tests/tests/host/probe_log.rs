@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use ocellus::board::Board;
-use ocellus::probe::simulated::{Bench, Fault, Memory, Program};
+use ocellus::probe::simulated::{TestBench, Fault, Memory, Program};
 use ocellus::probe::{Heard, Image, Link, Settings};
 use ocellus_shared::plan::Plan;
 use ocellus_shared::plan::encode::encode;
@@ -71,8 +71,8 @@ fn firmware() -> Vec<u8> {
 }
 
 /// A board with the firmware, which `talker` acts for.
-fn talking(talker: Option<Talker>) -> (Bench, Link) {
-    let bench = Bench::of(&board(), None).unwrap();
+fn talking(talker: Option<Talker>) -> (TestBench, Link) {
+    let bench = TestBench::of(&board(), None).unwrap();
     let mut link = Link::attach_to(&bench, &board(), &Settings::default()).unwrap();
     link.flash(&Image { elf: Some(&firmware()), plan: &[0; 32] }, &mut |_, _, _| {}).unwrap();
     if let Some(talker) = talker {
@@ -153,9 +153,9 @@ fn firmware_that_has_no_log_is_refused() {
 }
 
 /// A board with `plan` in its flash on which the firmware itself runs, and its program.
-fn running(fault: Option<Fault>, plan: &[u8], encoding: &str) -> (Bench, Link, Vec<u8>) {
+fn running(fault: Option<Fault>, plan: &[u8], encoding: &str) -> (TestBench, Link, Vec<u8>) {
     let elf = elf::firmware(PROGRAM, &vectors(), LOG, encoding);
-    let bench = Bench::of(&board(), fault).unwrap();
+    let bench = TestBench::of(&board(), fault).unwrap();
     let mut link = Link::attach_to(&bench, &board(), &Settings::default()).unwrap();
     link.flash(&Image { elf: Some(&elf), plan }, &mut |_, _, _| {}).unwrap();
     bench.run_firmware(&board(), &elf).unwrap();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use ocellus::board::Board;
 use ocellus::camera::{self, Sensor};
 use ocellus::eval::engine::EngineModel;
-use ocellus::probe::simulated::{Bench, Fault, Memory, Program};
+use ocellus::probe::simulated::{TestBench, Fault, Memory, Program};
 use ocellus::probe::{Conversation, Image, Link, Settings};
 use ocellus_shared::frame::{Frame, PixelFormat};
 use ocellus_shared::plan::Plan;
@@ -34,8 +34,8 @@ fn plan() -> Vec<u8> {
 }
 
 /// A board with the firmware and `plan` in its flash, or nothing in the model's.
-fn bench(fault: Option<Fault>, plan: &[u8]) -> (Bench, Link) {
-    let bench = Bench::of(&board(), fault).unwrap();
+fn bench(fault: Option<Fault>, plan: &[u8]) -> (TestBench, Link) {
+    let bench = TestBench::of(&board(), fault).unwrap();
     let mut link = Link::attach_to(&bench, &board(), &Settings::default()).unwrap();
     link.flash(&Image { elf: Some(&firmware()), plan }, &mut |_, _, _| {}).unwrap();
     bench.run_firmware(&board(), &firmware()).unwrap();
@@ -108,7 +108,7 @@ fn a_frame_goes_through_the_boards_own_preprocessing() {
 fn what_the_camera_sees_comes_whole_and_changes_once_the_board_watches_on() {
     let mut line = talk(None).unwrap();
     let shot = (0..100).find_map(|_| {
-        let shot = line.shot().unwrap();
+        let shot = line.newest_frame().unwrap();
         line.release().unwrap();
         shot
     });
@@ -122,7 +122,7 @@ fn what_the_camera_sees_comes_whole_and_changes_once_the_board_watches_on() {
     let begun = Instant::now();
     let moved = || begun.elapsed() < Duration::from_secs(20);
     while moved() {
-        let shot = line.shot().unwrap();
+        let shot = line.newest_frame().unwrap();
         line.release().unwrap();
         if shot.is_some_and(|shot| camera::rgb(&shot.frame().unwrap()).unwrap() != first) {
             return;
@@ -138,7 +138,7 @@ fn a_board_with_another_model_or_none_is_told_apart() {
     let mut empty = bench(None, &[0xFF; 256]).1.converse(&firmware()).unwrap();
     let parts = ["no-plan", "there is no model in flash", "ocellus flash"];
     fails(empty.check(&Plan::parse(&plan).unwrap()), &parts);
-    fails(empty.shot(), &parts);
+    fails(empty.newest_frame(), &parts);
     let mut torn = plan.clone();
     torn[500] ^= 1;
     let mut damaged = bench(None, &torn).1.converse(&firmware()).unwrap();

@@ -18,9 +18,9 @@ use embassy_stm32::{Config, Peri};
 use embassy_time::Instant;
 use embedded_hal::digital::OutputPin;
 use ocellus_firmware::app::smooth::Smoothing;
-use ocellus_firmware::boot::{self, Board, Eyes};
+use ocellus_firmware::boot::{self, Board, CameraParts};
 use ocellus_firmware::camera::sensor::Sensor;
-use ocellus_firmware::session::door::Door;
+use ocellus_firmware::server::host_port::HostPort;
 use ocellus_firmware::time::{Clock, Watchdog};
 use panic_probe as _;
 use report::Defmt;
@@ -100,7 +100,7 @@ impl Watchdog for Timer {
 
 /// Watches with the model in flash, for ever; says what is wrong once a second where that cannot be. A host may call at
 /// any time.
-pub fn run(eyes: Eyes<impl Sensor, Dcmi>, led: impl OutputPin, port: Peri<'static, IWDG1>) -> ! {
+pub fn run(eyes: CameraParts<impl Sensor, Dcmi>, led: impl OutputPin, port: Peri<'static, IWDG1>) -> ! {
     let (inlet, outlet) = rtt::open();
     let mut report = Defmt;
     if RCC.rsr().read().iwdg1rstf() {
@@ -126,12 +126,12 @@ pub fn run(eyes: Eyes<impl Sensor, Dcmi>, led: impl OutputPin, port: Peri<'stati
         frames: [front, back],
     };
     let timer = Timer { port: RefCell::new(Some(port)), watchdog: RefCell::new(None) };
-    let mut door = Door::new(inlet, outlet, &timer, rtt::Cycles::start(), board.plate());
+    let mut door = HostPort::new(inlet, outlet, &timer, rtt::Cycles::start(), board.plate());
     match boot::watch(&mut report, board, eyes, led, &timer, &mut door, u32::MAX) {
         // After years.
         Ok(_) => SCB::sys_reset(),
         Err(error) => loop {
-            boot::complain(&error, &mut report, &mut door, &timer);
+            boot::report_error_loop(&error, &mut report, &mut door, &timer);
         },
     }
 }

@@ -8,10 +8,10 @@ use embassy_rp::peripherals::PIO0;
 use embassy_rp::pio::program::pio_asm;
 use embassy_rp::pio::{Config, LoadedProgram, Pin, Pio, ShiftConfig, ShiftDirection, StateMachine};
 use embassy_time::{Duration, Instant};
-use ocellus_firmware::camera::live::{GrabError, Grabber};
+use ocellus_firmware::camera::live::{CaptureError, Grabber};
 
 /// The interface.
-pub struct Eye<'d> {
+pub struct PioCamera<'d> {
     machine: StateMachine<'d, PIO0, 0>,
     program: LoadedProgram<'d, PIO0>,
     channel: Channel<'d>,
@@ -20,7 +20,7 @@ pub struct Eye<'d> {
     patience: Duration,
 }
 
-impl<'d> Eye<'d> {
+impl<'d> PioCamera<'d> {
     /// The interface on D0 to D7, which must be neighbouring pins; PCLK is GPIO 11, HREF 12 and VSYNC 13.
     pub fn new(pio: Pio<'d, PIO0>, channel: Channel<'d>, data: [Pin<'d, PIO0>; 8], patience: Duration) -> Self {
         // VSYNC is high between frames, HREF while a row is sent, and PCLK rests between rows.
@@ -56,13 +56,13 @@ impl<'d> Eye<'d> {
     }
 }
 
-impl Grabber for Eye<'_> {
-    fn grab_while<T>(&mut self, buffer: &mut [u8], work: impl FnOnce() -> T) -> (T, Result<(), GrabError>) {
+impl Grabber for PioCamera<'_> {
+    fn grab_while<T>(&mut self, buffer: &mut [u8], work: impl FnOnce() -> T) -> (T, Result<(), CaptureError>) {
         self.arm();
         let Self { machine, channel, patience, .. } = self;
         let Ok(words) = bytemuck::try_cast_slice_mut::<u8, u32>(buffer) else {
             // Such a frame can never come.
-            return (work(), Err(GrabError::Missing));
+            return (work(), Err(CaptureError::Missing));
         };
         machine.set_enable(true);
         // Dropping the transfer aborts it, so that nothing writes to the buffer after the return.
@@ -88,8 +88,8 @@ impl Grabber for Eye<'_> {
         // What is lost after the last byte of a frame is the next one's.
         match (filled, lost) {
             (true, _) => (done, Ok(())),
-            (false, true) => (done, Err(GrabError::Overrun)),
-            (false, false) => (done, Err(GrabError::Missing)),
+            (false, true) => (done, Err(CaptureError::Overrun)),
+            (false, false) => (done, Err(CaptureError::Missing)),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Replies as defmt log lines, in the form that [`ocellus_shared::wire`] describes.
 
-use ocellus_firmware::link::Report;
+use ocellus_firmware::transport::Report;
 use ocellus_shared::wire::Reply;
 
 /// Writes to the log, whatever its level.

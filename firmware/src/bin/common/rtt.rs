@@ -4,7 +4,7 @@
 mod stack;
 
 use cortex_m::peripheral::DWT;
-use ocellus_firmware::link::pipe::{Inlet, Outlet};
+use ocellus_firmware::transport::rtt::{RttReader, RttWriter};
 use ocellus_firmware::profile::Counter;
 use rtt_target::{ChannelMode, DownChannel, UpChannel, rtt_init, set_defmt_channel};
 
@@ -31,13 +31,13 @@ pub fn open() -> (FromHost, ToHost) {
     (FromHost(channels.down.0), ToHost(channels.up.1))
 }
 
-impl Inlet for FromHost {
+impl RttReader for FromHost {
     fn read(&mut self, buffer: &mut [u8]) -> usize {
         self.0.read(buffer)
     }
 }
 
-impl Outlet for ToHost {
+impl RttWriter for ToHost {
     fn write(&mut self, bytes: &[u8]) -> usize {
         self.0.write(bytes)
     }

@@ -1,7 +1,7 @@
 //! Messages from a file of the host, by semihosting.
 
 use heapless::CString;
-use ocellus_firmware::link::{EndOfStream, Source};
+use ocellus_firmware::transport::{EndOfStream, Source};
 use semihosting::experimental::env;
 use semihosting::fs::File;
 use semihosting::io::Read as _;

@@ -14,7 +14,7 @@ use crate::commands::Failure;
 use crate::data::Split;
 use crate::eval::Metrics;
 use crate::eval::engine::EngineModel;
-use crate::sim::{Clock, Sighting, Sim};
+use crate::sim::{Clock, Classification, Sim};
 use crate::view::{self, Panel};
 
 /// Sends every image of `split` as a camera frame, says live what the board sees, and compares each score with the
@@ -48,7 +48,7 @@ pub fn show(board: &Board, elf: &Path, plan: &[u8], classes: &[String], split: &
 }
 
 /// What the board says of image `i` as a frame, and the scores that the engine here gives the same frame.
-fn look(sim: &mut Sim, engine: &EngineModel, split: &Split, i: usize) -> Result<(Sighting, Vec<i8>)> {
+fn look(sim: &mut Sim, engine: &EngineModel, split: &Split, i: usize) -> Result<(Classification, Vec<i8>)> {
     let sensor = Sensor::default();
     let plan: &Plan = engine.plan();
     let (width, height) = (split.width as u16, split.height as u16);

@@ -13,14 +13,14 @@ use std::time::{Duration, Instant};
 
 use embedded_hal::digital::{ErrorType, OutputPin};
 use ocellus_firmware::app::smooth::Smoothing;
-use ocellus_firmware::boot::{self, Eyes};
+use ocellus_firmware::boot::{self, CameraParts};
 use ocellus_firmware::camera::ov2640::Ov2640;
 use ocellus_firmware::camera::simulated::Simulated;
-use ocellus_firmware::link::Report;
-use ocellus_firmware::link::pipe::{Inlet, Outlet};
+use ocellus_firmware::transport::Report;
+use ocellus_firmware::transport::rtt::{RttReader, RttWriter};
 use ocellus_firmware::profile::Counter;
-use ocellus_firmware::session::WATCHED;
-use ocellus_firmware::session::door::Door;
+use ocellus_firmware::server::SIMULATED_SETTINGS;
+use ocellus_firmware::server::host_port::HostPort;
 use ocellus_firmware::time::{Clock, Pause, Watchdog};
 use ocellus_shared::plan::encode::reseal;
 use ocellus_shared::wire::Reply;
@@ -240,15 +240,15 @@ fn run(board: &Board, region: &[u8], chip: &Chip, log: &Writer) {
     let name: &'static str = board.name.clone().leak();
     let (look_for, smoothing) = (None, Smoothing::USUAL);
     let described = boot::Board { name, hertz, look_for, smoothing, region, arena: &mut arena, frames: [front, back] };
-    let mut door = Door::new(chip, chip, chip, Ticks { born: chip.born, hertz: hertz.into() }, described.plate());
+    let mut door = HostPort::new(chip, chip, chip, Ticks { born: chip.born, hertz: hertz.into() }, described.plate());
     let simulated = Simulated::new(chip, &[]);
     let sensor = Ov2640::new(&simulated, Pause(chip));
-    let eyes = Eyes { sensor, grabber: &simulated, settings: WATCHED };
+    let eyes = CameraParts { sensor, grabber: &simulated, settings: SIMULATED_SETTINGS };
     let mut log = Log { chip, writer: log };
     log.write(log.writer.opening());
     if let Err(error) = boot::watch(&mut log, described, eyes, Unlit, chip, &mut door, u32::MAX) {
         loop {
-            boot::complain(&error, &mut log, &mut door, chip);
+            boot::report_error_loop(&error, &mut log, &mut door, chip);
         }
     }
 }
@@ -288,7 +288,7 @@ impl Watchdog for Chip {
     }
 }
 
-impl Inlet for &Chip {
+impl RttReader for &Chip {
     fn read(&mut self, buffer: &mut [u8]) -> usize {
         let mut down = lock(&self.wires.down);
         let count = buffer.len().min(down.len());
@@ -297,7 +297,7 @@ impl Inlet for &Chip {
     }
 }
 
-impl Outlet for &Chip {
+impl RttWriter for &Chip {
     fn write(&mut self, bytes: &[u8]) -> usize {
         let mut up = lock(&self.wires.up);
         let count = bytes.len().min((RING_BYTES as usize).saturating_sub(up.len()));

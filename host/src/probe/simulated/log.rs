@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use anyhow::{Context, Result, anyhow, bail};
 use defmt_decoder::{Encoding, Table};
 use defmt_parser::{Fragment, ParserMode, Type};
-use ocellus_shared::wire::{Reply, Tally};
+use ocellus_shared::wire::{Reply, FrameCounts};
 use serde_json::Value as Json;
 
 /// How a list's items are logged: each as one byte.
@@ -191,8 +191,8 @@ fn fields<'a>(reply: &Reply<'a, &'a [i8]>) -> Option<(&'static str, Vec<(&'stati
     })
 }
 
-fn counts<'a>(tally: Tally) -> Vec<(&'static str, Value<'a>)> {
-    let Tally { turns, frames, missing, overruns, losses, restarts } = tally;
+fn counts<'a>(tally: FrameCounts) -> Vec<(&'static str, Value<'a>)> {
+    let FrameCounts { turns, frames, missing, overruns, losses, restarts } = tally;
     let counts = [
         ("turns", turns),
         ("frames", frames),

@@ -9,16 +9,16 @@ use super::smooth::{Smoother, Smoothing, TooManyClasses};
 use crate::camera::live::{Fault, Grabber, Live, NoRoom};
 use crate::camera::sensor::Sensor;
 use crate::engine::Engine;
-use crate::link::Report;
-use crate::session::door::{Scene, Visitor};
+use crate::transport::Report;
+use crate::server::host_port::{HostContext, HostHandler};
 use crate::time::{Clock, Watchdog, deadline_us};
 use embedded_hal::digital::OutputPin;
 use ocellus_shared::preprocess::{PreprocessError, preprocess};
-use ocellus_shared::wire::{Reply, Tally, tensor_crc};
+use ocellus_shared::wire::{Reply, FrameCounts, tensor_crc};
 
 /// How a board watches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Config {
+pub struct LoopConfig {
     /// How labels are smoothed.
     pub smoothing: Smoothing,
     /// The class that the output goes high for; any, where there is none.
@@ -29,7 +29,7 @@ pub struct Config {
     pub hertz: u32,
 }
 
-impl Config {
+impl LoopConfig {
     /// Any label on a core of `hertz`.
     pub fn new(hertz: u32) -> Self {
         Self { smoothing: Smoothing::default(), target: None, patience: 3, hertz }
@@ -38,7 +38,7 @@ impl Config {
 
 /// Why a board cannot watch at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WatchError {
+pub enum CameraLoopError {
     /// The network's scores cannot be smoothed.
     Classes(TooManyClasses),
     /// The network takes no colour image.
@@ -47,13 +47,13 @@ pub enum WatchError {
     NoRoom,
 }
 
-impl From<NoRoom> for WatchError {
+impl From<NoRoom> for CameraLoopError {
     fn from(NoRoom: NoRoom) -> Self {
         Self::NoRoom
     }
 }
 
-impl core::fmt::Display for WatchError {
+impl core::fmt::Display for CameraLoopError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::Classes(TooManyClasses(classes)) => write!(f, "{classes} classes are too many to smooth"),
@@ -65,7 +65,7 @@ impl core::fmt::Display for WatchError {
 
 /// What acts, and what keeps the time.
 #[derive(Debug)]
-pub struct Parts<S, G, O, K> {
+pub struct LoopParts<S, G, O, K> {
     /// Where frames come from.
     pub camera: Live<S, G>,
     /// Goes high while the label stands that the board looks for.
@@ -76,27 +76,27 @@ pub struct Parts<S, G, O, K> {
 
 /// A network that watches.
 #[derive(Debug)]
-pub struct Watch<'e, 'p, 'm, S, G, O, K> {
+pub struct CameraLoop<'e, 'p, 'm, S, G, O, K> {
     camera: Live<S, G>,
     timer: K,
-    eye: Eye<'e, 'p, 'm, O>,
+    classifier: Classifier<'e, 'p, 'm, O>,
     patience: u8,
     failures: u8,
     /// The sensor could not be brought up the last time.
     down: bool,
-    tally: Tally,
+    tally: FrameCounts,
     before_us: Option<u64>,
 }
 
 /// A frame that waits in a buffer, and when it came.
 #[derive(Clone, Copy, Debug)]
-struct Taken {
+struct PendingFrame {
     sequence: u32,
     at_us: u64,
     interval_us: u32,
 }
 
-impl<'e, 'p, 'm, S, G, O, K> Watch<'e, 'p, 'm, S, G, O, K>
+impl<'e, 'p, 'm, S, G, O, K> CameraLoop<'e, 'p, 'm, S, G, O, K>
 where
     S: Sensor,
     G: Grabber,
@@ -107,50 +107,50 @@ where
     ///
     /// # Errors
     /// The network's input is no image, or its output has too many classes.
-    pub fn new(engine: &'e mut Engine<'p, 'm>, parts: Parts<S, G, O, K>, config: Config) -> Result<Self, WatchError> {
+    pub fn new(engine: &'e mut Engine<'p, 'm>, parts: LoopParts<S, G, O, K>, config: LoopConfig) -> Result<Self, CameraLoopError> {
         let plan = *engine.plan();
         if plan.input().shape.c != 3 {
-            return Err(WatchError::Preprocess(PreprocessError::Shape));
+            return Err(CameraLoopError::Preprocess(PreprocessError::Shape));
         }
-        let smoother = Smoother::new(plan.output().shape.len(), config.smoothing).map_err(WatchError::Classes)?;
-        let Parts { camera, output, timer } = parts;
+        let smoother = Smoother::new(plan.output().shape.len(), config.smoothing).map_err(CameraLoopError::Classes)?;
+        let LoopParts { camera, output, timer } = parts;
         timer.start(deadline_us(&plan, config.hertz));
-        let eye = Eye { engine, smoother, output, target: config.target };
+        let classifier = Classifier { engine, smoother, output, target: config.target };
         let patience = config.patience.max(1);
-        Ok(Self { camera, timer, eye, patience, failures: 0, down: false, tally: Tally::default(), before_us: None })
+        Ok(Self { camera, timer, classifier, patience, failures: 0, down: false, tally: FrameCounts::default(), before_us: None })
     }
 
     /// What happened so far.
-    pub fn tally(&self) -> Tally {
+    pub fn tally(&self) -> FrameCounts {
         self.tally
     }
 
     /// Brings the sensor up and takes `turns` turns; a frame is in one of the `buffers` while the other is filled.
     ///
     /// A board calls it again and again; the watchdog is left running.
-    pub fn run(&mut self, report: &mut impl Report, visitor: &mut impl Visitor, buffers: [&mut [u8]; 2], turns: u32) {
+    pub fn run(&mut self, report: &mut impl Report, host: &mut impl HostHandler, buffers: [&mut [u8]; 2], turns: u32) {
         let [mut front, mut back] = buffers;
         let mut taken = None;
         self.restart(report);
         for _ in 0..turns {
             taken = self.turn(report, taken, front, back);
             core::mem::swap(&mut front, &mut back);
-            taken = self.open(visitor, taken, front, back);
+            taken = self.open(host, taken, front, back);
         }
         self.timer.feed();
         if let (Some(taken), Ok(frame)) = (taken, self.camera.frame(front)) {
-            self.eye.see(&frame, taken, &self.timer, report);
+            self.classifier.see(&frame, taken, &self.timer, report);
         }
     }
 
     /// Takes a frame into `back` while the one in `front`, if there is any, is worked on.
-    fn turn(&mut self, report: &mut impl Report, taken: Option<Taken>, front: &[u8], back: &mut [u8]) -> Option<Taken> {
-        let Self { camera, timer, eye, .. } = self;
+    fn turn(&mut self, report: &mut impl Report, taken: Option<PendingFrame>, front: &[u8], back: &mut [u8]) -> Option<PendingFrame> {
+        let Self { camera, timer, classifier, .. } = self;
         timer.feed();
         let frame = taken.and_then(|taken| Some((taken, camera.frame(front).ok()?)));
         let ((), outcome) = camera.capture_while(back, || {
             if let Some((taken, frame)) = frame {
-                eye.see(&frame, taken, &*timer, report);
+                classifier.see(&frame, taken, &*timer, report);
             }
         });
         let sequence = self.tally.turns;
@@ -164,31 +164,31 @@ where
         }
     }
 
-    /// Lets `visitor` call. The frame in `front` is as it was, but the time that the visit took counts for nothing.
+    /// Lets `host` call. The frame in `front` is as it was, but the time that the visit took counts for nothing.
     fn open(
         &mut self,
-        visitor: &mut impl Visitor,
-        taken: Option<Taken>,
+        host: &mut impl HostHandler,
+        taken: Option<PendingFrame>,
         front: &[u8],
         back: &mut [u8],
-    ) -> Option<Taken> {
+    ) -> Option<PendingFrame> {
         let frame = taken.and_then(|_| self.camera.frame(front).ok());
-        if !visitor.answer(Scene { engine: Ok(&mut *self.eye.engine), frame, room: back }) {
+        if !host.answer(HostContext { engine: Ok(&mut *self.classifier.engine), frame, room: back }) {
             return taken;
         }
         self.before_us = None;
         let at_us = self.timer.now_us();
-        taken.map(|taken| Taken { at_us, ..taken })
+        taken.map(|taken| PendingFrame { at_us, ..taken })
     }
 
     /// Counts a frame that came.
-    fn take(&mut self, sequence: u32) -> Taken {
+    fn take(&mut self, sequence: u32) -> PendingFrame {
         let at_us = self.timer.now_us();
         let interval = self.before_us.map_or(0, |before| at_us.saturating_sub(before));
         self.before_us = Some(at_us);
         self.failures = 0;
         self.tally.frames = self.tally.frames.saturating_add(1);
-        Taken { sequence, at_us, interval_us: u32::try_from(interval).unwrap_or(u32::MAX) }
+        PendingFrame { sequence, at_us, interval_us: u32::try_from(interval).unwrap_or(u32::MAX) }
     }
 
     /// Counts a frame that did not come, tells, and does something about it.
@@ -210,7 +210,7 @@ where
     fn restart(&mut self, report: &mut impl Report) {
         self.timer.feed();
         self.failures = 0;
-        self.eye.forget();
+        self.classifier.forget();
         let outcome = self.camera.start();
         self.down = outcome.is_err();
         match outcome {
@@ -227,16 +227,16 @@ where
 
 /// What looks at a frame and acts.
 #[derive(Debug)]
-struct Eye<'e, 'p, 'm, O> {
+struct Classifier<'e, 'p, 'm, O> {
     engine: &'e mut Engine<'p, 'm>,
     smoother: Smoother,
     output: O,
     target: Option<u16>,
 }
 
-impl<O: OutputPin> Eye<'_, '_, '_, O> {
+impl<O: OutputPin> Classifier<'_, '_, '_, O> {
     /// From frame to act.
-    fn see(&mut self, frame: &ocellus_shared::Frame, taken: Taken, clock: &impl Clock, report: &mut impl Report) {
+    fn see(&mut self, frame: &ocellus_shared::Frame, taken: PendingFrame, clock: &impl Clock, report: &mut impl Report) {
         let plan = *self.engine.plan();
         // Shape and length were checked when the loop was made.
         let Ok(()) = preprocess(frame, plan.crop(), plan.input().shape, self.engine.input_mut()) else { return };

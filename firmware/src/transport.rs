@@ -1,6 +1,6 @@
 //! Reading messages and telling replies, and the camera that is a message.
 
-pub mod pipe;
+pub mod rtt;
 
 use crate::camera::Camera;
 use core::fmt::{Display, Write as _};
@@ -46,7 +46,7 @@ impl<S: Source, R: Report> Report for Link<S, R> {
 
 /// No further message can be read: the stream broke off or is out of step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lost;
+pub struct StreamError;
 
 /// Both directions of a conversation.
 #[derive(Debug)]
@@ -76,15 +76,15 @@ impl<S: Source, R: Report> Link<S, R> {
     ///
     /// # Errors
     /// The stream ends, or what comes is no header.
-    pub fn header(&mut self) -> Result<Header, Lost> {
+    pub fn header(&mut self) -> Result<Header, StreamError> {
         let mut bytes = [0; HEADER_LEN];
         if self.source.read_exact(&mut bytes).is_err() {
             self.refuse(self.messages, Refusal::Truncated, [HEADER_LEN as u32, 0], &"no further message");
-            return Err(Lost);
+            return Err(StreamError);
         }
         let header = Header::parse(&bytes).map_err(|error: HeaderError| {
             self.refuse(self.messages, Refusal::BadHeader, [0, 0], &error);
-            Lost
+            StreamError
         })?;
         self.messages = self.messages.wrapping_add(1);
         Ok(header)
@@ -94,10 +94,10 @@ impl<S: Source, R: Report> Link<S, R> {
     ///
     /// # Errors
     /// The stream ends before.
-    pub fn read(&mut self, header: &Header, buffer: &mut [u8]) -> Result<(), Lost> {
+    pub fn read(&mut self, header: &Header, buffer: &mut [u8]) -> Result<(), StreamError> {
         self.source.read_exact(buffer).map_err(|EndOfStream| {
             self.refuse(header.sequence, Refusal::Truncated, [header.payload_len, 0], &"the payload breaks off");
-            Lost
+            StreamError
         })
     }
 
@@ -106,7 +106,7 @@ impl<S: Source, R: Report> Link<S, R> {
     ///
     /// # Errors
     /// The stream ends before the payload does.
-    pub fn pass_over(&mut self, header: &Header, refusal: Refusal, other: u32) -> Result<(), Lost> {
+    pub fn pass_over(&mut self, header: &Header, refusal: Refusal, other: u32) -> Result<(), StreamError> {
         let sizes = match refusal {
             Refusal::BadTensor | Refusal::BadFrame => [other, header.payload_len],
             _ => [header.payload_len, other],
@@ -119,7 +119,7 @@ impl<S: Source, R: Report> Link<S, R> {
     ///
     /// # Errors
     /// The stream ends before the payload does.
-    pub fn leave_out(&mut self, header: &Header) -> Result<(), Lost> {
+    pub fn leave_out(&mut self, header: &Header) -> Result<(), StreamError> {
         let mut left = header.payload_len as usize;
         let mut sink = [0; 256];
         while left > 0 {
@@ -137,12 +137,12 @@ pub enum Broken {
     /// The message was refused; the next one can be read.
     Refused,
     /// The stream is lost.
-    Lost,
+    StreamError,
 }
 
-impl From<Lost> for Broken {
-    fn from(Lost: Lost) -> Self {
-        Self::Lost
+impl From<StreamError> for Broken {
+    fn from(StreamError: StreamError) -> Self {
+        Self::StreamError
     }
 }
 

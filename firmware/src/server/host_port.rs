@@ -3,12 +3,12 @@
 //! The board goes on watching until a message begins, and again when none follows for a while, or the host says that it is
 //! done. There is nothing to open: each message is whole in itself, and the plan is the one in flash.
 
-use super::{Plate, scores as tell_scores, tell_plan, tensor};
+use super::{BoardInfo, scores as tell_scores, tell_plan, tensor};
 use crate::boot::ModelError;
 use crate::camera::Camera;
 use crate::engine::Engine;
-use crate::link::pipe::{Ear, Inlet, Mouth, Outlet};
-use crate::link::{Broken, FrameMessage, Link, Lost, Report, Source, refuse};
+use crate::transport::rtt::{RttInput, RttReader, RttOutput, RttWriter};
+use crate::transport::{Broken, FrameMessage, Link, StreamError, Report, Source, refuse};
 use crate::profile::Counter;
 use crate::time::{Clock, Watchdog};
 use ocellus_shared::Frame;
@@ -23,7 +23,7 @@ const ROWS_BYTES: usize = 1024;
 
 /// What a host that calls can ask about.
 #[derive(Debug)]
-pub struct Scene<'s, 'p, 'm> {
+pub struct HostContext<'s, 'p, 'm> {
     /// What runs the model in flash, or why nothing does.
     pub engine: Result<&'s mut Engine<'p, 'm>, &'s ModelError>,
     /// The newest camera frame.
@@ -33,34 +33,34 @@ pub struct Scene<'s, 'p, 'm> {
 }
 
 /// Who may call a board between two frames.
-pub trait Visitor {
+pub trait HostHandler {
     /// Serves them if they do: whether they did. It may take long, but has an end, and the watchdog is fed.
-    fn answer(&mut self, scene: Scene) -> bool;
+    fn answer(&mut self, scene: HostContext) -> bool;
 }
 
 /// Nobody.
-impl Visitor for () {
-    fn answer(&mut self, _: Scene) -> bool {
+impl HostHandler for () {
+    fn answer(&mut self, _: HostContext) -> bool {
         false
     }
 }
 
 /// The board's end of a line that a host may call on.
 #[derive(Debug)]
-pub struct Door<I, O, K, C> {
-    link: Link<Ear<I, K>, Mouth<O, K>>,
+pub struct HostPort<I, O, K, C> {
+    link: Link<RttInput<I, K>, RttOutput<O, K>>,
     counter: C,
-    plate: Plate,
+    plate: BoardInfo,
 }
 
-impl<I: Inlet, O: Outlet, K: Clock + Watchdog + Copy, C: Counter> Door<I, O, K, C> {
+impl<I: RttReader, O: RttWriter, K: Clock + Watchdog + Copy, C: Counter> HostPort<I, O, K, C> {
     /// A door that nobody has come to.
-    pub fn new(inlet: I, outlet: O, timer: K, counter: C, plate: Plate) -> Self {
-        Self { link: Link::new(Ear::new(inlet, timer), Mouth::new(outlet, timer)), counter, plate }
+    pub fn new(inlet: I, outlet: O, timer: K, counter: C, plate: BoardInfo) -> Self {
+        Self { link: Link::new(RttInput::new(inlet, timer), RttOutput::new(outlet, timer)), counter, plate }
     }
 
     /// Answers messages until there are no more.
-    fn serve(&mut self, scene: &mut Scene) -> Result<(), Lost> {
+    fn serve(&mut self, scene: &mut HostContext) -> Result<(), StreamError> {
         loop {
             let header = self.link.header()?;
             match header.kind {
@@ -76,7 +76,7 @@ impl<I: Inlet, O: Outlet, K: Clock + Watchdog + Copy, C: Counter> Door<I, O, K, 
         }
     }
 
-    fn answer_one(&mut self, header: &Header, scene: &mut Scene) -> Result<(), Lost> {
+    fn answer_one(&mut self, header: &Header, scene: &mut HostContext) -> Result<(), StreamError> {
         let link = &mut self.link;
         match (header.kind, &mut scene.engine) {
             (Kind::Hello, engine) => {
@@ -111,8 +111,8 @@ impl<I: Inlet, O: Outlet, K: Clock + Watchdog + Copy, C: Counter> Door<I, O, K, 
     }
 }
 
-impl<I: Inlet, O: Outlet, K: Clock + Watchdog + Copy, C: Counter> Visitor for Door<I, O, K, C> {
-    fn answer(&mut self, mut scene: Scene) -> bool {
+impl<I: RttReader, O: RttWriter, K: Clock + Watchdog + Copy, C: Counter> HostHandler for HostPort<I, O, K, C> {
+    fn answer(&mut self, mut scene: HostContext) -> bool {
         if !self.link.source.hears() {
             return false;
         }
@@ -131,12 +131,12 @@ fn look<S: Source, R: Report>(
     header: &Header,
     engine: &mut Engine,
     room: &mut [u8],
-) -> Result<(), Lost> {
+) -> Result<(), StreamError> {
     let sequence = header.sequence;
     let frame = match (FrameMessage { link, header }).capture(room) {
         Ok(frame) => frame,
         Err(Broken::Refused) => return Ok(()),
-        Err(Broken::Lost) => return Err(Lost),
+        Err(Broken::StreamError) => return Err(StreamError),
     };
     let plan = *engine.plan();
     if let Err(error) = preprocess(&frame, plan.crop(), plan.input().shape, engine.input_mut()) {
@@ -215,7 +215,7 @@ mod tests {
         room: usize,
     }
 
-    impl Inlet for &Probe {
+    impl RttReader for &Probe {
         fn read(&mut self, buffer: &mut [u8]) -> usize {
             // Few at a time, as a slow probe brings them.
             let mut down = self.down.borrow_mut();
@@ -225,7 +225,7 @@ mod tests {
         }
     }
 
-    impl Outlet for &Probe {
+    impl RttWriter for &Probe {
         fn write(&mut self, bytes: &[u8]) -> usize {
             let mut up = self.up.borrow_mut();
             let count = bytes.len().min(self.room - up.len());
@@ -292,15 +292,15 @@ mod tests {
     fn visit(bytes: &[u8], room: usize, model: Option<&[u8]>, frame: Option<Frame>, looks: usize) -> Visit {
         let (desk, up) = (Desk::default(), RefCell::default());
         let probe = Probe { down: RefCell::new(bytes.iter().copied().collect()), up, room };
-        let plate = Plate { name: "desk", plan_bytes: 8, arena_bytes: 9 };
-        let mut door = Door::new(&probe, &probe, &desk, Ones(0), plate);
+        let plate = BoardInfo { name: "desk", plan_bytes: 8, arena_bytes: 9 };
+        let mut door = HostPort::new(&probe, &probe, &desk, Ones(0), plate);
         let mut arena = vec![0; 64];
         let mut engine = model.map(|bytes| Engine::new(Plan::parse(bytes).unwrap(), &mut arena).unwrap());
         let mut room = [0; 64];
         let mut visits = 0;
         for _ in 0..looks {
             let engine = engine.as_mut().ok_or(&ModelError::Empty);
-            visits += usize::from(door.answer(Scene { engine, frame, room: &mut room }));
+            visits += usize::from(door.answer(HostContext { engine, frame, room: &mut room }));
         }
         let up = probe.up.borrow();
         let (mut replies, mut rest) = (Vec::new(), &up[..]);
@@ -419,9 +419,9 @@ mod tests {
     fn a_lost_stream_is_waited_out_and_the_next_message_answered() {
         let (desk, up) = (Desk::default(), RefCell::default());
         let probe = Probe { down: RefCell::new(vec![0x55; 300].into()), up, room: PLENTY };
-        let plate = Plate { name: "desk", plan_bytes: 8, arena_bytes: 9 };
-        let mut door = Door::new(&probe, &probe, &desk, Ones(0), plate);
-        let mut visit = || door.answer(Scene { engine: Err(&ModelError::Empty), frame: None, room: &mut [] });
+        let plate = BoardInfo { name: "desk", plan_bytes: 8, arena_bytes: 9 };
+        let mut door = HostPort::new(&probe, &probe, &desk, Ones(0), plate);
+        let mut visit = || door.answer(HostContext { engine: Err(&ModelError::Empty), frame: None, room: &mut [] });
         assert!(visit() && !visit());
         probe.down.borrow_mut().extend(message(Kind::Hello, 9, &[]));
         assert!(visit());

@@ -16,27 +16,27 @@ const SILENCE_US: u64 = 100_000;
 const PAUSE_US: u64 = 20;
 
 /// Bytes from the host.
-pub trait Inlet {
+pub trait RttReader {
     /// Takes what there is, and no more than `buffer` holds: how many bytes.
     fn read(&mut self, buffer: &mut [u8]) -> usize;
 }
 
 /// Bytes to the host.
-pub trait Outlet {
+pub trait RttWriter {
     /// Hands over as many of `bytes` as there is room for: how many.
     fn write(&mut self, bytes: &[u8]) -> usize;
 }
 
 /// Listens to a pipe.
 #[derive(Debug)]
-pub struct Ear<I, K> {
+pub struct RttInput<I, K> {
     inlet: I,
     timer: K,
     /// A byte that was there when somebody looked.
     held: Option<u8>,
 }
 
-impl<I: Inlet, K: Clock + Watchdog> Ear<I, K> {
+impl<I: RttReader, K: Clock + Watchdog> RttInput<I, K> {
     /// An ear that has heard nothing.
     pub fn new(inlet: I, timer: K) -> Self {
         Self { inlet, timer, held: None }
@@ -76,7 +76,7 @@ impl<I: Inlet, K: Clock + Watchdog> Ear<I, K> {
     }
 }
 
-impl<I: Inlet, K: Clock + Watchdog> Source for Ear<I, K> {
+impl<I: RttReader, K: Clock + Watchdog> Source for RttInput<I, K> {
     fn read_exact(&mut self, buffer: &mut [u8]) -> Result<(), EndOfStream> {
         let held = if buffer.is_empty() { None } else { self.held.take() };
         held.iter().zip(&mut *buffer).for_each(|(byte, place)| *place = *byte);
@@ -105,14 +105,14 @@ fn pause(timer: &impl Clock, end_us: u64) -> bool {
 
 /// Speaks into a pipe, in [`packet`]s.
 #[derive(Debug)]
-pub struct Mouth<O, K> {
+pub struct RttOutput<O, K> {
     outlet: O,
     timer: K,
     /// Nobody took anything for too long.
     alone: bool,
 }
 
-impl<O: Outlet, K: Clock + Watchdog> Mouth<O, K> {
+impl<O: RttWriter, K: Clock + Watchdog> RttOutput<O, K> {
     /// A mouth that has said nothing.
     pub fn new(outlet: O, timer: K) -> Self {
         Self { outlet, timer, alone: false }
@@ -139,7 +139,7 @@ impl<O: Outlet, K: Clock + Watchdog> Mouth<O, K> {
     }
 }
 
-impl<O: Outlet, K: Clock + Watchdog> Report for Mouth<O, K> {
+impl<O: RttWriter, K: Clock + Watchdog> Report for RttOutput<O, K> {
     fn reply(&mut self, reply: Reply<'_, &[i8]>) {
         packet::emit(&reply, &mut |bytes| self.write_all(bytes));
     }

@@ -2,28 +2,28 @@
 //!
 //! A message that cannot be done is refused and passed over; only a stream that is out of step ends the session.
 //!
-//! [`Session`] is that of an emulated board, which does nothing else; [`door`] that of a camera board, which watches.
+//! [`Session`] is that of an emulated board, which does nothing else; [`host_port`] that of a camera board, which watches.
 
-pub mod door;
+pub mod host_port;
 
-use crate::app::watch::{Config, Parts, Watch, WatchError};
+use crate::app::camera_loop::{LoopConfig, LoopParts, CameraLoop, CameraLoopError};
 use crate::app::{App, LookError};
 use crate::camera::live::Live;
 use crate::camera::ov2640::Ov2640;
 use crate::camera::sensor::Settings;
 use crate::camera::simulated::Simulated;
 use crate::engine::Engine;
-use crate::link::{Broken, FrameMessage, Link, Lost, Report, Source};
+use crate::transport::{Broken, FrameMessage, Link, StreamError, Report, Source};
 use crate::profile::Counter;
 use crate::time::{Clock, Pause, Watchdog};
 use embedded_hal::digital::OutputPin;
 use heapless::Vec;
 use ocellus_shared::PixelFormat;
 use ocellus_shared::plan::Plan;
-use ocellus_shared::wire::{EVENT_LEN, Event, Header, Kind, MAX_EVENTS, Refusal, Reply, Tally, WATCH_LEN, tensor_crc};
+use ocellus_shared::wire::{EVENT_LEN, Event, Header, Kind, MAX_EVENTS, Refusal, Reply, FrameCounts, WATCH_LEN, tensor_crc};
 
 /// What the simulated sensor of a watch is set to.
-pub const WATCHED: Settings = Settings::new(PixelFormat::Rgb565Be, 160, 120);
+pub const SIMULATED_SETTINGS: Settings = Settings::new(PixelFormat::Rgb565Be, 160, 120);
 /// Clock of a core that is only emulated, for the watchdog of a watch: slower than any host's.
 const EMULATED_HERTZ: u32 = 8_000_000;
 
@@ -42,7 +42,7 @@ pub struct Board<'m> {
 
 /// What a board says of itself.
 #[derive(Clone, Copy, Debug)]
-pub struct Plate {
+pub struct BoardInfo {
     /// Its name.
     pub name: &'static str,
     /// Room for a plan.
@@ -51,7 +51,7 @@ pub struct Plate {
     pub arena_bytes: u32,
 }
 
-impl Plate {
+impl BoardInfo {
     /// Greets the host.
     pub fn tell(self, report: &mut impl Report) {
         let Self { name, plan_bytes, arena_bytes } = self;
@@ -83,9 +83,9 @@ impl<S: Source, R: Report, C: Counter + Clock + Watchdog, L: OutputPin> Session<
     ///
     /// # Errors
     /// The stream breaks off or is out of step; the host has been told why.
-    pub fn run(&mut self, board: Board) -> Result<(), Lost> {
+    pub fn run(&mut self, board: Board) -> Result<(), StreamError> {
         let Board { name, plan, arena, frame } = board;
-        let plate = Plate { name, plan_bytes: plan.len() as u32, arena_bytes: arena.len() as u32 };
+        let plate = BoardInfo { name, plan_bytes: plan.len() as u32, arena_bytes: arena.len() as u32 };
         plate.tell(&mut self.link);
         let mut header = self.link.header()?;
         while header.kind != Kind::End {
@@ -108,12 +108,12 @@ impl<S: Source, R: Report, C: Counter + Clock + Watchdog, L: OutputPin> Session<
     /// or the end, whose header is returned.
     fn serve(
         &mut self,
-        plate: Plate,
+        plate: BoardInfo,
         plan: &Header,
         bytes: &[u8],
         arena: &mut [i8],
         frame: &mut [u8],
-    ) -> Result<Header, Lost> {
+    ) -> Result<Header, StreamError> {
         let Some(engine) = self.start(plan.sequence, bytes, arena) else { return self.link.header() };
         let mut app = App::new(engine, &mut self.led);
         loop {
@@ -168,7 +168,7 @@ fn tensor<S: Source, R: Report, C: Counter>(
     header: &Header,
     engine: &mut Engine,
     counter: &mut C,
-) -> Result<(), Lost> {
+) -> Result<(), StreamError> {
     let input = bytemuck::cast_slice_mut(engine.input_mut());
     if header.payload_len as usize != input.len() {
         return link.pass_over(header, Refusal::BadTensor, input.len() as u32);
@@ -223,7 +223,7 @@ fn look<S: Source, R: Report, L: OutputPin>(
     header: &Header,
     app: &mut App<L>,
     buffer: &mut [u8],
-) -> Result<(), Lost> {
+) -> Result<(), StreamError> {
     let sequence = header.sequence;
     let plan = *app.engine().plan();
     match app.look(&mut FrameMessage { link, header }, buffer) {
@@ -235,7 +235,7 @@ fn look<S: Source, R: Report, L: OutputPin>(
             Ok(())
         }
         Err(LookError::Camera(Broken::Refused)) => Ok(()),
-        Err(LookError::Camera(Broken::Lost)) => Err(Lost),
+        Err(LookError::Camera(Broken::StreamError)) => Err(StreamError),
         Err(LookError::Preprocess(error)) => {
             link.refuse(sequence, Refusal::BadFrame, [0, 0], &error);
             Ok(())
@@ -251,7 +251,7 @@ fn watch<S: Source, R: Report, K: Clock + Watchdog>(
     output: &mut impl OutputPin,
     timer: &K,
     frame: &mut [u8],
-) -> Result<(), Lost> {
+) -> Result<(), StreamError> {
     let length = header.payload_len as usize;
     let counts = length.checked_sub(WATCH_LEN).filter(|events| events.is_multiple_of(EVENT_LEN));
     let mut payload = [0; WATCH_LEN + MAX_EVENTS * EVENT_LEN];
@@ -283,12 +283,12 @@ fn look_out<S: Source, R: Report, K: Clock + Watchdog>(
     frame: &mut [u8],
     turns: u32,
     events: &[Event],
-) -> Result<Tally, WatchError> {
+) -> Result<FrameCounts, CameraLoopError> {
     let (front, back) = frame.split_at_mut(frame.len() / 2);
     let simulated = Simulated::new(timer, events);
     let sensor = Ov2640::new(&simulated, Pause(timer));
-    let camera = Live::new(sensor, &simulated, WATCHED, front.len())?;
-    let mut watch = Watch::new(engine, Parts { camera, output, timer }, Config::new(EMULATED_HERTZ))?;
+    let camera = Live::new(sensor, &simulated, SIMULATED_SETTINGS, front.len())?;
+    let mut watch = CameraLoop::new(engine, LoopParts { camera, output, timer }, LoopConfig::new(EMULATED_HERTZ))?;
     watch.run(link, &mut (), [front, back], turns);
     Ok(watch.tally())
 }
