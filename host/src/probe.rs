@@ -1,22 +1,20 @@
 //! Debug probes and the boards behind them: with `probe/` the only place that knows probe-rs.
 //!
 //! A probe is found ([`list()`], [`Selector`]), a chip attached to ([`Link::attach`]), its flash programmed
-//! ([`Link::flash`]), its program listened to ([`Link::listen`]) and talked to ([`Link::converse`]). Whatever goes wrong is told as what, where and the remedy; see `diagnostics`. [`simulated`] is a probe
-//! and a board in software, which the whole way can be tried and tested on.
+//! ([`Link::flash`]), and the rings of its program opened ([`Link::open_channels`]). Whatever goes wrong is told as what,
+//! where and the remedy; see `diagnostics`. [`simulated`] is a probe and a board in software, which the whole way can be tried
+//! and tested on.
 
-mod conversation;
-mod flash;
-mod identity;
-mod link;
-mod log;
-pub mod simulated;
+mod channels;
 mod diagnostics;
+mod flash;
+mod link;
+pub mod simulated;
+mod target;
 
-pub use conversation::{Conversation, Cycles, RawFrame};
+pub use channels::{Channels, Restarted};
 pub use flash::{Image, Phase, Written};
-pub use identity::{check_model, check_program};
 pub use link::{Link, Settings};
-pub use log::Heard;
 
 use std::str::FromStr;
 

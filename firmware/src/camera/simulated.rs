@@ -7,11 +7,15 @@
 use super::live::{CaptureError, Grabber};
 use super::ov2640;
 use super::sccb::Bus;
+use super::sensor::Settings;
 use crate::time::Clock;
 use core::cell::RefCell;
 use embedded_hal::i2c::{ErrorKind, ErrorType, I2c, NoAcknowledgeSource, Operation};
-use ocellus_shared::wire::{Event, CameraFault};
+use ocellus_shared::PixelFormat;
+use ocellus_shared::wire::{CameraFault, Event};
 
+/// What it is set to where nothing else is wanted.
+pub const SETTINGS: Settings = Settings::new(PixelFormat::Rgb565Be, 160, 120);
 /// Time of a frame at full rate, in microseconds: 30 a second.
 pub const FRAME_US: u64 = 33_333;
 /// Time that the grabber waits for a frame.

@@ -11,12 +11,13 @@ use ocellus_shared::frame::{Frame, PixelFormat};
 use ocellus_shared::plan::Crop;
 use serde_json::json;
 
-use super::monitor::{self, Source};
+use super::monitor::{self, PictureSource};
 use super::{flash, inputs};
 use crate::camera::{self, Sensor};
 use crate::cli::{CaptureArgs, Stage};
+use crate::client::Client;
 use crate::data::picture::Picture;
-use crate::probe::{self, Conversation, Selector};
+use crate::probe::{self, Selector};
 use crate::{report, view};
 use album::{Album, Verdict};
 
@@ -44,7 +45,7 @@ pub fn run(args: &CaptureArgs) -> Result<()> {
         Ok(album.taken() < args.count && !stop.load(Ordering::Relaxed))
     };
     let outcome = match source {
-        FrameSource::Board(line) => from_board(args, *line, &mut take, &stop),
+        FrameSource::Board(client) => from_board(args, *client, &mut take, &stop),
         FrameSource::Sim(source, sensor) => from_source(args, source, sensor, &mut take, &stop),
     };
     bar.finish_and_clear();
@@ -55,9 +56,9 @@ pub fn run(args: &CaptureArgs) -> Result<()> {
 /// What takes the pictures.
 enum FrameSource {
     /// A real board.
-    Board(Box<Conversation>),
+    Board(Box<Client>),
     /// The sensor of an emulated one, and what it looks at.
-    Sim(Source, Sensor),
+    Sim(PictureSource, Sensor),
 }
 
 /// What the arguments name.
@@ -68,27 +69,27 @@ fn open(args: &CaptureArgs) -> Result<FrameSource> {
     let usual = Sensor::default();
     let (width, height) = args.frame_size.map_or((usual.width, usual.height), |size| (size.width, size.height));
     let sensor = Sensor { format: args.frame_format.map_or(usual.format, PixelFormat::from), width, height };
-    Ok(FrameSource::Sim(Source::open(args.source.as_deref(), sensor)?, sensor))
+    Ok(FrameSource::Sim(PictureSource::open(args.source.as_deref(), sensor)?, sensor))
 }
 
 /// Asks a real board for frame after frame; `take` says whether to go on.
 fn from_board(
     args: &CaptureArgs,
-    mut line: Conversation,
+    mut client: Client,
     take: &mut dyn FnMut(&Frame) -> Result<bool>,
     stop: &AtomicBool,
 ) -> Result<()> {
     let outcome = at_times(args, stop, &mut || {
-        let go_on = match line.newest_frame()? {
-            Some(shot) => take(&shot.frame()?)?,
+        let go_on = match client.newest_frame()? {
+            Some(raw) => take(&raw.frame()?)?,
             None => !stop.load(Ordering::Relaxed),
         };
         if go_on {
-            line.release()?;
+            client.release()?;
         }
         Ok(go_on)
     })?;
-    line.end()?;
+    client.end()?;
     outcome.as_result()
 }
 
@@ -127,8 +128,8 @@ fn at_times(args: &CaptureArgs, stop: &AtomicBool, look: &mut dyn FnMut() -> Res
     Ok(Looked::TooMuch)
 }
 
-/// A line to a real board, whatever model it has.
-fn call(args: &CaptureArgs) -> Result<Conversation> {
+/// A real board, whatever model it has.
+fn call(args: &CaptureArgs) -> Result<Client> {
     let board = inputs::real_board(args.board.as_deref())?;
     let (elf, settings) = (inputs::program(&board, args.elf.as_deref())?, flash::settings(&args.probe));
     if matches!(settings.probe, Selector::Simulated(_)) {
@@ -139,19 +140,19 @@ fn call(args: &CaptureArgs) -> Result<Conversation> {
         Selector::Simulated(_) => probe::simulated::dummy_plan()?,
         _ => Vec::new(),
     };
-    probe::reach(&board, &settings, &elf, &plan)?.converse(&elf)
+    Client::restart(&board, probe::reach(&board, &settings, &elf, &plan)?, &elf)
 }
 
 /// Shows pictures to the camera of an emulated board, once each, or what this machine's own camera sees.
 fn from_source(
     args: &CaptureArgs,
-    source: Source,
+    source: PictureSource,
     sensor: Sensor,
     take: &mut dyn FnMut(&Frame) -> Result<bool>,
     stop: &AtomicBool,
 ) -> Result<()> {
     match source {
-        Source::Pictures(paths, _) => {
+        PictureSource::Pictures(paths, _) => {
             for path in paths {
                 let picture = Picture::open(&path).with_context(|| path.display().to_string())?;
                 if !show(&picture, sensor, take).with_context(|| path.display().to_string())? {
@@ -160,7 +161,7 @@ fn from_source(
             }
             Ok(())
         }
-        Source::Webcam(mut webcam) => at_times(args, stop, &mut || match webcam.look()? {
+        PictureSource::Webcam(mut webcam) => at_times(args, stop, &mut || match webcam.look()? {
             Some(picture) => show(&picture, sensor, take),
             None => Ok(!stop.load(Ordering::Relaxed)),
         })?

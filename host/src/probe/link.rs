@@ -1,13 +1,13 @@
 //! A connection to the chip of a board.
 
 use anyhow::{Context, Result, bail};
-use probe_rs::config::Registry;
 use probe_rs::probe::DebugProbeSelector;
 use probe_rs::probe::list::Lister;
 use probe_rs::{Core, MemoryInterface, Permissions, Session, Target};
 
 use super::simulated::TestBench;
-use super::{NONE_FOUND, Selector, access_fix, found, diagnostics};
+use super::target::target_of;
+use super::{NONE_FOUND, Selector, access_fix, diagnostics, found};
 use crate::board::{Board, ChipId};
 
 /// The core that runs our program; the boards' chips have one, or use their first.
@@ -57,7 +57,7 @@ impl Link {
 
     /// Attaches through a probe of `lister`.
     fn attach_on(lister: &Lister, board: &Board, settings: &Settings) -> Result<Self> {
-        let target = target(board)?;
+        let target = target_of(board)?;
         let ids = choose(lister, &settings.probe)?;
         let attempt = || open(lister, &ids, &target, settings);
         let session = attempt().or_else(|_| attempt()).map_err(|error| {
@@ -102,16 +102,6 @@ impl Link {
         }
         Ok(())
     }
-}
-
-/// What probe-rs knows of the board's chip.
-pub(super) fn target(board: &Board) -> Result<Target> {
-    if board.machine.is_some() {
-        bail!("{} is emulated and needs no probe: use `ocellus run --on sim --board {0}`", board.name);
-    }
-    Registry::from_builtin_families().get_target_by_name(&board.chip).with_context(|| {
-        format!("probe-rs knows no chip called {}, which the table of {} names", board.chip, board.name)
-    })
 }
 
 /// The ids of the probe to open.

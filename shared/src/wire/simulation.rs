@@ -1,4 +1,4 @@
-//! What a host asks an emulated board to live through: the payload of a [`Kind::Watch`](super::Kind::Watch) message.
+//! What happens to the simulated camera of an emulated board: the payload of a [`Kind::Simulate`](super::Kind::Simulate) message.
 //!
 //! | at | bytes | field |
 //! |---|---|---|
@@ -9,7 +9,7 @@
 //! | 10 + 8 i | 2 | how long, in turns |
 
 /// Bytes before the first event.
-pub const WATCH_LEN: usize = 4;
+pub const SIMULATION_LEN: usize = 4;
 /// Bytes of an event.
 pub const EVENT_LEN: usize = 8;
 /// Most events of one message.
@@ -39,7 +39,7 @@ impl CameraFault {
         [Self::Slow, Self::Missing, Self::Overrun, Self::Unplugged, Self::Forgetful, Self::Stuck];
 }
 
-/// Something that happens during a watch.
+/// A fault of the simulated camera.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event {
     /// The turn at which it begins, counted from 0.

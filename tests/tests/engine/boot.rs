@@ -1,19 +1,18 @@
 //! A camera board's model region: what is run, and what is refused by which words.
 
 use embedded_hal::digital::{ErrorType, OutputPin};
-use ocellus_firmware::app::smooth::Smoothing;
 use ocellus_firmware::app::camera_loop::CameraLoopError;
-use ocellus_firmware::boot::{self, Board, CameraParts, ModelError};
+use ocellus_firmware::app::smooth::Smoothing;
+use ocellus_firmware::app::{HostContext, HostHandler};
+use ocellus_firmware::boot::{self, CameraBoard, CameraParts, ModelError};
 use ocellus_firmware::camera::ov2640::Ov2640;
 use ocellus_firmware::camera::sensor::Settings;
 use ocellus_firmware::camera::simulated::Simulated;
-use ocellus_firmware::transport::Report;
-use ocellus_firmware::server::host_port::{HostContext, HostHandler};
 use ocellus_firmware::time::{Clock, Pause, Watchdog};
 use ocellus_shared::PixelFormat;
 use ocellus_shared::plan::encode;
 use ocellus_shared::plan::{Plan, PlanError, StepFault, VERSION};
-use ocellus_shared::wire::{Refusal, Reply, FrameCounts};
+use ocellus_shared::wire::{FrameCounts, Refusal, Reply};
 use ocellus_tests::plans;
 use std::cell::Cell;
 
@@ -33,19 +32,10 @@ fn plan() -> Vec<u8> {
 
 /// What the board says of a region, with `arena_bytes` to work in.
 fn refusal(region: &[u8], arena_bytes: usize) -> (ModelError, Refusal, [u32; 2], String) {
-    struct Ear(Option<(Refusal, [u32; 2], String)>);
-    impl Report for Ear {
-        fn reply(&mut self, reply: Reply<'_, &[i8]>) {
-            let Reply::Error { sequence: 0, refusal, needed, available, detail } = reply else { panic!("{reply:?}") };
-            self.0 = Some((refusal, [needed, available], detail.to_owned()));
-        }
-    }
     let mut arena = vec![0; arena_bytes];
     let error = boot::engine(region, &mut arena).map(|_| ()).unwrap_err();
-    let mut ear = Ear(None);
-    error.tell(&mut ear);
-    let (refusal, bytes, detail) = ear.0.unwrap();
-    (error, refusal, bytes, detail)
+    let denial = error.denial();
+    (error, denial.refusal, [denial.needed, denial.available], denial.detail.to_string())
 }
 
 #[test]
@@ -161,8 +151,12 @@ impl OutputPin for &Desk {
 #[derive(Default)]
 struct Words(Vec<String>);
 
-impl Report for Words {
-    fn reply(&mut self, reply: Reply<'_, &[i8]>) {
+impl HostHandler for Words {
+    fn poll(&mut self, _: HostContext) -> bool {
+        false
+    }
+
+    fn report(&mut self, reply: &Reply) {
         let text = format!("{reply:?}");
         self.0.push(text.split(' ').next().unwrap_or_default().to_owned());
     }
@@ -186,10 +180,10 @@ fn boots_for(
     let simulated = Simulated::new(&desk, &[]);
     let (mut arena, mut front, mut back) = (vec![0; 1 << 18], vec![0; room], vec![0; room]);
     let frames = [&mut front[..], &mut back[..]];
-    let board = Board { name: "desk", hertz: 1_000_000, look_for, smoothing, region, arena: &mut arena, frames };
+    let board = CameraBoard { name: "desk", hertz: 1_000_000, look_for, smoothing, region, arena: &mut arena, frames };
     let settings = Settings::new(PixelFormat::Rgb565Be, 64, 48);
-    let eyes = CameraParts { sensor: Ov2640::new(&simulated, Pause(&desk)), grabber: &simulated, settings };
-    let outcome = boot::watch(&mut words, board, eyes, &desk, &desk, &mut (), turns);
+    let camera = CameraParts { sensor: Ov2640::new(&simulated, Pause(&desk)), grabber: &simulated, settings };
+    let outcome = boot::run(board, camera, &desk, &desk, &mut words, turns);
     (outcome, words.0, desk.1.get())
 }
 
@@ -197,7 +191,7 @@ fn boots_for(
 fn a_board_greets_names_its_model_and_watches() {
     let (outcome, words) = boots(&flash(&plan()), 64 * 48 * 2, 3);
     assert_eq!(outcome, Ok(FrameCounts { turns: 3, frames: 3, ..FrameCounts::default() }));
-    assert_eq!(words, ["Ready", "Plan", "Scores", "Seen", "Scores", "Seen", "Scores", "Seen"]);
+    assert_eq!(words, ["Ready", "Plan", "Scores", "Classified", "Scores", "Classified", "Scores", "Classified"]);
 }
 
 #[test]
@@ -205,19 +199,24 @@ fn a_board_without_a_model_or_room_says_so_after_its_greeting() {
     let (outcome, words) = boots(&flash(&[]), 64 * 48 * 2, 3);
     assert_eq!((outcome, words), (Err(ModelError::Empty), vec!["Ready".to_owned()]));
     let (outcome, words) = boots(&flash(&plan()), 64 * 48 * 2 - 1, 3);
-    assert_eq!(outcome, Err(ModelError::Watch(CameraLoopError::NoRoom)));
+    assert_eq!(outcome, Err(ModelError::CameraLoop(CameraLoopError::NoRoom)));
     assert_eq!(words, ["Ready", "Plan"]);
 }
 
 #[test]
-fn a_board_without_a_model_complains_once_a_second_and_stays_within_reach() {
+fn a_board_without_a_model_reports_it_once_a_second_and_stays_within_reach() {
     /// Somebody who calls all the time, and sees no engine and no frame.
-    struct Caller(u32);
+    struct Caller(u32, u32);
     impl HostHandler for Caller {
-        fn answer(&mut self, scene: HostContext) -> bool {
-            assert!(matches!(scene.engine, Err(ModelError::Empty)) && scene.frame.is_none());
+        fn poll(&mut self, context: HostContext) -> bool {
+            assert!(context.engine.is_err_and(|denial| denial.refusal == Refusal::NoPlan) && context.frame.is_none());
             self.0 += 1;
             true
+        }
+
+        fn report(&mut self, reply: &Reply) {
+            assert!(matches!(reply, Reply::Error { sequence: 0, refusal: Refusal::NoPlan, .. }), "{reply:?}");
+            self.1 += 1;
         }
     }
     /// A clock whose watchdog remembers when it was fed.
@@ -243,11 +242,9 @@ fn a_board_without_a_model_complains_once_a_second_and_stays_within_reach() {
             self.2.set(now);
         }
     }
-    let (timer, mut words, mut caller) = (Fed::default(), Words::default(), Caller(0));
-    for _ in 0..20 {
-        boot::report_error_loop(&ModelError::Empty, &mut words, &mut caller, &timer);
-    }
-    assert_eq!(words.0, vec!["Error"; 20]);
+    let (timer, mut caller) = (Fed::default(), Caller(0, 0));
+    boot::report_error_loop(&ModelError::Empty, &mut caller, &timer, 20);
+    assert_eq!(caller.1, 20);
     assert_eq!(timer.now_us(), 20_000_000);
     assert!(caller.0 >= 20 * 500, "{}", caller.0);
 }

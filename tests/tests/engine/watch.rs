@@ -2,18 +2,17 @@
 
 use embedded_hal::digital::{ErrorType, OutputPin};
 use ocellus_firmware::Engine;
+use ocellus_firmware::app::camera_loop::{CameraLoop, CameraLoopError, LoopConfig, LoopParts};
 use ocellus_firmware::app::smooth::{MAX_CLASSES, Smoothing, TooManyClasses};
-use ocellus_firmware::app::camera_loop::{LoopConfig, LoopParts, CameraLoop, CameraLoopError};
-use ocellus_firmware::camera::live::{Live, NoRoom};
+use ocellus_firmware::app::{HostContext, HostHandler};
+use ocellus_firmware::camera::live::{Camera, NoRoom};
 use ocellus_firmware::camera::ov2640::Ov2640;
 use ocellus_firmware::camera::sensor::Settings;
 use ocellus_firmware::camera::simulated::{FRAME_US, Simulated};
-use ocellus_firmware::transport::Report;
 use ocellus_firmware::time::{self, Clock, Pause, Watchdog};
+use ocellus_shared::plan::Plan;
 use ocellus_shared::plan::encode;
-use ocellus_shared::plan::{Crop, Plan};
-use ocellus_shared::preprocess::preprocess;
-use ocellus_shared::wire::{Event, CameraFault, Reply, FrameCounts};
+use ocellus_shared::wire::{CameraFault, Event, FrameCounts, Reply};
 use ocellus_shared::{Frame, Op, PixelFormat, Shape, Window};
 use ocellus_tests::plans::{self, Sketch};
 use ocellus_tests::random::Random;
@@ -88,11 +87,15 @@ struct Diary {
     faults: Vec<(u32, String)>,
 }
 
-impl Report for Diary {
-    fn reply(&mut self, reply: Reply<'_, &[i8]>) {
-        match reply {
+impl HostHandler for Diary {
+    fn poll(&mut self, _: HostContext) -> bool {
+        false
+    }
+
+    fn report(&mut self, reply: &Reply) {
+        match *reply {
             Reply::Scores { sequence, values, .. } => self.scores.push((sequence, values.to_vec())),
-            Reply::Seen { class, settled, latency_us, interval_us, .. } => {
+            Reply::Classified { class, settled, latency_us, interval_us, .. } => {
                 self.seen.push((class, settled, latency_us, interval_us));
             }
             Reply::Fault { sequence, what, .. } => self.faults.push((sequence, what.to_owned())),
@@ -114,7 +117,7 @@ fn network() -> Vec<u8> {
 
 /// What came of a watch.
 struct Outcome {
-    tally: FrameCounts,
+    counts: FrameCounts,
     diary: Diary,
     lamp: Vec<bool>,
     /// When it was over.
@@ -132,13 +135,14 @@ fn watch_as(config: LoopConfig, turns: u32, run_us: u64, events: &[Event]) -> Ou
     let simulated = Simulated::new(&timer, events);
     let (mut front, mut back) = (vec![0; 32 * 24 * 2], vec![0; 32 * 24 * 2 + 1]);
     let sensor = Ov2640::new(&simulated, Pause(&timer));
-    let camera = Live::new(sensor, &simulated, SMALL, front.len()).unwrap();
-    let mut watch = CameraLoop::new(&mut engine, LoopParts { camera, output: &lamp, timer: &timer }, config).unwrap();
+    let camera = Camera::new(sensor, &simulated, SMALL, front.len()).unwrap();
+    let mut camera_loop =
+        CameraLoop::new(&mut engine, LoopParts { camera, output: &lamp, timer: &timer }, config).unwrap();
     let mut diary = Diary::default();
-    watch.run(&mut diary, &mut (), [&mut front, &mut back], turns);
-    let tally = watch.tally();
+    camera_loop.run(&mut diary, [&mut front, &mut back], turns);
+    let counts = camera_loop.counts();
     let states = lamp.states.take();
-    Outcome { tally, diary, lamp: states, end_us: timer.now_us() }
+    Outcome { counts, diary, lamp: states, end_us: timer.now_us() }
 }
 
 fn watch(turns: u32, run_us: u64, events: &[Event]) -> Outcome {
@@ -155,7 +159,7 @@ fn bars(shift: usize) -> Vec<u8> {
 #[test]
 fn every_frame_is_seen_once_and_in_order() {
     let outcome = watch(40, 0, &[]);
-    assert_eq!(outcome.tally, FrameCounts { turns: 40, frames: 40, ..FrameCounts::default() });
+    assert_eq!(outcome.counts, FrameCounts { turns: 40, frames: 40, ..FrameCounts::default() });
     assert!(outcome.diary.faults.is_empty());
     let plan = network();
     let plan = Plan::parse(&plan).unwrap();
@@ -164,8 +168,7 @@ fn every_frame_is_seen_once_and_in_order() {
     let expected = (0..40).map(|frame| {
         let data = bars(frame);
         let frame_data = Frame::new(PixelFormat::Rgb565Be, 32, 24, &data).unwrap();
-        preprocess(&frame_data, Crop::Centre, Shape::new(8, 8, 3), engine.input_mut()).unwrap();
-        (frame as u32, engine.run().to_vec())
+        (frame as u32, engine.classify(&frame_data).unwrap().to_vec())
     });
     let expected: Vec<_> = expected.collect();
     assert_eq!(outcome.diary.scores, expected);
@@ -187,13 +190,13 @@ fn a_frame_is_taken_in_while_another_is_worked_on() {
 /// A fault in the middle of 30 turns, and what is counted.
 fn happens(fault: CameraFault, turns: u16) -> FrameCounts {
     let outcome = watch(30, 10_000, &[Event { turn: 10, fault, turns }]);
-    let tally = outcome.tally;
-    assert_eq!(tally.turns, 30, "{fault:?}");
-    assert_eq!(tally.turns, tally.frames + tally.missing + tally.overruns + tally.losses, "{fault:?}");
-    assert_eq!(outcome.diary.seen.len(), tally.frames as usize, "{fault:?}");
+    let counts = outcome.counts;
+    assert_eq!(counts.turns, 30, "{fault:?}");
+    assert_eq!(counts.turns, counts.frames + counts.missing + counts.overruns + counts.losses, "{fault:?}");
+    assert_eq!(outcome.diary.seen.len(), counts.frames as usize, "{fault:?}");
     let (last, _) = outcome.diary.scores[outcome.diary.scores.len() - 1];
     assert_eq!(last, 29, "{fault:?}: the last frame was seen again");
-    tally
+    counts
 }
 
 #[test]
@@ -229,8 +232,12 @@ fn every_mishap_is_counted_and_recovered_from() {
 #[test]
 fn faults_are_told_by_name_and_turn() {
     let at = |turn, fault, turns| Event { turn, fault, turns };
-    let events =
-        [at(2, CameraFault::Missing, 1), at(4, CameraFault::Overrun, 1), at(6, CameraFault::Unplugged, 1), at(9, CameraFault::Stuck, 1)];
+    let events = [
+        at(2, CameraFault::Missing, 1),
+        at(4, CameraFault::Overrun, 1),
+        at(6, CameraFault::Unplugged, 1),
+        at(9, CameraFault::Stuck, 1),
+    ];
     let outcome = watch(12, 0, &events);
     let told: Vec<(u32, &str)> = outcome.diary.faults.iter().map(|(turn, what)| (*turn, what.as_str())).collect();
     // The unplugged sensor is told of twice: the frame did not come, and it could not be brought up.
@@ -268,7 +275,7 @@ fn the_output_follows_the_label_that_stands() {
 fn what_cannot_watch_is_refused() {
     let timer = Timer::default();
     let simulated = Simulated::new(&timer, &[]);
-    let camera = |room| Live::new(Ov2640::new(&simulated, Pause(&timer)), &simulated, SMALL, room);
+    let camera = |room| Camera::new(Ov2640::new(&simulated, Pause(&timer)), &simulated, SMALL, room);
     assert_eq!(camera(32 * 24 * 2 - 1).unwrap_err(), NoRoom);
     let refused = |input: Shape, classes| {
         let mut sketch = Sketch::new(Random::new(3), input);
@@ -322,7 +329,7 @@ fn twenty_thousand_turns_do_not_drift() {
     // The sums of what each alone is counted as.
     let [missing, overruns, losses, restarts] = [2 + 3 + 1 + 3 + 2, 2, 9 + 1, 1 + 1 + 1 + 1].map(|count| each * count);
     let frames = TURNS - missing - overruns - losses;
-    assert_eq!(outcome.tally, FrameCounts { turns: TURNS, frames, missing, overruns, losses, restarts });
+    assert_eq!(outcome.counts, FrameCounts { turns: TURNS, frames, missing, overruns, losses, restarts });
     assert_eq!(outcome.diary.seen.len(), frames as usize);
     assert_eq!(outcome.diary.scores.len(), frames as usize);
     // The last hundred turns see what the first hundred saw: bars move by 32 pixels and are where they were.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use ocellus::board::{Board, DoesNotFit};
-use ocellus::probe::simulated::{TestBench, Fault};
+use ocellus::probe::simulated::{Fault, TestBench};
 use ocellus::probe::{Image, Link, Phase, Settings, Written};
 use ocellus_shared::plan::Plan;
 use ocellus_shared::plan::encode::encode;

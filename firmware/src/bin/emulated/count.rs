@@ -45,11 +45,11 @@ fn SysTick() {
 /// The system timer as a counter of instructions.
 pub struct Instructions {
     /// Ticks that the measuring loop took; measured when first needed.
-    loop_ticks: Option<u64>,
+    loop_ticks: Cell<Option<u64>>,
     /// The last reading.
     last: Cell<u64>,
     /// Where the stack was when it began to be watched.
-    stack: usize,
+    stack: Cell<usize>,
     #[cfg(feature = "marks")]
     steps: super::marks::Steps,
 }
@@ -64,9 +64,9 @@ impl Instructions {
         timer.enable_interrupt();
         timer.enable_counter();
         Some(Self {
-            loop_ticks: None,
+            loop_ticks: Cell::new(None),
             last: Cell::new(0),
-            stack: 0,
+            stack: Cell::new(0),
             #[cfg(feature = "marks")]
             steps: super::marks::Steps::new(),
         })
@@ -97,14 +97,12 @@ impl Instructions {
     }
 }
 
-impl Counter for Instructions {
+impl Counter for &Instructions {
     fn instructions(&mut self) -> u64 {
         #[cfg(feature = "marks")]
         self.steps.before_reading();
-        let loop_ticks = match self.loop_ticks {
-            Some(ticks) => ticks,
-            None => *self.loop_ticks.insert(self.measure()),
-        };
+        let loop_ticks = self.loop_ticks.get().unwrap_or_else(|| self.measure());
+        self.loop_ticks.set(Some(loop_ticks));
         let instructions = self.ticks() * u64::from(2 * TURNS) / loop_ticks;
         #[cfg(feature = "marks")]
         self.steps.after_reading();
@@ -114,11 +112,11 @@ impl Counter for Instructions {
     fn watch_stack(&mut self) {
         #[cfg(feature = "marks")]
         self.steps.restart();
-        self.stack = stack::paint();
+        self.stack.set(stack::paint());
     }
 
     fn stack_bytes(&mut self) -> u32 {
-        stack::reached(self.stack)
+        stack::reached(self.stack.get())
     }
 }
 
