@@ -24,7 +24,7 @@ pub struct LoopConfig {
     /// The class that the output goes high for; any, where there is none.
     pub target: Option<u16>,
     /// Frames that may fail in a row before the sensor is brought up again; at least 1.
-    pub patience: u8,
+    pub max_failures: u8,
     /// The core's clock, from which the watchdog's deadline follows.
     pub hertz: u32,
 }
@@ -32,7 +32,7 @@ pub struct LoopConfig {
 impl LoopConfig {
     /// Any label on a core of `hertz`.
     pub fn new(hertz: u32) -> Self {
-        Self { smoothing: Smoothing::default(), target: None, patience: 3, hertz }
+        Self { smoothing: Smoothing::default(), target: None, max_failures: 3, hertz }
     }
 }
 
@@ -80,7 +80,7 @@ pub struct CameraLoop<'e, 'p, 'm, S, G, O, K> {
     camera: Camera<S, G>,
     timer: K,
     classifier: Classifier<'e, 'p, 'm, O>,
-    patience: u8,
+    max_failures: u8,
     failures: u8,
     /// The sensor could not be brought up the last time.
     down: bool,
@@ -120,12 +120,12 @@ where
         let LoopParts { camera, output, timer } = parts;
         timer.start(deadline_us(&plan, config.hertz));
         let classifier = Classifier { engine, smoother, output, target: config.target };
-        let patience = config.patience.max(1);
+        let max_failures = config.max_failures.max(1);
         Ok(Self {
             camera,
             timer,
             classifier,
-            patience,
+            max_failures,
             failures: 0,
             down: false,
             counts: FrameCounts::default(),
@@ -220,7 +220,7 @@ where
         *count = count.saturating_add(1);
         host.report(&Reply::Fault { sequence, what: fault.name(), counts: self.counts });
         self.failures = self.failures.saturating_add(1);
-        if matches!(fault, CaptureFault::Lost(_)) || self.down || self.failures >= self.patience {
+        if matches!(fault, CaptureFault::Lost(_)) || self.down || self.failures >= self.max_failures {
             self.restart(host);
         }
     }

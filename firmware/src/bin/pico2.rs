@@ -32,7 +32,7 @@ include!(concat!(env!("OUT_DIR"), "/board.rs"));
 /// What the sensor is set to; `frame-bytes` in the board's table is the size of its frames.
 const SETTINGS: Settings = Settings::new(PixelFormat::Rgb565Be, 160, 120);
 /// A capture waits for the end of one frame and for a whole one: 70 ms at 30 frames a second, more in poor light.
-const PATIENCE: Duration = Duration::from_millis(250);
+const FRAME_TIMEOUT: Duration = Duration::from_millis(250);
 /// Time from clock and power to the sensor's first answer.
 const POWER_UP: Duration = Duration::from_millis(10);
 /// The label that lights the LED, where the builder names one; otherwise any does.
@@ -83,7 +83,7 @@ fn main() -> ! {
         c.make_pio_pin(p.PIN_9),
     ];
     let _sync = [c.make_pio_pin(p.PIN_11), c.make_pio_pin(p.PIN_12), c.make_pio_pin(p.PIN_13)];
-    let grabber = pio::PioCamera::new(pio, Channel::new(p.DMA_CH0, Interrupts), data, PATIENCE);
+    let grabber = pio::PioCamera::new(pio, Channel::new(p.DMA_CH0, Interrupts), data, FRAME_TIMEOUT);
     let sensor = Ov7670::new(ControlBus::new(p.I2C1, p.PIN_15, p.PIN_14), Delay);
     let Memory { frames: [front, back], arena } = MEMORY;
     // SAFETY: the board's table says that there is flash, which nothing writes while the program runs.

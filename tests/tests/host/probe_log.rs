@@ -162,8 +162,10 @@ fn a_board_that_is_followed_tells_every_frame_until_it_is_released() {
     let seen = frames(&mut client, 10).unwrap();
     for pair in seen.windows(2) {
         assert_eq!(pair[1].turn, pair[0].turn + 1);
-        assert!(!pair[1].interval.is_zero() && !pair[1].latency.is_zero(), "{pair:?}");
+        assert!(!pair[1].latency.is_zero(), "{pair:?}");
     }
+    // The time in which a host was answered counts for none.
+    assert!(seen[2..].iter().all(|frame| !frame.interval.is_zero()), "{seen:?}");
     let classes = plan.output().shape.len();
     let labels: Vec<&str> = (0..classes).filter_map(|class| plan.label(class)).collect();
     assert!(seen.iter().all(|frame| frame.scores.len() == classes && labels.contains(&frame.label.as_str())));

@@ -45,7 +45,7 @@ fn bench(fault: Option<Fault>, plan: &[u8]) -> (TestBench, Link) {
 
 fn talk(fault: Option<Fault>) -> anyhow::Result<Client> {
     let plan = plan();
-    let mut client = bench(fault, &plan)?;
+    let mut client = Client::restart(&board(), bench(fault, &plan).1, &firmware())?;
     client.set_plan(&plan)?;
     Ok(client)
 }

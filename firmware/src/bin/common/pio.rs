@@ -17,12 +17,12 @@ pub struct PioCamera<'d> {
     channel: Channel<'d>,
     data: [Pin<'d, PIO0>; 8],
     /// Longest wait for a frame.
-    patience: Duration,
+    timeout: Duration,
 }
 
 impl<'d> PioCamera<'d> {
     /// The interface on D0 to D7, which must be neighbouring pins; PCLK is GPIO 11, HREF 12 and VSYNC 13.
-    pub fn new(pio: Pio<'d, PIO0>, channel: Channel<'d>, data: [Pin<'d, PIO0>; 8], patience: Duration) -> Self {
+    pub fn new(pio: Pio<'d, PIO0>, channel: Channel<'d>, data: [Pin<'d, PIO0>; 8], timeout: Duration) -> Self {
         // VSYNC is high between frames, HREF while a row is sent, and PCLK rests between rows.
         let program = pio_asm!(
             "wait 0 gpio 13",
@@ -37,7 +37,7 @@ impl<'d> PioCamera<'d> {
         );
         let Pio { mut common, sm0: machine, .. } = pio;
         let program = common.load_program(&program.program);
-        Self { machine, program, channel, data, patience }
+        Self { machine, program, channel, data, timeout }
     }
 
     /// Puts the state machine before the next frame.
@@ -59,7 +59,7 @@ impl<'d> PioCamera<'d> {
 impl Grabber for PioCamera<'_> {
     fn grab_while<T>(&mut self, buffer: &mut [u8], work: impl FnOnce() -> T) -> (T, Result<(), CaptureError>) {
         self.arm();
-        let Self { machine, channel, patience, .. } = self;
+        let Self { machine, channel, timeout, .. } = self;
         let Ok(words) = bytemuck::try_cast_slice_mut::<u8, u32>(buffer) else {
             // Such a frame can never come.
             return (work(), Err(CaptureError::Missing));
@@ -73,7 +73,7 @@ impl Grabber for PioCamera<'_> {
             let begun = Instant::now();
             let filled = loop {
                 // Read before the state: what comes at the last moment counts.
-                let late = begun.elapsed() > *patience;
+                let late = begun.elapsed() > *timeout;
                 if is_done() {
                     break true;
                 }

@@ -26,20 +26,20 @@ const TURNS: u32 = 2_000_000;
 static OVERFLOWS: AtomicU32 = AtomicU32::new(0);
 
 /// Overflows until the watchdog bites; none while it does not run.
-static PATIENCE: AtomicU32 = AtomicU32::new(0);
-/// The patience that a feeding gives back.
-static FED: AtomicU32 = AtomicU32::new(0);
+static REMAINING: AtomicU32 = AtomicU32::new(0);
+/// What a feeding sets them to.
+static RELOAD: AtomicU32 = AtomicU32::new(0);
 
 /// The timer overflowed.
 #[exception]
 fn SysTick() {
     OVERFLOWS.fetch_add(1, Ordering::Relaxed);
     // Nobody else writes while this handler runs.
-    let left = PATIENCE.load(Ordering::Relaxed);
+    let left = REMAINING.load(Ordering::Relaxed);
     if left == 1 {
         process::exit(4);
     }
-    PATIENCE.store(left.saturating_sub(1), Ordering::Relaxed);
+    REMAINING.store(left.saturating_sub(1), Ordering::Relaxed);
 }
 
 /// The system timer as a counter of instructions.
@@ -132,16 +132,16 @@ impl Watchdog for Instructions {
         let ticks = u64::from(deadline_us) * SYSTICK_HERTZ as u64 / 1_000_000;
         // One overflow may be near, and another is needed for the rest.
         let overflows = u32::try_from(ticks / u64::from(PERIOD)).unwrap_or(u32::MAX - 2) + 2;
-        FED.store(overflows, Ordering::Relaxed);
+        RELOAD.store(overflows, Ordering::Relaxed);
         self.feed();
     }
 
     fn feed(&self) {
-        PATIENCE.store(FED.load(Ordering::Relaxed), Ordering::Relaxed);
+        REMAINING.store(RELOAD.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
     fn stop(&self) {
-        FED.store(0, Ordering::Relaxed);
+        RELOAD.store(0, Ordering::Relaxed);
         self.feed();
     }
 }

@@ -61,6 +61,8 @@ pub struct Firmware {
     /// Bytes that the program was sent, and that it replied, since power-up.
     taken: usize,
     replied: usize,
+    /// What is to happen in the middle of a conversation has happened.
+    is_past_middle: bool,
 }
 
 /// A run of it.
@@ -88,7 +90,7 @@ struct Wires {
 impl Firmware {
     /// The firmware of `board` with its control block at `block`.
     pub fn new(board: &Board, block: u32, fault: Option<Fault>) -> Self {
-        Self { board: board.clone(), block, fault, running: None, taken: 0, replied: 0 }
+        Self { board: board.clone(), block, fault, running: None, taken: 0, replied: 0, is_past_middle: false }
     }
 
     /// Leaves in RAM what an earlier run would have.
@@ -193,9 +195,9 @@ impl Program for Firmware {
         // A ring that is not in RAM moves nothing.
         let taken = self.take_in(memory, wires).unwrap_or_default();
         let replied = self.put_out(memory, wires).unwrap_or_default();
-        let before = (self.taken < MIDDLE_BYTES, self.replied < MIDDLE_OF_REPLIES);
         (self.taken, self.replied) = (self.taken + taken, self.replied + replied);
-        if before != (self.taken < MIDDLE_BYTES, self.replied < MIDDLE_OF_REPLIES) {
+        if !self.is_past_middle && (self.taken >= MIDDLE_BYTES || self.replied >= MIDDLE_OF_REPLIES) {
+            self.is_past_middle = true;
             match self.fault {
                 Some(Fault::Resets) => self.start(memory),
                 Some(Fault::UnpluggedLater) => memory.is_out_of_reach = true,
