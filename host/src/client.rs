@@ -31,6 +31,9 @@ const SLOWEST_EMULATED: u64 = 500_000;
 /// Cycles per multiply-accumulate above which a core counts as stuck: eight times what the slowest kernel takes.
 const SLOWEST_CYCLES: u64 = 100;
 
+/// Time in which a board that has no room for more of a message makes some.
+const PAUSE: Duration = Duration::from_millis(1);
+
 /// A board that answers. Dropping it ends an emulated one.
 pub struct Client {
     board: Board,
@@ -342,7 +345,7 @@ impl Client {
                 bail!(self.transport.explain_silence(self.run_timeout));
             } else {
                 // What the board says meanwhile must be taken, or it would wait for that.
-                self.reached(|transport, received| transport.read(received, Duration::ZERO))?;
+                self.reached(|transport, received| transport.read(received, PAUSE))?;
             }
         }
         Ok(())

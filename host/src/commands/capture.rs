@@ -22,7 +22,7 @@ use crate::{report, view};
 use album::{Album, Verdict};
 
 /// Frames that are looked at for each picture that is wanted, before a still scene is given up.
-const LOOKS: u32 = 20;
+const FRAMES_PER_PICTURE: u32 = 20;
 
 /// Takes what a board's camera sees into a class folder, until there are enough pictures, or Ctrl-C.
 ///
@@ -79,7 +79,7 @@ fn from_board(
     take: &mut dyn FnMut(&Frame) -> Result<bool>,
     stop: &AtomicBool,
 ) -> Result<()> {
-    let outcome = at_times(args, stop, &mut || {
+    let outcome = repeat(args, stop, &mut || {
         let go_on = match client.newest_frame()? {
             Some(raw) => take(&raw.frame()?)?,
             None => !stop.load(Ordering::Relaxed),
@@ -93,39 +93,39 @@ fn from_board(
     outcome.as_result()
 }
 
-/// How looking again and again came to an end.
-enum Looked {
+/// How taking frames came to an end.
+enum Outcome {
     /// There are enough pictures, or it was interrupted.
     Enough,
     /// Most frames showed what others had shown.
-    TooMuch,
+    TooFewNew,
 }
 
-impl Looked {
+impl Outcome {
     fn as_result(&self) -> Result<()> {
         match self {
             Self::Enough => Ok(()),
-            Self::TooMuch => bail!(
-                "the camera gave {LOOKS} frames for each picture that is wanted, and too few were new: move what it looks \
+            Self::TooFewNew => bail!(
+                "the camera gave {FRAMES_PER_PICTURE} frames for each picture that is wanted, and too few were new: move what it looks \
                  at, see with `ocellus monitor` that frames come, or lower --difference"
             ),
         }
     }
 }
 
-/// Looks at a frame whenever the time has come, until `look` says that there are enough.
-fn at_times(args: &CaptureArgs, stop: &AtomicBool, look: &mut dyn FnMut() -> Result<bool>) -> Result<Looked> {
+/// Takes a frame whenever the time has come, until `take_one` says that there are enough.
+fn repeat(args: &CaptureArgs, stop: &AtomicBool, take_one: &mut dyn FnMut() -> Result<bool>) -> Result<Outcome> {
     let mut due = Instant::now();
-    for _ in 0..args.count.saturating_mul(LOOKS) {
+    for _ in 0..args.count.saturating_mul(FRAMES_PER_PICTURE) {
         while Instant::now() < due && !stop.load(Ordering::Relaxed) {
             thread::sleep(Duration::from_millis(5));
         }
         due = Instant::now() + Duration::from_millis(args.every);
-        if !look()? {
-            return Ok(Looked::Enough);
+        if !take_one()? {
+            return Ok(Outcome::Enough);
         }
     }
-    Ok(Looked::TooMuch)
+    Ok(Outcome::TooFewNew)
 }
 
 /// A real board, whatever model it has.
@@ -161,7 +161,7 @@ fn from_source(
             }
             Ok(())
         }
-        PictureSource::Webcam(mut webcam) => at_times(args, stop, &mut || match webcam.look()? {
+        PictureSource::Webcam(mut webcam) => repeat(args, stop, &mut || match webcam.look()? {
             Some(picture) => show(&picture, sensor, take),
             None => Ok(!stop.load(Ordering::Relaxed)),
         })?

@@ -23,7 +23,7 @@ use crate::model::ModelFiles;
 use crate::probe::Restarted;
 use crate::report;
 use gallery::Gallery;
-use live::{Live, Look};
+use live::{FrameScores, Live};
 pub(super) use source::{PictureSource, pictures};
 
 /// How long Ctrl-C may take to reach this process after it reached the emulator, which it ends.
@@ -51,7 +51,7 @@ pub fn run(args: &MonitorArgs) -> Result<()> {
     live.finish();
     match args.json {
         true => report::print_json(&live.summary()),
-        false => report::print(&live.last_words()),
+        false => report::print(&live.closing_line()),
     }
 }
 
@@ -92,7 +92,7 @@ fn follow_board(args: &MonitorArgs, plan: &[u8], live: &mut Live, stop: &AtomicB
 
 fn show(event: &LiveEvent, live: &mut Live) {
     match event {
-        LiveEvent::Frame(frame) => live.show(&Look {
+        LiveEvent::Frame(frame) => live.show(&FrameScores {
             scores: &frame.scores,
             latency_us: micros(frame.latency),
             interval_us: micros(frame.interval),
@@ -129,7 +129,7 @@ fn fetch_frames(
                 let scores = engine.classify(&frame)?;
                 gallery.add(&frame, live)?;
                 let interval_us = before.map_or(0, |before: Instant| micros(before.elapsed()));
-                live.show(&Look { scores: &scores, latency_us: micros(start.elapsed()), interval_us });
+                live.show(&FrameScores { scores: &scores, latency_us: micros(start.elapsed()), interval_us });
                 before = Some(start);
             }
         }
@@ -151,13 +151,13 @@ fn watch_sim(args: &MonitorArgs, plan: &[u8], live: &mut Live, gallery: &mut Gal
     let Some(mut client) = unless_stopped(inputs::boot(args.board.as_deref(), plan), stop)? else { return Ok(()) };
     let mut before = Instant::now();
     while !stop.load(Ordering::Relaxed) && !live.is_done() {
-        let Some(Picture { width, height, pixels }) = source.look()? else { continue };
+        let Some(Picture { width, height, pixels }) = source.next_picture()? else { continue };
         let data = camera::shoot(sensor, crop, width, height, &pixels)?;
         let frame = Frame::new(sensor.format, sensor.width, sensor.height, &data).context("the frame")?;
         let start = Instant::now();
         let Some(seen) = unless_stopped(client.frame(&frame), stop)? else { return Ok(()) };
         gallery.add(&frame, live)?;
-        live.show(&Look {
+        live.show(&FrameScores {
             scores: &seen.scores,
             latency_us: micros(start.elapsed()),
             interval_us: micros(before.elapsed()),
@@ -223,7 +223,7 @@ mod tests {
         });
         assert_eq!(live.summary(), expected);
         assert_eq!(
-            live.last_words(),
+            live.closing_line(),
             "2 frames, 10.0 fps, 40.0 ms from frame to label, 1 dropped; seen: green 1, red 1"
         );
     }

@@ -113,11 +113,11 @@ fn a_model_that_needs_more_memory_is_refused_with_both_numbers() {
     assert!(boot::engine(&flash(&bytes), &mut vec![0; needed]).is_ok());
 }
 
-/// Time that goes on where somebody waits, and how often a lamp was lit.
+/// Time that goes on where somebody waits, and how often a LED was lit.
 #[derive(Default)]
-struct Desk(Cell<u64>, Cell<u32>);
+struct Timer(Cell<u64>, Cell<u32>);
 
-impl Clock for Desk {
+impl Clock for Timer {
     fn now_us(&self) -> u64 {
         self.0.get()
     }
@@ -127,17 +127,17 @@ impl Clock for Desk {
     }
 }
 
-impl Watchdog for Desk {
+impl Watchdog for Timer {
     fn start(&self, _: u32) {}
 
     fn feed(&self) {}
 }
 
-impl ErrorType for &Desk {
+impl ErrorType for &Timer {
     type Error = core::convert::Infallible;
 }
 
-impl OutputPin for &Desk {
+impl OutputPin for &Timer {
     fn set_low(&mut self) -> Result<(), Self::Error> {
         Ok(())
     }
@@ -168,7 +168,7 @@ fn boots(region: &[u8], room: usize, turns: u32) -> (Result<FrameCounts, ModelEr
     (outcome, words)
 }
 
-/// The same for a board that looks for a label; also how often its lamp was lit.
+/// The same for a board that looks for a label; also how often its LED was lit.
 fn boots_for(
     look_for: Option<&'static str>,
     smoothing: Smoothing,
@@ -176,15 +176,15 @@ fn boots_for(
     room: usize,
     turns: u32,
 ) -> (Result<FrameCounts, ModelError>, Vec<String>, u32) {
-    let (desk, mut words) = (Desk::default(), Words::default());
-    let simulated = Simulated::new(&desk, &[]);
+    let (timer, mut words) = (Timer::default(), Words::default());
+    let simulated = Simulated::new(&timer, &[]);
     let (mut arena, mut front, mut back) = (vec![0; 1 << 18], vec![0; room], vec![0; room]);
     let frames = [&mut front[..], &mut back[..]];
     let board = CameraBoard { name: "desk", hertz: 1_000_000, look_for, smoothing, region, arena: &mut arena, frames };
     let settings = Settings::new(PixelFormat::Rgb565Be, 64, 48);
-    let camera = CameraParts { sensor: Ov2640::new(&simulated, Pause(&desk)), grabber: &simulated, settings };
-    let outcome = boot::run(board, camera, &desk, &desk, &mut words, turns);
-    (outcome, words.0, desk.1.get())
+    let camera = CameraParts { sensor: Ov2640::new(&simulated, Pause(&timer)), grabber: &simulated, settings };
+    let outcome = boot::run(board, camera, &timer, &timer, &mut words, turns);
+    (outcome, words.0, timer.1.get())
 }
 
 #[test]
@@ -206,8 +206,8 @@ fn a_board_without_a_model_or_room_says_so_after_its_greeting() {
 #[test]
 fn a_board_without_a_model_reports_it_once_a_second_and_stays_within_reach() {
     /// Somebody who calls all the time, and sees no engine and no frame.
-    struct Caller(u32, u32);
-    impl HostHandler for Caller {
+    struct Host(u32, u32);
+    impl HostHandler for Host {
         fn poll(&mut self, context: HostContext) -> bool {
             assert!(context.engine.is_err_and(|denial| denial.refusal == Refusal::NoPlan) && context.frame.is_none());
             self.0 += 1;
@@ -221,7 +221,7 @@ fn a_board_without_a_model_reports_it_once_a_second_and_stays_within_reach() {
     }
     /// A clock whose watchdog remembers when it was fed.
     #[derive(Default)]
-    struct Fed(Desk, Cell<u64>, Cell<u64>);
+    struct Fed(Timer, Cell<u64>, Cell<u64>);
     impl Clock for Fed {
         fn now_us(&self) -> u64 {
             self.0.now_us()
@@ -242,22 +242,22 @@ fn a_board_without_a_model_reports_it_once_a_second_and_stays_within_reach() {
             self.2.set(now);
         }
     }
-    let (timer, mut caller) = (Fed::default(), Caller(0, 0));
-    boot::report_error_loop(&ModelError::Empty, &mut caller, &timer, 20);
-    assert_eq!(caller.1, 20);
+    let (timer, mut host) = (Fed::default(), Host(0, 0));
+    boot::report_error_loop(&ModelError::Empty, &mut host, &timer, 20);
+    assert_eq!(host.1, 20);
     assert_eq!(timer.now_us(), 20_000_000);
-    assert!(caller.0 >= 20 * 500, "{}", caller.0);
+    assert!(host.0 >= 20 * 500, "{}", host.0);
 }
 
 #[test]
-fn a_board_lights_its_lamp_for_the_label_it_looks_for() {
+fn a_board_lights_its_led_for_the_label_it_looks_for() {
     // A network that needs some frames to make up its mind.
     let decided = encode::encode(&plans::watched(19)).unwrap();
     let lit = |look_for| boots_for(look_for, Smoothing::USUAL, &flash(&decided), 64 * 48 * 2, 200).2;
     let labels =
         ["class 0", "class 1", "class 2", "class 3", "class 4", "class 5", "class 6", "class 7", "class 8", "class 9"];
     let each: Vec<u32> = labels.map(|label| lit(Some(label))).to_vec();
-    // The label that stands is one of them, and no other lights the lamp.
+    // The label that stands is one of them, and no other lights the LED.
     assert!(lit(None) > 0);
     assert_eq!(each.iter().sum::<u32>(), lit(None), "{each:?}");
     assert_eq!(each.iter().filter(|count| **count > 0).count(), 1, "{each:?}");

@@ -34,13 +34,13 @@ impl Transport for Stream<'_> {
 }
 
 /// An output that nobody looks at.
-struct Unlit;
+struct NoOutput;
 
-impl ErrorType for Unlit {
+impl ErrorType for NoOutput {
     type Error = core::convert::Infallible;
 }
 
-impl OutputPin for Unlit {
+impl OutputPin for NoOutput {
     fn set_low(&mut self) -> Result<(), Self::Error> {
         Ok(())
     }
@@ -95,7 +95,7 @@ fn play_with(frame_bytes: usize, messages: &[u8]) -> (Result<(), StreamError>, V
     let (sent, ticks) = (RefCell::default(), Ticks::default());
     let (mut plan, mut arena, mut frame) = (vec![0; 1 << 20], vec![0; 1 << 18], vec![0; frame_bytes]);
     let memory = Memory { plan: &mut plan, arena: &mut arena, frame: &mut frame };
-    let end = emulated::run("desk", memory, Stream(messages, &sent), &ticks, &ticks, Unlit);
+    let end = emulated::run("desk", memory, Stream(messages, &sent), &ticks, &ticks, NoOutput);
     let (sent, mut replies) = (sent.take(), Vec::new());
     let mut rest = &sent[..];
     while let Some((reply, length)) = packet::parse(rest).unwrap() {

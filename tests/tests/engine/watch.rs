@@ -49,24 +49,24 @@ impl Watchdog for Timer {
 }
 
 /// The output: remembers its states, and takes the time that a network would.
-struct Lamp<'t> {
+struct Output<'t> {
     timer: &'t Timer,
     run_us: u64,
     states: RefCell<Vec<bool>>,
 }
 
-impl Lamp<'_> {
+impl Output<'_> {
     fn set(&self, state: bool) {
         self.states.borrow_mut().push(state);
         self.timer.wait_until_us(self.timer.now_us() + self.run_us);
     }
 }
 
-impl ErrorType for &Lamp<'_> {
+impl ErrorType for &Output<'_> {
     type Error = core::convert::Infallible;
 }
 
-impl OutputPin for &Lamp<'_> {
+impl OutputPin for &Output<'_> {
     fn set_low(&mut self) -> Result<(), Self::Error> {
         self.set(false);
         Ok(())
@@ -80,14 +80,14 @@ impl OutputPin for &Lamp<'_> {
 
 /// What the loop reported.
 #[derive(Default)]
-struct Diary {
+struct Recorder {
     scores: Vec<(u32, Vec<i8>)>,
     /// Class, whether it is settled, latency and interval.
     seen: Vec<(u32, bool, u32, u32)>,
     faults: Vec<(u32, String)>,
 }
 
-impl HostHandler for Diary {
+impl HostHandler for Recorder {
     fn poll(&mut self, _: HostContext) -> bool {
         false
     }
@@ -118,8 +118,8 @@ fn network() -> Vec<u8> {
 /// What came of a watch.
 struct Outcome {
     counts: FrameCounts,
-    diary: Diary,
-    lamp: Vec<bool>,
+    recorder: Recorder,
+    output: Vec<bool>,
     /// When it was over.
     end_us: u64,
 }
@@ -131,18 +131,18 @@ fn watch_as(config: LoopConfig, turns: u32, run_us: u64, events: &[Event]) -> Ou
     let mut arena = vec![0; plan.arena_bytes()];
     let mut engine = Engine::new(plan, &mut arena).unwrap();
     let timer = Timer::default();
-    let lamp = Lamp { timer: &timer, run_us, states: RefCell::default() };
+    let output = Output { timer: &timer, run_us, states: RefCell::default() };
     let simulated = Simulated::new(&timer, events);
     let (mut front, mut back) = (vec![0; 32 * 24 * 2], vec![0; 32 * 24 * 2 + 1]);
     let sensor = Ov2640::new(&simulated, Pause(&timer));
     let camera = Camera::new(sensor, &simulated, SMALL, front.len()).unwrap();
     let mut camera_loop =
-        CameraLoop::new(&mut engine, LoopParts { camera, output: &lamp, timer: &timer }, config).unwrap();
-    let mut diary = Diary::default();
-    camera_loop.run(&mut diary, [&mut front, &mut back], turns);
+        CameraLoop::new(&mut engine, LoopParts { camera, output: &output, timer: &timer }, config).unwrap();
+    let mut recorder = Recorder::default();
+    camera_loop.run(&mut recorder, [&mut front, &mut back], turns);
     let counts = camera_loop.counts();
-    let states = lamp.states.take();
-    Outcome { counts, diary, lamp: states, end_us: timer.now_us() }
+    let states = output.states.take();
+    Outcome { counts, recorder, output: states, end_us: timer.now_us() }
 }
 
 fn watch(turns: u32, run_us: u64, events: &[Event]) -> Outcome {
@@ -160,7 +160,7 @@ fn bars(shift: usize) -> Vec<u8> {
 fn every_frame_is_seen_once_and_in_order() {
     let outcome = watch(40, 0, &[]);
     assert_eq!(outcome.counts, FrameCounts { turns: 40, frames: 40, ..FrameCounts::default() });
-    assert!(outcome.diary.faults.is_empty());
+    assert!(outcome.recorder.faults.is_empty());
     let plan = network();
     let plan = Plan::parse(&plan).unwrap();
     let mut arena = vec![0; plan.arena_bytes()];
@@ -171,7 +171,7 @@ fn every_frame_is_seen_once_and_in_order() {
         (frame as u32, engine.classify(&frame_data).unwrap().to_vec())
     });
     let expected: Vec<_> = expected.collect();
-    assert_eq!(outcome.diary.scores, expected);
+    assert_eq!(outcome.recorder.scores, expected);
     assert!(expected.iter().any(|(_, scores)| *scores != expected[0].1), "scores that are all equal prove nothing");
 }
 
@@ -181,7 +181,7 @@ fn a_frame_is_taken_in_while_another_is_worked_on() {
     // A network that is faster than the sensor waits for it; a slower one never waits, and finds a frame when it is done.
     for (run_us, interval) in [(5_000, period), (30_000, period), (50_000, 50_000), (90_000, 90_000)] {
         let outcome = watch(20, run_us, &[]);
-        for (_, _, latency, between) in &outcome.diary.seen[3..19] {
+        for (_, _, latency, between) in &outcome.recorder.seen[3..19] {
             assert_eq!((u64::from(*latency), *between), (run_us, interval), "a run of {run_us} us");
         }
     }
@@ -193,8 +193,8 @@ fn happens(fault: CameraFault, turns: u16) -> FrameCounts {
     let counts = outcome.counts;
     assert_eq!(counts.turns, 30, "{fault:?}");
     assert_eq!(counts.turns, counts.frames + counts.missing + counts.overruns + counts.losses, "{fault:?}");
-    assert_eq!(outcome.diary.seen.len(), counts.frames as usize, "{fault:?}");
-    let (last, _) = outcome.diary.scores[outcome.diary.scores.len() - 1];
+    assert_eq!(outcome.recorder.seen.len(), counts.frames as usize, "{fault:?}");
+    let (last, _) = outcome.recorder.scores[outcome.recorder.scores.len() - 1];
     assert_eq!(last, 29, "{fault:?}: the last frame was seen again");
     counts
 }
@@ -239,7 +239,7 @@ fn faults_are_told_by_name_and_turn() {
         at(9, CameraFault::Stuck, 1),
     ];
     let outcome = watch(12, 0, &events);
-    let told: Vec<(u32, &str)> = outcome.diary.faults.iter().map(|(turn, what)| (*turn, what.as_str())).collect();
+    let told: Vec<(u32, &str)> = outcome.recorder.faults.iter().map(|(turn, what)| (*turn, what.as_str())).collect();
     // The unplugged sensor is told of twice: the frame did not come, and it could not be brought up.
     let unplugged = [(6, "no-acknowledge"), (7, "no-acknowledge"), (7, "missing")];
     let expected = [&[(2, "missing"), (4, "overrun")][..], &unplugged, &[(9, "stuck-bus")]].concat();
@@ -250,7 +250,7 @@ fn faults_are_told_by_name_and_turn() {
 fn the_first_label_comes_within_half_a_second() {
     // Every register of the sensor at 100 kHz, its reset and its settling, one frame, and a network of 60 ms.
     let outcome = watch(1, 60_000, &[]);
-    assert_eq!(outcome.diary.seen.len(), 1);
+    assert_eq!(outcome.recorder.seen.len(), 1);
     assert!((200_000..400_000).contains(&outcome.end_us), "{} us", outcome.end_us);
 }
 
@@ -258,16 +258,16 @@ fn the_first_label_comes_within_half_a_second() {
 fn the_output_follows_the_label_that_stands() {
     let any = LoopConfig { smoothing: Smoothing { shift: 0, lead: 0, hold: 3 }, ..LoopConfig::new(480_000_000) };
     let outcome = watch_as(any, 10, 0, &[]);
-    let settled: Vec<bool> = outcome.diary.seen.iter().map(|(_, settled, ..)| *settled).collect();
-    // The lamp is put out at the start, before the first frame.
-    assert_eq!(outcome.lamp[1..], settled);
+    let settled: Vec<bool> = outcome.recorder.seen.iter().map(|(_, settled, ..)| *settled).collect();
+    // The output is put out at the start, before the first frame.
+    assert_eq!(outcome.output[1..], settled);
     assert!(!settled[0] && !settled[1] && settled[9], "{settled:?}");
-    let class = outcome.diary.seen[9].0;
-    let for_target = |target| watch_as(LoopConfig { target: Some(target), ..any }, 10, 0, &[]).lamp;
+    let class = outcome.recorder.seen[9].0;
+    let for_target = |target| watch_as(LoopConfig { target: Some(target), ..any }, 10, 0, &[]).output;
     assert_eq!(for_target(class as u16)[1..].iter().filter(|on| **on).count(), {
-        outcome.diary.seen.iter().filter(|(c, settled, ..)| *settled && *c == class).count()
+        outcome.recorder.seen.iter().filter(|(c, settled, ..)| *settled && *c == class).count()
     });
-    let never = (0..5).find(|c| outcome.diary.seen.iter().all(|seen| seen.0 != u32::from(*c))).unwrap();
+    let never = (0..5).find(|c| outcome.recorder.seen.iter().all(|seen| seen.0 != u32::from(*c))).unwrap();
     assert!(for_target(never).iter().all(|on| !on));
 }
 
@@ -284,8 +284,8 @@ fn what_cannot_watch_is_refused() {
         let plan = Plan::parse(&plan).unwrap();
         let mut arena = vec![0; plan.arena_bytes()];
         let mut engine = Engine::new(plan, &mut arena).unwrap();
-        let lamp = Lamp { timer: &timer, run_us: 0, states: RefCell::default() };
-        let parts = LoopParts { camera: camera(4096).unwrap(), output: &lamp, timer: &timer };
+        let output = Output { timer: &timer, run_us: 0, states: RefCell::default() };
+        let parts = LoopParts { camera: camera(4096).unwrap(), output: &output, timer: &timer };
         CameraLoop::new(&mut engine, parts, LoopConfig::new(1)).err()
     };
     let classes = MAX_CLASSES as u16 + 1;
@@ -330,10 +330,10 @@ fn twenty_thousand_turns_do_not_drift() {
     let [missing, overruns, losses, restarts] = [2 + 3 + 1 + 3 + 2, 2, 9 + 1, 1 + 1 + 1 + 1].map(|count| each * count);
     let frames = TURNS - missing - overruns - losses;
     assert_eq!(outcome.counts, FrameCounts { turns: TURNS, frames, missing, overruns, losses, restarts });
-    assert_eq!(outcome.diary.seen.len(), frames as usize);
-    assert_eq!(outcome.diary.scores.len(), frames as usize);
+    assert_eq!(outcome.recorder.seen.len(), frames as usize);
+    assert_eq!(outcome.recorder.scores.len(), frames as usize);
     // The last hundred turns see what the first hundred saw: bars move by 32 pixels and are where they were.
-    let of = |from: u32| outcome.diary.scores.iter().filter(move |(turn, _)| (from..from + 32).contains(turn));
+    let of = |from: u32| outcome.recorder.scores.iter().filter(move |(turn, _)| (from..from + 32).contains(turn));
     let first: Vec<&Vec<i8>> = of(0).map(|(_, scores)| scores).collect();
     let last: Vec<&Vec<i8>> = of(TURNS - 32).map(|(_, scores)| scores).collect();
     assert_eq!((first.len(), first), (32, last));

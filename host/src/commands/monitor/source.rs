@@ -49,7 +49,7 @@ impl PictureSource {
     ///
     /// # Errors
     /// A picture that cannot be read, or a camera that is gone.
-    pub fn look(&mut self) -> Result<Option<Picture>> {
+    pub fn next_picture(&mut self) -> Result<Option<Picture>> {
         match self {
             Self::Webcam(webcam) => webcam.look(),
             Self::Pictures(paths, next) => {
@@ -120,10 +120,10 @@ mod tests {
             std::fs::write(folder.path().join(name), picture.to_png().unwrap()).unwrap();
         }
         let mut source = PictureSource::open(Some(folder.path()), Sensor::default()).unwrap();
-        let levels: Vec<u8> = (0..5).map(|_| source.look().unwrap().unwrap().pixels[0]).collect();
+        let levels: Vec<u8> = (0..5).map(|_| source.next_picture().unwrap().unwrap().pixels[0]).collect();
         assert_eq!(levels, [10, 20, 10, 20, 10]);
         std::fs::write(folder.path().join("b.png"), "damaged").unwrap();
-        let error = format!("{:#}", source.look().unwrap_err());
+        let error = format!("{:#}", source.next_picture().unwrap_err());
         assert!(error.contains("b.png"), "{error}");
     }
 

@@ -68,7 +68,7 @@ pub struct Firmware {
 /// A run of it.
 struct Running {
     stop: Arc<AtomicBool>,
-    wires: Wires,
+    queues: Queues,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -82,7 +82,7 @@ impl Drop for Running {
 
 /// What travels between the rings and the thread.
 #[derive(Clone, Default)]
-struct Wires {
+struct Queues {
     down: Arc<Mutex<VecDeque<u8>>>,
     up: Arc<Mutex<VecDeque<u8>>>,
 }
@@ -143,10 +143,10 @@ impl Firmware {
     }
 
     /// Moves bytes from the ring to the thread: how many.
-    fn take_in(&self, memory: &mut Memory, wires: &Wires) -> Result<usize, String> {
+    fn take_in(&self, memory: &mut Memory, queues: &Queues) -> Result<usize, String> {
         let (write, mut read) = (memory.word(self.field(DOWN, WRITE))?, memory.word(self.field(DOWN, READ))?);
         let mut taken = 0;
-        let mut down = lock(&wires.down);
+        let mut down = lock(&queues.down);
         while read != write && read < RING_BYTES {
             down.extend(memory.read(self.ring(DOWN) + read, 1)?);
             read = (read + 1) % RING_BYTES;
@@ -157,9 +157,9 @@ impl Firmware {
     }
 
     /// Moves bytes from the thread to the ring, as many as there is room for: how many.
-    fn put_out(&self, memory: &mut Memory, wires: &Wires) -> Result<usize, String> {
+    fn put_out(&self, memory: &mut Memory, queues: &Queues) -> Result<usize, String> {
         let (mut write, read) = (memory.word(self.field(UP, WRITE))?, memory.word(self.field(UP, READ))?);
-        let mut up = lock(&wires.up);
+        let mut up = lock(&queues.up);
         let before = up.len();
         while (write + 1) % RING_BYTES != read {
             let Some(byte) = up.pop_front() else { break };
@@ -183,18 +183,18 @@ impl Program for Firmware {
             return;
         }
         self.set_up(memory);
-        let (stop, wires) = (Arc::default(), Wires::default());
-        let chip = Chip { stop: Arc::clone(&stop), wires: wires.clone(), born: Instant::now() };
+        let (stop, queues) = (Arc::default(), Queues::default());
+        let chip = Chip { stop: Arc::clone(&stop), queues: queues.clone(), born: Instant::now() };
         let (board, region) = (self.board.clone(), self.region(memory));
         let thread = Some(thread::spawn(move || run(&board, &region, &chip)));
-        self.running = Some(Running { stop, wires, thread });
+        self.running = Some(Running { stop, queues, thread });
     }
 
     fn go_on(&mut self, memory: &mut Memory) {
-        let Some(Running { wires, .. }) = &self.running else { return };
+        let Some(Running { queues, .. }) = &self.running else { return };
         // A ring that is not in RAM moves nothing.
-        let taken = self.take_in(memory, wires).unwrap_or_default();
-        let replied = self.put_out(memory, wires).unwrap_or_default();
+        let taken = self.take_in(memory, queues).unwrap_or_default();
+        let replied = self.put_out(memory, queues).unwrap_or_default();
         (self.taken, self.replied) = (self.taken + taken, self.replied + replied);
         if !self.is_past_middle && (self.taken >= MIDDLE_BYTES || self.replied >= MIDDLE_OF_REPLIES) {
             self.is_past_middle = true;
@@ -225,7 +225,7 @@ fn run(board: &Board, region: &[u8], chip: &Chip) {
     let simulated = Simulated::new(chip, &[]);
     let sensor = Ov2640::new(&simulated, Pause(chip));
     let camera = CameraParts { sensor, grabber: &simulated, settings: SETTINGS };
-    if let Err(error) = boot::run(described, camera, Unlit, chip, &mut server, u32::MAX) {
+    if let Err(error) = boot::run(described, camera, NoOutput, chip, &mut server, u32::MAX) {
         boot::report_error_loop(&error, &mut server, chip, u32::MAX);
     }
 }
@@ -233,7 +233,7 @@ fn run(board: &Board, region: &[u8], chip: &Chip) {
 /// What the thread has of the chip.
 struct Chip {
     stop: Arc<AtomicBool>,
-    wires: Wires,
+    queues: Queues,
     born: Instant,
 }
 
@@ -267,7 +267,7 @@ impl Watchdog for Chip {
 
 impl RttReader for &Chip {
     fn read(&mut self, buffer: &mut [u8]) -> usize {
-        let mut down = lock(&self.wires.down);
+        let mut down = lock(&self.queues.down);
         let count = buffer.len().min(down.len());
         buffer.iter_mut().zip(down.drain(..count)).for_each(|(place, byte)| *place = byte);
         count
@@ -276,7 +276,7 @@ impl RttReader for &Chip {
 
 impl RttWriter for &Chip {
     fn write(&mut self, bytes: &[u8]) -> usize {
-        let mut up = lock(&self.wires.up);
+        let mut up = lock(&self.queues.up);
         let count = bytes.len().min((RING_BYTES as usize).saturating_sub(up.len()));
         up.extend(&bytes[..count]);
         count
@@ -302,14 +302,14 @@ impl Counter for Ticks {
     }
 }
 
-/// A lamp that nobody sees.
-struct Unlit;
+/// An output that nobody looks at.
+struct NoOutput;
 
-impl ErrorType for Unlit {
+impl ErrorType for NoOutput {
     type Error = Infallible;
 }
 
-impl OutputPin for Unlit {
+impl OutputPin for NoOutput {
     fn set_low(&mut self) -> Result<(), Infallible> {
         Ok(())
     }
