@@ -6,7 +6,7 @@
 //!
 //! | at | bytes | field |
 //! |---|---|---|
-//! | 0 | 4 | magic `OCMS` |
+//! | 0 | 4 | magic `OCM2`, whose digit is the version: others are refused |
 //! | 4 | 1 | kind ([`Kind`]) |
 //! | 5 | 1 | pixel format ([`PixelFormat`]); zero unless a frame |
 //! | 6 | 2 | width; zero unless a frame |
@@ -37,7 +37,7 @@ pub use reply::{FrameCounts, Refusal, Reply};
 pub use simulation::{CameraFault, EVENT_LEN, Event, MAX_EVENTS, SIMULATION_LEN};
 
 /// First bytes of every message.
-pub const MAGIC: [u8; 4] = *b"OCMS";
+pub const MAGIC: [u8; 4] = *b"OCM2";
 /// Bytes of a header.
 pub const HEADER_LEN: usize = 20;
 /// Longest payload: twice what any board has room for.
@@ -113,7 +113,9 @@ pub enum HeaderError {
 impl core::fmt::Display for HeaderError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(match self {
-            Self::Magic => "a message does not begin with `OCMS`",
+            Self::Magic => {
+                "a message does not begin with `OCM2`: program and host are of different versions, or bytes were lost"
+            }
             Self::Field => "a message of unknown kind or format",
             Self::Length => "a message is longer than any that there is",
         })

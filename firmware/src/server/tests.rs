@@ -292,6 +292,6 @@ fn a_host_that_follows_hears_the_loop_until_it_ends_or_no_longer_listens() {
         }
         server.report(&report);
         let up = probe.up.borrow();
-        assert_eq!(up.chunks(25).filter(|part| part.len() == 25 && part.starts_with(b"OCMR")).count(), heard);
+        assert_eq!(up.chunks(25).filter(|part| part.len() == 25 && part.starts_with(b"OCR2")).count(), heard);
     }
 }

@@ -76,7 +76,7 @@ fn damaged_scores_and_bytes_that_are_no_packets_are_noticed() {
     assert!(fails(vec![wrong], false).contains("scores were damaged"));
     assert!(fails(vec![b"panicked at".to_vec()], false).contains("no reply"));
     // A length that no packet has is not waited for.
-    let long = [&b"OCMR"[..], &u32::MAX.to_le_bytes(), &[0; 4]].concat();
+    let long = [&b"OCR2"[..], &u32::MAX.to_le_bytes(), &[0; 4]].concat();
     assert!(fails(vec![long], false).contains("no reply"));
 }
 

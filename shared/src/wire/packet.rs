@@ -2,7 +2,7 @@
 //!
 //! | at | bytes | field |
 //! |---|---|---|
-//! | 0 | 4 | magic `OCMR` |
+//! | 0 | 4 | magic `OCR2`, whose digit is the version: others are refused |
 //! | 4 | 4 | length of the body |
 //! | 8 | 4 | CRC-32 (ISO-HDLC) of the body |
 //! | 12 | 1 | which reply: 0 to 13 in the order of [`Reply`] |
@@ -17,7 +17,7 @@ use crate::checksum::Crc32;
 use crate::frame::PixelFormat;
 
 /// First bytes of every packet.
-pub const MAGIC: [u8; 4] = *b"OCMR";
+pub const MAGIC: [u8; 4] = *b"OCR2";
 /// Bytes before the body.
 pub const HEADER_LEN: usize = 12;
 /// Longest body that is believed: more than any reply of a board has.
@@ -32,7 +32,10 @@ pub struct Damaged;
 
 impl core::fmt::Display for Damaged {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str("what the board sent is no reply: bytes were lost or changed on their way")
+        f.write_str(
+            "what the board sent is no reply: bytes were lost or changed on their way, or the program on it is of another \
+             version of Ocellus, and `ocellus flash` writes it anew",
+        )
     }
 }
 
@@ -288,7 +291,7 @@ mod tests {
             Reply::Error { sequence, refusal: Refusal::NoFrame, needed: 9, available: 8, detail: "" },
             Reply::End { messages: 2 },
             Reply::Frame { sequence, format: PixelFormat::Yuv422, width: 160, height: 121 },
-            Reply::Rows { sequence, first: 3, bytes: b"OCMR and anything" },
+            Reply::Rows { sequence, first: 3, bytes: b"OCR2 and anything" },
         ]
     }
 

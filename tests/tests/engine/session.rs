@@ -294,7 +294,7 @@ fn a_stream_that_is_out_of_step_ends_the_session() {
     let start = message(Kind::Plan, 0, &plan);
     for (tail, why) in [
         (&b""[..], "Truncated"),
-        (&b"OCMS"[..], "Truncated"),
+        (&b"OCM2"[..], "Truncated"),
         (&[0; 20][..], "BadHeader"),
         (&Header::new(Kind::Tensor, 3, 3072).emit()[..], "Truncated"),
         (&Header::new(Kind::Plan, 3, 10_000).emit()[..], "Truncated"),

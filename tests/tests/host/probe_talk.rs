@@ -188,7 +188,7 @@ fn a_host_that_goes_away_in_the_middle_of_a_message_leaves_a_board_that_answers(
     bench.with_chip(|chip| {
         let at = chip.memory.word(position).unwrap();
         let ring = chip.memory.word(position - 8).unwrap();
-        chip.memory.write(ring + at, b"OCMS\x02").unwrap();
+        chip.memory.write(ring + at, b"OCM2\x02").unwrap();
         chip.memory.write(position, &(at + 5).to_le_bytes()).unwrap();
     });
     // Whoever looks lets the program run; it gives up after a second.
