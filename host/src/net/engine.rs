@@ -33,7 +33,8 @@ fn steps<'a>(network: &'a Network, readers: &[usize], together: Together) -> Vec
     while at < layers.len() {
         let (layer, mut end) = (&layers[at], at);
         let mut then = Then::default();
-        if let (Together::Inference, Some(LayerKind::BatchNorm { epsilon, .. })) = (together, next(at).map(|l| l.kind)) {
+        if let (Together::Inference, Some(LayerKind::BatchNorm { epsilon, .. })) = (together, next(at).map(|l| l.kind))
+        {
             end += 1;
             then.norm = Some((layers[end].name.clone(), epsilon));
         }

@@ -140,9 +140,7 @@ impl Epilogue<'_> {
     fn clip<S: Simd>(&self, simd: S, sum: S::f32s) -> S::f32s {
         match self.ceiling {
             // In this order, what is not a number stays so.
-            Some(ceiling) => {
-                simd.min_f32s(simd.splat_f32s(ceiling), simd.max_f32s(simd.splat_f32s(0.0), sum))
-            }
+            Some(ceiling) => simd.min_f32s(simd.splat_f32s(ceiling), simd.max_f32s(simd.splat_f32s(0.0), sum)),
             None => sum,
         }
     }
@@ -292,7 +290,12 @@ impl WithSimd for Correlate<'_> {
 
 impl Correlate<'_> {
     #[inline(always)]
-    fn block<S: Simd, const M: usize, const N: usize>(&mut self, simd: S, block: Block, windows: std::ops::Range<usize>) {
+    fn block<S: Simd, const M: usize, const N: usize>(
+        &mut self,
+        simd: S,
+        block: Block,
+        windows: std::ops::Range<usize>,
+    ) {
         let (sweep, width) = (self.sweep, N * S::F32_LANES);
         let count = width.min(self.panels.columns - block.first);
         for (to, target) in self.packed.chunks_exact_mut(width).zip(&sweep.targets[windows.clone()]) {

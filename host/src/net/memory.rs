@@ -134,7 +134,7 @@ mod tests {
             assert_eq!((second.as_ptr(), second.len(), kept()), (place, 4000, 100));
             assert!(Buffer::zeros(4000).iter().all(|v| *v == 0.0));
             drop(second);
-            for _ in 0..PASSES {
+            for _ in 0..=PASSES {
                 assert_eq!(kept(), 9100);
                 drop(Buffer::any(100));
                 end_pass();

@@ -98,7 +98,15 @@ impl Winograd {
             while !starts.is_empty() {
                 let (now, later) = starts.split_at(starts.len().min(count - work.places.len()));
                 let at = work.places.len();
-                dispatch(ToPoints { x: &memory, pitch: padded.pitch(), channels: c, starts: now, at, count, points: &mut work.inputs });
+                dispatch(ToPoints {
+                    x: &memory,
+                    pitch: padded.pitch(),
+                    channels: c,
+                    starts: now,
+                    at,
+                    count,
+                    points: &mut work.inputs,
+                });
                 work.places.extend(now.iter().map(|([row, column], _)| (i * output, [*row, *column])));
                 starts = later;
                 if work.places.len() == count {

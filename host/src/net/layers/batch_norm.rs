@@ -277,9 +277,8 @@ impl Compute for BatchNorm {
         };
         let Moments { mean, variance, .. } = Moments::of(&x);
         let device = own.tensor("running_mean").device();
-        let [measured_mean, measured_variance] = [&mean, &variance].map(|values| {
-            from_vec(values.iter().map(|value| *value as f32).collect(), [wide.channels], &device)
-        });
+        let [measured_mean, measured_variance] = [&mean, &variance]
+            .map(|values| from_vec(values.iter().map(|value| *value as f32).collect(), [wide.channels], &device));
         own.follow(measured_mean, measured_variance, self.momentum, training);
         let [gamma, beta] = ["weight", "bias"].map(|part| own.values(part));
         let inverse = inverses(&variance, self.epsilon);
@@ -323,8 +322,8 @@ impl Compute for BatchNorm {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::layers::testing::{assert_agrees, assert_computes};
     use crate::net::LayerKind;
+    use crate::net::layers::testing::{assert_agrees, assert_computes};
 
     #[test]
     fn agrees_with_burn() {

@@ -53,7 +53,10 @@ impl Then {
         let filters = weight.chunks_exact_mut(len);
         filters.zip(&factors).for_each(|(filter, factor)| filter.iter_mut().for_each(|w| *w *= factor));
         if let Some(bias) = bias {
-            offsets.iter_mut().zip(bias.iter().zip(&factors)).for_each(|(offset, (bias, factor))| *offset += bias * factor);
+            offsets
+                .iter_mut()
+                .zip(bias.iter().zip(&factors))
+                .for_each(|(offset, (bias, factor))| *offset += bias * factor);
         }
         (weight, Some(offsets))
     }
@@ -165,7 +168,8 @@ impl Sizes {
         if let Some(winograd) = self.winograd() {
             let mut dx = Buffer::any(n * image);
             let filters = Filters::new([self.outputs, c], |o, c_in, tap| weight[(o * c + c_in) * 9 + 8 - tap]);
-            let turned = Winograd { input: winograd.output, output: winograd.input, pad: winograd.pad.map(|pad| 2 - pad) };
+            let turned =
+                Winograd { input: winograd.output, output: winograd.input, pad: winograd.pad.map(|pad| 2 - pad) };
             turned.convolve(dy, &filters, Epilogue::default(), &mut dx);
             return dx;
         }
@@ -312,8 +316,8 @@ pub fn convolve(
 
 #[cfg(test)]
 mod tests {
-    use crate::net::layers::testing::assert_agrees;
     use crate::net::LayerKind;
+    use crate::net::layers::testing::assert_agrees;
     use ocellus_shared::{Op, Window};
 
     #[test]

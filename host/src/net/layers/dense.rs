@@ -40,11 +40,8 @@ impl Compute for Dense {
         let x: Tensor<2> = only(inputs).flatten(1, 3);
         let [n, len] = x.dims();
         let weight = own.tensor("weight").reshape([self.out_channels, len]).transpose();
-        let y = if is_mixed(training) {
-            short(x).matmul(short(weight)).cast(FloatDType::F32)
-        } else {
-            x.matmul(weight)
-        };
+        let y =
+            if is_mixed(training) { short(x).matmul(short(weight)).cast(FloatDType::F32) } else { x.matmul(weight) };
         let y = if self.bias { y + own.tensor("bias").unsqueeze() } else { y };
         y.reshape([n, self.out_channels, 1, 1])
     }

@@ -150,7 +150,13 @@ impl Compute for Depthwise {
         let (weights, ceiling) = (sizes.by_taps(&weights), self.then.ceiling);
         let mut y = Buffer::any(sizes.output.iter().product());
         sizes.sweep.images(&x.values, |i, x, _| {
-            convolve_image(x, &sizes, &weights, (bias.as_deref(), ceiling), &mut y[i * sizes.image()..][..sizes.image()]);
+            convolve_image(
+                x,
+                &sizes,
+                &weights,
+                (bias.as_deref(), ceiling),
+                &mut y[i * sizes.image()..][..sizes.image()],
+            );
         });
         let (output, names) = (sizes.output, (own.name("weight"), self.bias.then(|| own.name("bias"))));
         let back: Back = Box::new(move |dy, _, gradients| {

@@ -52,10 +52,8 @@ pub fn assert_computes(compute: &dyn Compute, kind: LayerKind, inputs: &[[usize;
     let what = |part: &str| format!("{part} of {kind:?} on {inputs:?}");
     let device = Device::flex();
     let (parameters, arrays) = arrays(kind, inputs[0]);
-    let planes: Vec<Tensor<4>> = (0..)
-        .zip(inputs)
-        .map(|(i, &[n, h, w, c])| from_vec(random(n * h * w * c, i), [n, c, h, w], &device))
-        .collect();
+    let planes: Vec<Tensor<4>> =
+        (0..).zip(inputs).map(|(i, &[n, h, w, c])| from_vec(random(n * h * w * c, i), [n, c, h, w], &device)).collect();
     let maps = || planes.iter().map(|x| Map::from_planes(&to_vec(x.clone()), x.dims())).collect::<Vec<_>>();
     let leaf = |(name, array): (&String, &Tensor<1>)| (name.clone(), array.clone().autodiff().require_grad());
     let is_trained = |name: &str| parameters.iter().any(|p| p.name == *name && p.role.is_trained());
