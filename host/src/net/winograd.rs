@@ -196,9 +196,9 @@ impl WithSimd for ToPoints<'_> {
                     }
                 }
                 for column in 0..TILE {
-                    let line = line_in(simd, [d[0][column], d[1][column], d[2][column], d[3][column]]);
-                    for (row, value) in line.into_iter().enumerate() {
-                        d[row][column] = value;
+                    let line = line_in(simd, d.map(|row| row[column]));
+                    for (row, value) in d.iter_mut().zip(line) {
+                        row[column] = value;
                     }
                 }
                 for (row, d) in d.into_iter().enumerate() {
@@ -250,7 +250,7 @@ impl WithSimd for FromPoints<'_> {
                 }
                 let mut half = [[simd.splat_f32s(0.0); TILE]; OUT];
                 for x in 0..TILE {
-                    let line = line_out(simd, [m[0][x], m[1][x], m[2][x], m[3][x]]);
+                    let line = line_out(simd, m.map(|row| row[x]));
                     (half[0][x], half[1][x]) = (line[0], line[1]);
                 }
                 for (dy, half) in half.into_iter().enumerate().take(oh - row) {
