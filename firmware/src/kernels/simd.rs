@@ -93,7 +93,7 @@ pub fn limit(name: &str) -> bool {
 
 /// Of a machine without kernels of its own.
 #[cfg(not(target_arch = "x86_64"))]
-const COMPILERS: &str = "portable";
+const COMPILERS: &str = "scalar";
 
 /// Rows that [`dots`] takes at a time, which share each load of what they are multiplied with.
 pub const ROWS: usize = if cfg!(all(target_arch = "arm", feature = "dsp")) { 4 } else { 2 };

@@ -10,17 +10,17 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 /// The variable that names the best vector instructions which the kernels may use, for tests and comparisons.
-pub const ISA_VARIABLE: &str = "OCELLUS_ISA";
+pub const SIMD_VARIABLE: &str = "OCELLUS_SIMD";
 
-/// Heeds [`ISA_VARIABLE`], once.
+/// Heeds [`SIMD_VARIABLE`], once.
 fn limit_instructions() -> Result<()> {
     static WANTED: LazyLock<Option<String>> = LazyLock::new(|| {
-        let wanted = std::env::var_os(ISA_VARIABLE).map(|name| name.to_string_lossy().into_owned());
+        let wanted = std::env::var_os(SIMD_VARIABLE).map(|name| name.to_string_lossy().into_owned());
         wanted.filter(|name| !kernels::simd::limit(name))
     });
     let Some(unknown) = WANTED.as_ref() else { return Ok(()) };
     let sets: Vec<_> = kernels::simd::instruction_sets().collect();
-    bail!("{ISA_VARIABLE} is {unknown:?}, and this machine has {}: choose one of them, or unset it", sets.join(", "))
+    bail!("{SIMD_VARIABLE} is {unknown:?}, and this machine has {}: choose one of them, or unset it", sets.join(", "))
 }
 
 /// A plan that is ready to run.
@@ -33,7 +33,7 @@ impl<'a> EngineModel<'a> {
     /// The model in `plan`, the bytes of a plan file.
     ///
     /// # Errors
-    /// They are no plan that this version runs; or [`ISA_VARIABLE`] names what this machine does not have.
+    /// They are no plan that this version runs; or [`SIMD_VARIABLE`] names what this machine does not have.
     pub fn new(plan: &'a [u8]) -> Result<Self> {
         limit_instructions()?;
         let plan = Plan::parse(plan).context("not a usable plan: `ocellus export` writes one from a run")?;

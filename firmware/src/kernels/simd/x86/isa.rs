@@ -37,7 +37,7 @@ impl Isa {
     /// Its name, as short as it can be typed.
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Portable => "portable",
+            Self::Portable => "scalar",
             Self::Sse2 => "SSE2",
             Self::Avx2 => "AVX2",
             Self::AvxVnni => "AVX-VNNI",
