@@ -113,8 +113,8 @@ impl Sim {
     pub fn load_plan(&mut self, bytes: &[u8]) -> Result<()> {
         let plan = Plan::parse(bytes)?;
         self.board.check_fit(&plan)?;
-        let macs = plan.macs();
-        self.patience = PATIENCE + Duration::from_secs(macs / SLOWEST_MACS_PER_SECOND);
+        let work = plan.work();
+        self.patience = PATIENCE + Duration::from_secs(work / SLOWEST_MACS_PER_SECOND);
         let sequence = self.send(Kind::Plan, bytes)?;
         // The board checks every byte, of which there are no more than multiply-accumulates.
         self.wait(self.patience, |reply| matches!(reply, Reply::Plan { sequence: s, .. } if *s == sequence))?;

@@ -115,7 +115,7 @@ impl Conversation {
         let answer = self.wait(PATIENCE, |reply| matches!(reply, Reply::Plan { sequence: s, .. } if *s == sequence))?;
         let Reply::Plan { digest, .. } = reply_of(&answer)? else { bail!("not a plan") };
         identity::check_model(digest, plan, &name)?;
-        let seconds = plan.macs().saturating_mul(SLOWEST) / self.link.board.clock_hz.unwrap_or(1_000_000).max(1);
+        let seconds = plan.work().saturating_mul(SLOWEST) / self.link.board.clock_hz.unwrap_or(1_000_000).max(1);
         self.patience = PATIENCE + Duration::from_secs(seconds);
         Ok(())
     }
