@@ -1,6 +1,6 @@
 //! The program from the outside: exit codes, what goes to which stream, bad input, help texts.
 //!
-//! The help texts are compared with `tests/cli/*.txt`; `UPDATE_SNAPSHOTS=1 cargo test --test cli` writes them anew.
+//! The help texts are compared with `help/*.txt`; `UPDATE_SNAPSHOTS=1 cargo test --release --package ocellus-tests --test cli` writes them anew.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,9 +14,6 @@ use ocellus_shared::{Op, Shape};
 use ocellus_tests::program::ocellus;
 use serde_json::Value;
 use tempfile::TempDir;
-
-#[path = "support/model.rs"]
-mod model;
 
 /// What a run of the program gave.
 struct Run {
@@ -62,8 +59,8 @@ struct Model(TempDir);
 impl Model {
     fn new() -> Self {
         let folder = Self(tempfile::tempdir().unwrap());
-        let graph = model::random_model();
-        fs::write(folder.file("model.plan"), model::random_plan()).unwrap();
+        let graph = crate::model::random_model();
+        fs::write(folder.file("model.plan"), crate::model::random_plan()).unwrap();
         fs::write(folder.file("model.onnx"), onnx::write(&graph).unwrap()).unwrap();
         folder
     }
@@ -90,7 +87,7 @@ impl Model {
 
 #[test]
 fn help_texts_are_as_recorded() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli/help");
     let names = [
         "",
         "demo",
