@@ -38,7 +38,9 @@ pub mod cost;
 pub mod toolchain;
 
 pub mod probe;
-pub mod sim;
+pub mod transport;
+
+pub mod client;
 
 pub mod eval;
 

@@ -155,10 +155,13 @@ pub fn is_filter(op: Op) -> bool {
     matches!(op, Op::Conv { .. } | Op::Winograd { .. } | Op::Depthwise { .. } | Op::Dense { .. })
 }
 
+/// A layer's arrays by their part and shape.
+pub type Arrays<'a> = dyn Fn(&str, &[usize]) -> Result<&'a [f32]> + 'a;
+
 /// A layer as it was trained.
 pub struct Trained<'a> {
     /// Its array `part`, which has this shape.
-    pub array: &'a dyn Fn(&str, &[usize]) -> Result<&'a [f32]>,
+    pub array: &'a Arrays<'a>,
     /// Shape of its input.
     pub input: Shape,
     /// The shape that its input had before it was flattened: the network's arrays count the channels of a flattened map in

@@ -1,15 +1,15 @@
-//! What a host asks an emulated board to live through: the payload of a [`Kind::Watch`](super::Kind::Watch) message.
+//! What happens to the simulated camera of an emulated board: the payload of a [`Kind::Simulate`](super::Kind::Simulate) message.
 //!
 //! | at | bytes | field |
 //! |---|---|---|
 //! | 0 | 4 | turns of the loop |
 //! | 4 + 8 i | 4 | the turn at which event `i` begins, counted from 0 |
-//! | 8 + 8 i | 1 | what happens ([`Mishap`]) |
+//! | 8 + 8 i | 1 | what happens ([`CameraFault`]) |
 //! | 9 + 8 i | 1 | reserved, zero |
 //! | 10 + 8 i | 2 | how long, in turns |
 
 /// Bytes before the first event.
-pub const WATCH_LEN: usize = 4;
+pub const SIMULATION_LEN: usize = 4;
 /// Bytes of an event.
 pub const EVENT_LEN: usize = 8;
 /// Most events of one message.
@@ -18,7 +18,7 @@ pub const MAX_EVENTS: usize = 64;
 /// What can happen to a camera.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
-pub enum Mishap {
+pub enum CameraFault {
     /// The frame comes later, by so many frames' time.
     Slow = 1,
     /// No frame comes.
@@ -33,19 +33,19 @@ pub enum Mishap {
     Stuck = 6,
 }
 
-impl Mishap {
+impl CameraFault {
     /// Every one.
     pub const ALL: [Self; 6] =
         [Self::Slow, Self::Missing, Self::Overrun, Self::Unplugged, Self::Forgetful, Self::Stuck];
 }
 
-/// Something that happens during a watch.
+/// A fault of the simulated camera.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event {
     /// The turn at which it begins, counted from 0.
     pub turn: u32,
     /// What happens.
-    pub mishap: Mishap,
+    pub fault: CameraFault,
     /// How long, in turns.
     pub turns: u16,
 }
@@ -54,14 +54,14 @@ impl Event {
     /// Its bytes.
     pub fn emit(&self) -> [u8; EVENT_LEN] {
         let ([a, b, c, d], [low, high]) = (self.turn.to_le_bytes(), self.turns.to_le_bytes());
-        [a, b, c, d, self.mishap as u8, 0, low, high]
+        [a, b, c, d, self.fault as u8, 0, low, high]
     }
 
     /// Reads an event back; `None` for what [`Event::emit`] never writes.
     pub fn parse(bytes: &[u8; EVENT_LEN]) -> Option<Self> {
         let [a, b, c, d, code, reserved, low, high] = *bytes;
-        let mishap = Mishap::ALL.into_iter().find(|mishap| *mishap as u8 == code && reserved == 0)?;
-        Some(Self { turn: u32::from_le_bytes([a, b, c, d]), mishap, turns: u16::from_le_bytes([low, high]) })
+        let fault = CameraFault::ALL.into_iter().find(|fault| *fault as u8 == code && reserved == 0)?;
+        Some(Self { turn: u32::from_le_bytes([a, b, c, d]), fault, turns: u16::from_le_bytes([low, high]) })
     }
 }
 
@@ -71,12 +71,12 @@ mod tests {
 
     #[test]
     fn events_survive_the_trip_and_others_do_not_parse() {
-        for mishap in Mishap::ALL {
-            let event = Event { turn: 0x0102_0304, mishap, turns: 0xfeff };
+        for fault in CameraFault::ALL {
+            let event = Event { turn: 0x0102_0304, fault, turns: 0xfeff };
             assert_eq!(Event::parse(&event.emit()), Some(event));
         }
         for (at, value) in [(4, 0), (4, 7), (5, 1)] {
-            let mut bytes = Event { turn: 1, mishap: Mishap::Slow, turns: 2 }.emit();
+            let mut bytes = Event { turn: 1, fault: CameraFault::Slow, turns: 2 }.emit();
             bytes[at] = value;
             assert_eq!(Event::parse(&bytes), None, "byte {at}");
         }

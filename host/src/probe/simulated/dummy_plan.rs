@@ -9,7 +9,7 @@ use ocellus_shared::{Op, Shape};
 ///
 /// # Errors
 /// None; there is no plan that the format cannot hold.
-pub fn onlooker() -> Result<Vec<u8>> {
+pub fn dummy_plan() -> Result<Vec<u8>> {
     let (image, means) = (Shape::new(8, 8, 3), Shape::vector(3));
     let at = |offset, shape| Operand { offset, shape, zero: 0 };
     let mean = StepSpec {
@@ -41,7 +41,7 @@ mod tests {
 
     #[test]
     fn a_board_can_run_it() {
-        let bytes = onlooker().unwrap();
+        let bytes = dummy_plan().unwrap();
         assert_eq!(Plan::parse(&bytes).unwrap().label(2), Some("blue"));
     }
 }

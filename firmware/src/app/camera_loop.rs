@@ -3,42 +3,42 @@
 //! A turn feeds the watchdog, starts the capture, works on the frame of the turn before (preprocess, run, smooth, act, report)
 //! and waits for the capture, which always ends. A frame that does not come is counted, reported and passed over; after
 //! some in a row, or when the sensor does not answer, the sensor is brought up again. Nothing here can hang: what does is
-//! the watchdog's. Between two turns a host may call; the loop rests while it is served.
+//! the watchdog's. Between two turns a host is answered; the loop rests meanwhile.
 
 use super::smooth::{Smoother, Smoothing, TooManyClasses};
-use crate::camera::live::{Fault, Grabber, Live, NoRoom};
+use super::{HostContext, HostHandler};
+use crate::camera::live::{Camera, CaptureFault, Grabber, NoRoom};
 use crate::camera::sensor::Sensor;
 use crate::engine::Engine;
-use crate::link::Report;
-use crate::session::door::{Scene, Visitor};
 use crate::time::{Clock, Watchdog, deadline_us};
 use embedded_hal::digital::OutputPin;
-use ocellus_shared::preprocess::{PreprocessError, preprocess};
-use ocellus_shared::wire::{Reply, Tally, tensor_crc};
+use ocellus_shared::Frame;
+use ocellus_shared::preprocess::PreprocessError;
+use ocellus_shared::wire::{FrameCounts, Reply, tensor_crc};
 
-/// How a board watches.
+/// How the loop classifies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Config {
+pub struct LoopConfig {
     /// How labels are smoothed.
     pub smoothing: Smoothing,
     /// The class that the output goes high for; any, where there is none.
     pub target: Option<u16>,
     /// Frames that may fail in a row before the sensor is brought up again; at least 1.
-    pub patience: u8,
+    pub max_failures: u8,
     /// The core's clock, from which the watchdog's deadline follows.
     pub hertz: u32,
 }
 
-impl Config {
+impl LoopConfig {
     /// Any label on a core of `hertz`.
     pub fn new(hertz: u32) -> Self {
-        Self { smoothing: Smoothing::default(), target: None, patience: 3, hertz }
+        Self { smoothing: Smoothing::default(), target: None, max_failures: 3, hertz }
     }
 }
 
-/// Why a board cannot watch at all.
+/// Why the loop cannot run at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WatchError {
+pub enum CameraLoopError {
     /// The network's scores cannot be smoothed.
     Classes(TooManyClasses),
     /// The network takes no colour image.
@@ -47,13 +47,13 @@ pub enum WatchError {
     NoRoom,
 }
 
-impl From<NoRoom> for WatchError {
+impl From<NoRoom> for CameraLoopError {
     fn from(NoRoom: NoRoom) -> Self {
         Self::NoRoom
     }
 }
 
-impl core::fmt::Display for WatchError {
+impl core::fmt::Display for CameraLoopError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::Classes(TooManyClasses(classes)) => write!(f, "{classes} classes are too many to smooth"),
@@ -65,38 +65,38 @@ impl core::fmt::Display for WatchError {
 
 /// What acts, and what keeps the time.
 #[derive(Debug)]
-pub struct Parts<S, G, O, K> {
+pub struct LoopParts<S, G, O, K> {
     /// Where frames come from.
-    pub camera: Live<S, G>,
+    pub camera: Camera<S, G>,
     /// Goes high while the label stands that the board looks for.
     pub output: O,
     /// The clock and the watchdog.
     pub timer: K,
 }
 
-/// A network that watches.
+/// A network behind a camera.
 #[derive(Debug)]
-pub struct Watch<'e, 'p, 'm, S, G, O, K> {
-    camera: Live<S, G>,
+pub struct CameraLoop<'e, 'p, 'm, S, G, O, K> {
+    camera: Camera<S, G>,
     timer: K,
-    eye: Eye<'e, 'p, 'm, O>,
-    patience: u8,
+    classifier: Classifier<'e, 'p, 'm, O>,
+    max_failures: u8,
     failures: u8,
     /// The sensor could not be brought up the last time.
     down: bool,
-    tally: Tally,
+    counts: FrameCounts,
     before_us: Option<u64>,
 }
 
 /// A frame that waits in a buffer, and when it came.
 #[derive(Clone, Copy, Debug)]
-struct Taken {
+struct PendingFrame {
     sequence: u32,
     at_us: u64,
     interval_us: u32,
 }
 
-impl<'e, 'p, 'm, S, G, O, K> Watch<'e, 'p, 'm, S, G, O, K>
+impl<'e, 'p, 'm, S, G, O, K> CameraLoop<'e, 'p, 'm, S, G, O, K>
 where
     S: Sensor,
     G: Grabber,
@@ -107,156 +107,174 @@ where
     ///
     /// # Errors
     /// The network's input is no image, or its output has too many classes.
-    pub fn new(engine: &'e mut Engine<'p, 'm>, parts: Parts<S, G, O, K>, config: Config) -> Result<Self, WatchError> {
+    pub fn new(
+        engine: &'e mut Engine<'p, 'm>,
+        parts: LoopParts<S, G, O, K>,
+        config: LoopConfig,
+    ) -> Result<Self, CameraLoopError> {
         let plan = *engine.plan();
         if plan.input().shape.c != 3 {
-            return Err(WatchError::Preprocess(PreprocessError::Shape));
+            return Err(CameraLoopError::Preprocess(PreprocessError::Shape));
         }
-        let smoother = Smoother::new(plan.output().shape.len(), config.smoothing).map_err(WatchError::Classes)?;
-        let Parts { camera, output, timer } = parts;
+        let smoother = Smoother::new(plan.output().shape.len(), config.smoothing).map_err(CameraLoopError::Classes)?;
+        let LoopParts { camera, output, timer } = parts;
         timer.start(deadline_us(&plan, config.hertz));
-        let eye = Eye { engine, smoother, output, target: config.target };
-        let patience = config.patience.max(1);
-        Ok(Self { camera, timer, eye, patience, failures: 0, down: false, tally: Tally::default(), before_us: None })
+        let classifier = Classifier { engine, smoother, output, target: config.target };
+        let max_failures = config.max_failures.max(1);
+        Ok(Self {
+            camera,
+            timer,
+            classifier,
+            max_failures,
+            failures: 0,
+            down: false,
+            counts: FrameCounts::default(),
+            before_us: None,
+        })
     }
 
     /// What happened so far.
-    pub fn tally(&self) -> Tally {
-        self.tally
+    pub fn counts(&self) -> FrameCounts {
+        self.counts
     }
 
     /// Brings the sensor up and takes `turns` turns; a frame is in one of the `buffers` while the other is filled.
     ///
     /// A board calls it again and again; the watchdog is left running.
-    pub fn run(&mut self, report: &mut impl Report, visitor: &mut impl Visitor, buffers: [&mut [u8]; 2], turns: u32) {
+    pub fn run(&mut self, host: &mut impl HostHandler, buffers: [&mut [u8]; 2], turns: u32) {
         let [mut front, mut back] = buffers;
-        let mut taken = None;
-        self.restart(report);
+        let mut pending = None;
+        self.restart(host);
         for _ in 0..turns {
-            taken = self.turn(report, taken, front, back);
+            pending = self.turn(host, pending, front, back);
             core::mem::swap(&mut front, &mut back);
-            taken = self.open(visitor, taken, front, back);
+            pending = self.serve(host, pending, front, back);
         }
         self.timer.feed();
-        if let (Some(taken), Ok(frame)) = (taken, self.camera.frame(front)) {
-            self.eye.see(&frame, taken, &self.timer, report);
+        if let (Some(pending), Ok(frame)) = (pending, self.camera.frame(front)) {
+            self.classifier.classify(&frame, pending, &self.timer, host);
         }
     }
 
     /// Takes a frame into `back` while the one in `front`, if there is any, is worked on.
-    fn turn(&mut self, report: &mut impl Report, taken: Option<Taken>, front: &[u8], back: &mut [u8]) -> Option<Taken> {
-        let Self { camera, timer, eye, .. } = self;
+    fn turn(
+        &mut self,
+        host: &mut impl HostHandler,
+        pending: Option<PendingFrame>,
+        front: &[u8],
+        back: &mut [u8],
+    ) -> Option<PendingFrame> {
+        let Self { camera, timer, classifier, .. } = self;
         timer.feed();
-        let frame = taken.and_then(|taken| Some((taken, camera.frame(front).ok()?)));
+        let frame = pending.and_then(|pending| Some((pending, camera.frame(front).ok()?)));
         let ((), outcome) = camera.capture_while(back, || {
-            if let Some((taken, frame)) = frame {
-                eye.see(&frame, taken, &*timer, report);
+            if let Some((pending, frame)) = frame {
+                classifier.classify(&frame, pending, &*timer, host);
             }
         });
-        let sequence = self.tally.turns;
-        self.tally.turns = sequence.saturating_add(1);
+        let sequence = self.counts.turns;
+        self.counts.turns = sequence.saturating_add(1);
         match outcome {
             Ok(()) => Some(self.take(sequence)),
             Err(fault) => {
-                self.fail(report, sequence, fault);
+                self.fail(host, sequence, fault);
                 None
             }
         }
     }
 
-    /// Lets `visitor` call. The frame in `front` is as it was, but the time that the visit took counts for nothing.
-    fn open(
+    /// Lets the host be answered. The frame in `front` is as it was, but the time that it took counts for nothing.
+    fn serve(
         &mut self,
-        visitor: &mut impl Visitor,
-        taken: Option<Taken>,
+        host: &mut impl HostHandler,
+        pending: Option<PendingFrame>,
         front: &[u8],
         back: &mut [u8],
-    ) -> Option<Taken> {
-        let frame = taken.and_then(|_| self.camera.frame(front).ok());
-        if !visitor.answer(Scene { engine: Ok(&mut *self.eye.engine), frame, room: back }) {
-            return taken;
+    ) -> Option<PendingFrame> {
+        let frame = pending.and_then(|_| self.camera.frame(front).ok());
+        if !host.poll(HostContext { engine: Ok(&mut *self.classifier.engine), frame, buffer: back }) {
+            return pending;
         }
         self.before_us = None;
         let at_us = self.timer.now_us();
-        taken.map(|taken| Taken { at_us, ..taken })
+        pending.map(|pending| PendingFrame { at_us, ..pending })
     }
 
     /// Counts a frame that came.
-    fn take(&mut self, sequence: u32) -> Taken {
+    fn take(&mut self, sequence: u32) -> PendingFrame {
         let at_us = self.timer.now_us();
         let interval = self.before_us.map_or(0, |before| at_us.saturating_sub(before));
         self.before_us = Some(at_us);
         self.failures = 0;
-        self.tally.frames = self.tally.frames.saturating_add(1);
-        Taken { sequence, at_us, interval_us: u32::try_from(interval).unwrap_or(u32::MAX) }
+        self.counts.frames = self.counts.frames.saturating_add(1);
+        PendingFrame { sequence, at_us, interval_us: u32::try_from(interval).unwrap_or(u32::MAX) }
     }
 
     /// Counts a frame that did not come, tells, and does something about it.
-    fn fail(&mut self, report: &mut impl Report, sequence: u32, fault: Fault) {
+    fn fail(&mut self, host: &mut impl HostHandler, sequence: u32, fault: CaptureFault) {
         let count = match fault {
-            Fault::Missing => &mut self.tally.missing,
-            Fault::Overrun => &mut self.tally.overruns,
-            Fault::Lost(_) => &mut self.tally.losses,
+            CaptureFault::Missing => &mut self.counts.missing,
+            CaptureFault::Overrun => &mut self.counts.overruns,
+            CaptureFault::Lost(_) => &mut self.counts.losses,
         };
         *count = count.saturating_add(1);
-        report.reply(Reply::Fault { sequence, what: fault.name(), tally: self.tally });
+        host.report(&Reply::Fault { sequence, what: fault.name(), counts: self.counts });
         self.failures = self.failures.saturating_add(1);
-        if matches!(fault, Fault::Lost(_)) || self.down || self.failures >= self.patience {
-            self.restart(report);
+        if matches!(fault, CaptureFault::Lost(_)) || self.down || self.failures >= self.max_failures {
+            self.restart(host);
         }
     }
 
     /// Brings the sensor up; what was seen before counts no more. A failure is told, and shows again in the next turn.
-    fn restart(&mut self, report: &mut impl Report) {
+    fn restart(&mut self, host: &mut impl HostHandler) {
         self.timer.feed();
         self.failures = 0;
-        self.eye.forget();
+        self.classifier.forget();
         let outcome = self.camera.start();
         self.down = outcome.is_err();
         match outcome {
             // The first start is none again.
-            Ok(()) if self.tally.turns > 0 => self.tally.restarts = self.tally.restarts.saturating_add(1),
+            Ok(()) if self.counts.turns > 0 => self.counts.restarts = self.counts.restarts.saturating_add(1),
             Ok(()) => {}
             Err(error) => {
                 let what = error.name();
-                report.reply(Reply::Fault { sequence: self.tally.turns, what, tally: self.tally });
+                host.report(&Reply::Fault { sequence: self.counts.turns, what, counts: self.counts });
             }
         }
     }
 }
 
-/// What looks at a frame and acts.
+/// From frame to label, and what follows from it.
 #[derive(Debug)]
-struct Eye<'e, 'p, 'm, O> {
+struct Classifier<'e, 'p, 'm, O> {
     engine: &'e mut Engine<'p, 'm>,
     smoother: Smoother,
     output: O,
     target: Option<u16>,
 }
 
-impl<O: OutputPin> Eye<'_, '_, '_, O> {
+impl<O: OutputPin> Classifier<'_, '_, '_, O> {
     /// From frame to act.
-    fn see(&mut self, frame: &ocellus_shared::Frame, taken: Taken, clock: &impl Clock, report: &mut impl Report) {
+    fn classify(&mut self, frame: &Frame, pending: PendingFrame, clock: &impl Clock, host: &mut impl HostHandler) {
         let plan = *self.engine.plan();
         // Shape and length were checked when the loop was made.
-        let Ok(()) = preprocess(frame, plan.crop(), plan.input().shape, self.engine.input_mut()) else { return };
-        let scores = self.engine.run();
+        let Ok(scores) = self.engine.classify(frame) else { return };
         let verdict = self.smoother.add(scores);
         let wanted = verdict.settled && self.target.is_none_or(|target| target == verdict.class);
         // A board can go on seeing without its output.
         let _ = self.output.set_state(wanted.into());
-        let latency = clock.now_us().saturating_sub(taken.at_us);
-        let sequence = taken.sequence;
-        report.reply(Reply::Scores { sequence, crc: tensor_crc(scores), values: scores });
+        let latency = clock.now_us().saturating_sub(pending.at_us);
+        let sequence = pending.sequence;
+        host.report(&Reply::Scores { sequence, crc: tensor_crc(scores), values: scores });
         let second = self.smoother.best(Some(verdict.class));
         let lead = self.smoother.average(verdict.class) - self.smoother.average(second);
-        report.reply(Reply::Seen {
+        host.report(&Reply::Classified {
             sequence,
             class: u32::from(verdict.class),
             settled: verdict.settled,
             margin: lead * plan.output_params().scale,
             latency_us: u32::try_from(latency).unwrap_or(u32::MAX),
-            interval_us: taken.interval_us,
+            interval_us: pending.interval_us,
             name: plan.label(usize::from(verdict.class)).unwrap_or_default(),
         });
     }

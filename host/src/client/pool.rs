@@ -8,8 +8,9 @@ use std::thread;
 use anyhow::{Context, Result, anyhow, ensure};
 use ocellus_shared::plan::Plan;
 
-use super::{Clock, Sim};
+use super::Client;
 use crate::board::Board;
+use crate::transport::qemu::ClockMode;
 
 /// int8 scores `(n, classes)` of int8 images `(n, h, w, c)`, from as many boards as this machine has cores.
 ///
@@ -27,17 +28,16 @@ pub fn scores_of(board: &Board, elf: &Path, plan: &[u8], images: &[i8], done: &(
     let work = Mutex::new(images.chunks_exact(image_len).zip(scores.chunks_exact_mut(classes)).enumerate());
     let failed = AtomicBool::new(false);
     let serve = || -> Result<()> {
-        let mut sim = Sim::boot(board, elf, Clock::Free)?;
-        sim.load_plan(plan)?;
+        let mut client = Client::boot_with(board, elf, ClockMode::Free, plan)?;
         while !failed.load(Ordering::Relaxed) {
             let next = work.lock().map_err(|_| anyhow!("another board's thread panicked"))?.next();
             let Some((index, (image, scores))) = next else { break };
-            let answer = sim.scores(image).with_context(|| format!("image {index}"))?;
+            let answer = client.scores(image).with_context(|| format!("image {index}"))?;
             ensure!(answer.len() == classes, "image {index}: {} scores instead of {classes}", answer.len());
             scores.copy_from_slice(&answer);
             done();
         }
-        sim.shut_down()
+        client.end()
     };
     let guarded = || serve().inspect_err(|_| failed.store(true, Ordering::Relaxed));
     let boards = thread::available_parallelism().map_or(1, usize::from).min(count);
