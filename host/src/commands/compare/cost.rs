@@ -11,7 +11,7 @@ use crate::board::Board;
 use crate::commands::inputs;
 use crate::graph::Graph;
 use crate::sim::{Clock, Sim};
-use crate::toolchain;
+use crate::toolchain::ProgramSize;
 use crate::view;
 
 /// Figures of one inference; what is not known is `None`.
@@ -66,7 +66,7 @@ impl Cost {
             return Ok(());
         }
         let elf = inputs::firmware(board)?;
-        self.program_bytes = Some(toolchain::program_bytes(&elf)?);
+        self.program_bytes = Some(ProgramSize::of(&elf)?.flash_bytes);
         let mut sim = Sim::boot(board, &elf, Clock::Instructions)?;
         sim.load_plan(plan)?;
         self.instructions = Some(sim.profile(image)?.instructions);
