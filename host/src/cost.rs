@@ -2,7 +2,7 @@
 //!
 //! A kernel's loops turn as often as its shapes say: [`counts`] says how often each does. What one turn takes was fitted
 //! to counts of an emulated core and stands in `firmware/costs.toml`
-//! (`cargo test --release --test cost_model -- --ignored --nocapture` measures anew). The prediction of a whole network is
+//! (`cargo test --release --test emulated cost_model:: -- --ignored --nocapture` measures anew). The prediction of a whole network is
 //! within [`ERROR`] of what `ocellus profile` counts.
 
 use anyhow::{Context, Result, bail};

@@ -60,6 +60,7 @@ fn main() -> ExitCode {
     }
     let steps: Vec<&Step> = STEPS.iter().filter(|s| wanted.is_empty() || wanted.iter().any(|w| w == s.name)).collect();
     let start = Instant::now();
+    let mut took = Vec::new();
     for (index, step) in steps.iter().enumerate() {
         eprintln!("\nverify {}/{}: {} ({})", index + 1, steps.len(), step.name, step.what);
         let begin = Instant::now();
@@ -68,9 +69,11 @@ fn main() -> ExitCode {
             eprintln!("repeat it alone with: cargo verify {}", step.name);
             return ExitCode::FAILURE;
         }
-        eprintln!("verify: {} is good ({:.0} s)", step.name, begin.elapsed().as_secs_f32());
+        took.push((step.name, begin.elapsed().as_secs_f32()));
     }
-    eprintln!("\nverify: all good ({:.0} s)", start.elapsed().as_secs_f32());
+    eprintln!();
+    took.iter().for_each(|(name, seconds)| eprintln!("verify: {name:<10} {seconds:5.0} s"));
+    eprintln!("verify: all good   {:5.0} s", start.elapsed().as_secs_f32());
     println!("steps: {} passed, 0 failed", steps.len());
     ExitCode::SUCCESS
 }

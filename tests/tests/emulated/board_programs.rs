@@ -6,6 +6,9 @@ use std::collections::HashMap;
 use std::ops::{ControlFlow, Range};
 use std::path::Path;
 
+use object::elf::{PT_LOAD, ProgramHeader32};
+use object::read::elf::{ElfFile32, ProgramHeader};
+use object::{LittleEndian as LE, Object, ObjectSymbol};
 use ocellus::board::Board;
 use ocellus::probe::{self, Heard, Selector, Settings};
 use ocellus::toolchain::{self, Built, Program, ProgramSize};
@@ -18,8 +21,8 @@ const MOST_FLASH: u64 = 112 * 1024;
 /// Fewer would mean that the loop and its kernels were left out.
 const LEAST_FLASH: u64 = 20 * 1024;
 
-/// A 32-bit little-endian ELF file.
-struct Elf(Vec<u8>);
+/// A program of a board.
+struct Elf<'d>(ElfFile32<'d, LE>);
 
 /// A loaded part: addresses at run time and in flash, and how many bytes of it flash holds.
 struct Segment {
@@ -27,51 +30,30 @@ struct Segment {
     flash: Range<u64>,
 }
 
-impl Elf {
-    fn half(&self, at: usize) -> usize {
-        usize::from(u16::from_le_bytes(*self.0[at..].first_chunk().unwrap()))
-    }
-
-    fn word(&self, at: usize) -> u64 {
-        u64::from(u32::from_le_bytes(*self.0[at..].first_chunk().unwrap()))
-    }
-
-    /// Program headers of type `PT_LOAD`.
+impl Elf<'_> {
     fn segments(&self) -> Vec<Segment> {
-        let (table, size, count) = (self.word(28) as usize, self.half(42), self.half(44));
-        let headers = (0..count).map(|i| table + i * size).filter(|at| self.word(*at) == 1);
-        let range = |start, length| start..start + length;
-        let segment = |at| Segment {
-            memory: range(self.word(at + 8), self.word(at + 20)),
-            flash: range(self.word(at + 12), self.word(at + 16)),
+        let range = |start, length| u64::from(start)..u64::from(start) + u64::from(length);
+        let loaded = self.0.elf_program_headers().iter().filter(|header| header.p_type(LE) == PT_LOAD);
+        let segment = |header: &ProgramHeader32<LE>| Segment {
+            memory: range(header.p_vaddr(LE), header.p_memsz(LE)),
+            flash: range(header.p_paddr(LE), header.p_filesz(LE)),
         };
-        headers.map(segment).collect()
+        loaded.map(segment).collect()
     }
 
     /// Value of the symbol `name`.
     fn symbol(&self, name: &str) -> u64 {
-        let (table, size, count) = (self.word(32) as usize, self.half(46), self.half(48));
-        let section = |i: usize| table + i * size;
-        let symbols = (0..count).map(section).find(|at| self.word(at + 4) == 2).expect("there are symbols");
-        let names = self.word(section(self.word(symbols + 24) as usize) + 16) as usize;
-        let (start, length) = (self.word(symbols + 16) as usize, self.word(symbols + 20) as usize);
-        let wanted = |at: &usize| {
-            let from = names + self.word(*at) as usize;
-            self.0[from..].starts_with(name.as_bytes()) && self.0[from + name.len()] == 0
-        };
-        let at = (start..start + length).step_by(16).find(wanted).unwrap_or_else(|| panic!("no symbol {name}"));
-        self.word(at + 4)
+        self.0.symbol_by_name(name).unwrap_or_else(|| panic!("no symbol {name}")).address()
     }
 
     /// The 32-bit word that flash holds at `address`.
     fn loaded_word(&self, address: u64) -> u64 {
-        let (table, size, count) = (self.word(28) as usize, self.half(42), self.half(44));
-        let header = (0..count).map(|i| table + i * size).find(|at| {
-            let start = self.word(at + 12);
-            self.word(*at) == 1 && (start..start + self.word(at + 16)).contains(&address)
-        });
-        let at = header.expect("the address is loaded");
-        self.word((self.word(at + 4) + address - self.word(at + 12)) as usize)
+        let bytes =
+            self.0.elf_program_headers().iter().filter(|header| header.p_type(LE) == PT_LOAD).find_map(|header| {
+                let from = address.checked_sub(header.p_paddr(LE).into())? as usize;
+                header.data(LE, self.0.data()).ok()?.get(from..from + 4)
+            });
+        u32::from_le_bytes(bytes.expect("the address is loaded").try_into().unwrap()).into()
     }
 }
 
@@ -108,7 +90,7 @@ fn check(board: &Board) {
     if board.chip.starts_with("STM32H7") {
         rehearse(board, &elf);
     }
-    let (elf, regions) = (Elf(elf), regions(&board.name));
+    let (elf, regions) = (Elf(ElfFile32::parse(&*elf).unwrap()), regions(&board.name));
     for segment in elf.segments() {
         assert!(within(&segment.flash, &regions["FLASH"]), "{}: {:x?} is not flash", board.name, segment.flash);
         let room = regions.values().any(|region| within(&segment.memory, region));

@@ -1,7 +1,7 @@
 //! The program to hand out: with CUDA, built without a toolkit, in the profile `dist`.
 //!
 //! It is compiled anew, burn and tract included, and optimized as one piece, which takes two cores half an hour: only on
-//! request, by `cargo test --release --package ocellus-tests --test dist -- --ignored --nocapture`.
+//! request, by `cargo test --release --package ocellus-tests --test cli dist:: -- --ignored --nocapture`.
 
 use ocellus_tests::program::{TINY, cargo, ocellus};
 use std::fs;

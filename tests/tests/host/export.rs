@@ -1,7 +1,6 @@
 //! `ocellus export`: what it writes, and what it leaves alone.
 
-mod random;
-
+use crate::random::network;
 use ocellus::checkpoint::Checkpoint;
 use ocellus::commands::analyze::raw_bytes;
 use ocellus::commands::export::export;
@@ -12,7 +11,6 @@ use ocellus::recipe::CalibrationMethod;
 use ocellus_shared::Shape;
 use ocellus_shared::plan::{Crop, Plan};
 use ocellus_tests::program::ocellus;
-use random::network;
 use std::path::Path;
 
 /// Most that a plan has beyond its weights, biases and multipliers, as a part of them.
@@ -21,7 +19,7 @@ const PLAN_OVERHEAD: f64 = 0.05;
 /// A checkpoint of the default network's smallest form, and pictures for it.
 fn model() -> (Checkpoint, Dataset) {
     let (checkpoint, network) =
-        random::network::of_recipe("[net]\nblocks = [[4], [5]]\nblock-dropout = [0.0, 0.0]\ndense = 7\n");
+        crate::random::network::of_recipe("[net]\nblocks = [[4], [5]]\nblock-dropout = [0.0, 0.0]\ndense = 7\n");
     let train = network::pictures(&network, 1, 12);
     let [val, test] = [0, 0].map(|count| network::pictures(&network, 2, count));
     let (name, classes) = ("random".into(), checkpoint.classes.clone());
@@ -76,7 +74,7 @@ fn a_failed_export_leaves_the_old_files() {
     let folder = tempfile::tempdir().unwrap();
     export(&checkpoint, &dataset, None, folder.path()).unwrap();
     let old = std::fs::read(folder.path().join("model.plan")).unwrap();
-    let none = Dataset { train: network::pictures(&random::network::network(0).0, 1, 0), ..dataset.clone() };
+    let none = Dataset { train: network::pictures(&crate::random::network::network(0).0, 1, 0), ..dataset.clone() };
     let error = export(&checkpoint, &none, None, folder.path()).unwrap_err();
     assert!(error.to_string().contains("no images to calibrate with"), "{error:#}");
     checkpoint.weights.values_mut().next().unwrap().values[0] = f32::INFINITY;

@@ -4,7 +4,6 @@
 
 use std::path::{Path, PathBuf};
 
-#[path = "layering/lexer.rs"]
 mod lexer;
 
 /// Modules of the host in the order of the pipeline: each may import those above it.

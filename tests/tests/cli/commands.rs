@@ -1,7 +1,7 @@
 //! The program from the outside: exit codes, what goes to which stream, bad input, help texts.
 //!
-//! The help texts are compared with `tests/cli/*.txt`, and the reference of all commands with `host/COMMANDS.md`;
-//! `UPDATE_SNAPSHOTS=1 cargo test --release --test cli` writes them anew.
+//! The help texts are compared with `help/*.txt`, and the reference of all commands with `host/COMMANDS.md`;
+//! `UPDATE_SNAPSHOTS=1 cargo test --release --package ocellus-tests --test cli commands::` writes them anew.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,9 +16,6 @@ use ocellus_shared::{Op, Shape};
 use ocellus_tests::program::ocellus;
 use serde_json::Value;
 use tempfile::TempDir;
-
-#[path = "support/model.rs"]
-mod model;
 
 /// What a run of the program gave.
 struct Run {
@@ -64,8 +61,8 @@ struct Model(TempDir);
 impl Model {
     fn new() -> Self {
         let folder = Self(tempfile::tempdir().unwrap());
-        let graph = model::random_model();
-        fs::write(folder.file("model.plan"), model::random_plan()).unwrap();
+        let graph = crate::model::random_model();
+        fs::write(folder.file("model.plan"), crate::model::random_plan()).unwrap();
         fs::write(folder.file("model.onnx"), onnx::write(&graph).unwrap()).unwrap();
         folder
     }
@@ -101,7 +98,7 @@ fn check_snapshot(path: &Path, text: &str) {
 
 #[test]
 fn help_texts_are_as_recorded() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli/help");
     let mut files = BTreeSet::new();
     for words in ocellus::cli::commands() {
         let arguments: Vec<&str> = words.iter().map(String::as_str).chain(["--help"]).collect();

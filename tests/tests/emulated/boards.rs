@@ -21,10 +21,7 @@ use ocellus_shared::preprocess::preprocess;
 use ocellus_shared::wire::tensor_crc;
 use ocellus_tests::random::Random;
 
-#[path = "support/model.rs"]
-mod model;
-
-use model::{SIDE, pictures, random_plan};
+use crate::model::{SIDE, pictures, random_plan};
 
 /// A board and its freshly built firmware.
 fn built(name: &str) -> (Board, PathBuf) {

@@ -1,7 +1,6 @@
 //! tract, over the ONNX file, and the engine, over the plan, give the same int8 values in every layer.
 
-mod random;
-
+use crate::random::{network, quant_graph};
 use ocellus::eval::agreement::compare;
 use ocellus::eval::engine::EngineModel;
 use ocellus::eval::tract::{FloatModel, TractModel};
@@ -13,7 +12,6 @@ use ocellus::{calibrate, onnx, pack};
 use ocellus_shared::Op;
 use ocellus_shared::plan::Plan;
 use ocellus_tests::overlaps;
-use random::{network, quant_graph};
 use rayon::prelude::*;
 use std::sync::atomic::{AtomicUsize, Ordering};
 

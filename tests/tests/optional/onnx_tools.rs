@@ -1,16 +1,16 @@
 //! The ONNX files satisfy ONNX's own checker, and ONNX Runtime computes what the engine computes.
 //!
-//! Needs Python with the package `onnx`, and `onnxruntime` for the second half: `python3`, or what the environment
-//! variable `OCELLUS_PYTHON` names. Where they are missing the test says so and passes.
+//! Python is `python3`, or what the environment variable `OCELLUS_PYTHON` names.
 
-mod random;
-
+use crate::Optional;
+use crate::random::{network, quant_graph};
 use ocellus::eval::engine::EngineModel;
 use ocellus::fold::fold;
 use ocellus::graph::lower;
 use ocellus::recipe::Optimize;
 use ocellus::{onnx, pack};
-use random::{network, quant_graph};
+use std::env;
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::Command;
 
@@ -18,14 +18,21 @@ use std::process::Command;
 const FILES: u64 = 60;
 const IMAGES: usize = 5;
 
-#[test]
-fn other_tools_accept_the_files_and_agree() {
-    let python = std::env::var("OCELLUS_PYTHON").unwrap_or_else(|_| "python3".into());
-    let has_onnx = Command::new(&python).args(["-c", "import onnx, numpy"]).output().is_ok_and(|o| o.status.success());
-    if !has_onnx {
-        eprintln!("skipped: {python} has no package `onnx`; install it with `pip install onnx onnxruntime`");
-        return;
+pub fn test() -> Optional {
+    let imports = Command::new(python()).args(["-c", "import numpy, onnx, onnxruntime"]).output();
+    Optional {
+        name: "onnx_tools::other_tools_accept_the_files_and_agree",
+        needs: "Python with ONNX: `pip install onnx onnxruntime`, or OCELLUS_PYTHON",
+        is_there: imports.is_ok_and(|output| output.status.success()),
+        run: other_tools_accept_the_files_and_agree,
     }
+}
+
+fn python() -> OsString {
+    env::var_os("OCELLUS_PYTHON").unwrap_or_else(|| "python3".into())
+}
+
+fn other_tools_accept_the_files_and_agree() {
     let folder = tempfile::tempdir().unwrap();
     for seed in 0..FILES {
         write_int8(folder.path(), seed);
@@ -33,8 +40,8 @@ fn other_tools_accept_the_files_and_agree() {
         let graph = fold(lower(&network, &checkpoint).unwrap());
         std::fs::write(folder.path().join(format!("float{seed}.onnx")), onnx::write_float(&graph)).unwrap();
     }
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/onnx_tools.py");
-    let output = Command::new(&python).arg(script).arg(folder.path()).output().unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/optional/onnx_tools.py");
+    let output = Command::new(python()).arg(script).arg(folder.path()).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
     assert!(said.starts_with(&format!("{} files are valid", 2 * FILES)), "{said}");

@@ -1,6 +1,6 @@
 //! `firmware/sizes.toml` says what every board's program takes, for machines that cannot build it.
 //!
-//! `UPDATE_SNAPSHOTS=1 cargo test --release --test program_sizes` writes it anew.
+//! `UPDATE_SNAPSHOTS=1 cargo test --release --package ocellus-tests --test emulated program_sizes::` writes it anew.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ const TOLERANCE: u64 = 5;
 
 const HEAD: &str = "# Bytes that each board's program takes: of flash, and of RAM for its variables, the room for plans and feature maps
 # included. For machines that cannot build it; those that can count what they built. Measured, not written by hand:
-# UPDATE_SNAPSHOTS=1 cargo test --release --test program_sizes
+# UPDATE_SNAPSHOTS=1 cargo test --release --package ocellus-tests --test emulated program_sizes::
 ";
 
 fn built(board: &Board) -> ProgramSize {

@@ -1,7 +1,6 @@
 //! Channels that decide nothing go, and no score changes.
 
-mod random;
-
+use crate::random::{network, quant_graph};
 use ocellus::calibrate;
 use ocellus::eval::agreement::compare;
 use ocellus::eval::engine::EngineModel;
@@ -17,7 +16,6 @@ use ocellus_shared::quant::QuantParams;
 use ocellus_shared::{Op, Shape, Window};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use random::{network, quant_graph};
 use rayon::prelude::*;
 
 const GRAPHS: u64 = 400;

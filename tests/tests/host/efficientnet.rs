@@ -3,8 +3,7 @@
 //!
 //! QEMU and a compiler for the boards are needed; where they are missing the second test fails and says how to get them.
 
-mod random;
-
+use crate::random::{efficientnet, network};
 use ocellus::board::Board;
 use ocellus::eval::agreement::compare;
 use ocellus::eval::engine::EngineModel;
@@ -18,7 +17,6 @@ use ocellus::sim::{Clock, Sim};
 use ocellus::{calibrate, onnx, pack, toolchain};
 use ocellus_shared::Op;
 use ocellus_shared::wire::tensor_crc;
-use random::{efficientnet, network};
 
 const SIDE: u16 = 96;
 

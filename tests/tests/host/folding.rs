@@ -1,7 +1,5 @@
 //! Lowering and folding do not change what a network computes.
 
-mod random;
-
 use burn::tensor::{Device, Tensor, TensorData};
 use ocellus::checkpoint::Checkpoint;
 use ocellus::fold::{centre, fold};
@@ -24,8 +22,8 @@ fn difference(a: &[f32], b: &[f32]) -> f32 {
 
 /// A network's graph before folding, and some images.
 fn lowered(seed: u64) -> (Network, Graph, Vec<Vec<f32>>) {
-    let (network, checkpoint) = random::network::network(seed);
-    let pictures = random::network::pictures(&network, seed, 3);
+    let (network, checkpoint) = crate::random::network::network(seed);
+    let pictures = crate::random::network::pictures(&network, seed, 3);
     let images = (0..pictures.len()).map(|i| run::image(pictures.image(i))).collect();
     let graph = lower(&network, &checkpoint).unwrap();
     (network, graph, images)
@@ -46,7 +44,7 @@ fn folding_keeps_the_logits_of_random_networks() {
 #[test]
 fn lowering_keeps_the_logits_of_the_trained_module() {
     for seed in 0..NETWORKS / 4 {
-        let (network, checkpoint) = random::network::network(seed);
+        let (network, checkpoint) = crate::random::network::network(seed);
         let (_, graph, images) = lowered(seed);
         let device = Device::default();
         let module = Module::new(network.clone()).unwrap();

@@ -12,20 +12,17 @@ use ocellus_tests::program::ocellus;
 use serde_json::Value;
 use tempfile::TempDir;
 
-#[path = "support/model.rs"]
-mod model;
-
 /// A model folder, with a program for a real board and a picture.
 struct Desk(TempDir);
 
 impl Desk {
     fn new() -> Self {
         let desk = Self(tempfile::tempdir().unwrap());
-        fs::write(desk.file("model.plan"), model::random_plan()).unwrap();
-        fs::write(desk.file("model.onnx"), onnx::write(&model::random_model()).unwrap()).unwrap();
+        fs::write(desk.file("model.plan"), crate::model::random_plan()).unwrap();
+        fs::write(desk.file("model.onnx"), onnx::write(&crate::model::random_model()).unwrap()).unwrap();
         let vectors = [0x2002_0000u32, 0x0800_0299].map(u32::to_le_bytes).concat();
         fs::write(desk.file("program.elf"), elf::firmware(0x0800_0000, &vectors, 0x2400_1000, "rzcobs")).unwrap();
-        let shown = model::pictures(6);
+        let shown = crate::model::pictures(6);
         for (i, class) in (0..6).map(|i| (i, ["one", "two"][i / 3])) {
             let picture = Picture { width: 32, height: 32, pixels: shown.image(i).to_vec() };
             fs::create_dir_all(desk.file(&format!("shown/{class}"))).unwrap();

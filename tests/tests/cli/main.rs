@@ -1,0 +1,14 @@
+//! The `ocellus` program from the outside: what it prints, writes, refuses and survives.
+//!
+//! `cargo test --release --package ocellus-tests --test cli MODULE::` runs one module.
+
+#[path = "../support/model.rs"]
+mod model;
+
+mod board;
+mod commands;
+mod dist;
+mod live_view;
+mod standalone;
+mod talk;
+mod train;

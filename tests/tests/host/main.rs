@@ -1,0 +1,21 @@
+//! The workstation's library: data, networks, quantization, ONNX beside tract, probes, and the rules of the tree.
+//!
+//! `cargo test --release --package ocellus-tests --test host MODULE::` runs one module.
+
+#[path = "../support/random/mod.rs"]
+mod random;
+
+mod agreement;
+mod corrections;
+mod data_fetch;
+mod data_shapes;
+mod efficientnet;
+mod export;
+mod first_label;
+mod folding;
+mod golden;
+mod layering;
+mod probe;
+mod probe_log;
+mod probe_talk;
+mod trim;
