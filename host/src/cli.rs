@@ -13,7 +13,7 @@ pub use boards::{
 };
 pub use devices::{DeviceArgs, ProfileArgs, RunArgs, ValidateArgs};
 pub use reference::{commands, reference};
-pub use values::{Backend, Calibration, FrameFormat, ImageCount, Optimize, Place, SplitName, Stage, Steady, Target};
+pub use values::{Backend, Calibration, FrameFormat, ImageCount, Optimize, Place, Smoothing, SplitName, Stage, Target};
 
 use crate::board;
 use crate::recipe::{

@@ -9,8 +9,8 @@ use anyhow::{Result, bail};
 use serde::Serialize;
 
 use crate::board::Board;
-use crate::sim;
 use crate::toolchain::{self, CoreLibrary};
+use crate::transport::qemu;
 
 mod apt;
 
@@ -132,15 +132,15 @@ fn check_cargo() -> Check {
 
 fn check_qemu(machines: &[String]) -> Check {
     const NAME: &str = "qemu-system-arm";
-    let remedy = || match std::env::var_os(sim::QEMU_VARIABLE) {
-        Some(_) => Remedy::Variable(sim::QEMU_VARIABLE),
+    let remedy = || match std::env::var_os(qemu::VARIABLE) {
+        Some(_) => Remedy::Variable(qemu::VARIABLE),
         None => Remedy::Packages(vec![NAME.to_owned()]),
     };
-    let qemu = match sim::find_qemu() {
+    let qemu = match qemu::find() {
         Ok(path) => path,
         Err(error) => return missing(NAME, first_sentence(&error), remedy()),
     };
-    let Some(version) = sim::qemu_version(&qemu) else {
+    let Some(version) = qemu::version(&qemu) else {
         return missing(NAME, format!("{} does not run, or is no QEMU", qemu.display()), remedy());
     };
     let output = Command::new(&qemu).args(["-machine", "help"]).stdin(Stdio::null()).output();

@@ -1,6 +1,6 @@
 //! The arguments of the commands for boards and probes.
 
-use super::{ComputeArgs, FrameFormat, Stage, Steady, examples, named};
+use super::{ComputeArgs, FrameFormat, Smoothing, Stage, examples, named};
 use crate::camera::FrameSize;
 use crate::probe;
 use crate::recipe::Model;
@@ -103,18 +103,18 @@ pub struct ActArgs {
     /// Label for which a real board's LED lights up; by default any label
     #[arg(long, env = "OCELLUS_LOOK_FOR", value_name = "LABEL")]
     pub look_for: Option<String>,
-    /// How steady a real board's labels are: a frame counts 1 / 2^SHIFT, and a new label must lead by LEAD steps of int8
-    /// scores for HOLD frames; 2,3,3 where nothing is said
-    #[arg(long, env = "OCELLUS_STEADY", value_name = "SHIFT,LEAD,HOLD")]
-    pub steady: Option<Steady>,
+    /// How a real board smooths labels: a frame counts 1 / 2^SHIFT in a moving average, and a new label must lead by LEAD
+    /// steps of int8 scores for HOLD frames; 2,3,3 by default
+    #[arg(long, alias = "steady", env = "OCELLUS_SMOOTHING", value_name = "SHIFT,LEAD,HOLD")]
+    pub smoothing: Option<Smoothing>,
 }
 
 impl ActArgs {
     /// The variables that the firmware's source reads.
     pub fn env(&self) -> Vec<(&'static str, String)> {
         let label = self.look_for.clone().map(|label| ("OCELLUS_LOOK_FOR", label));
-        let steady = self.steady.map(|steady| ("OCELLUS_STEADY", steady.to_string()));
-        label.into_iter().chain(steady).collect()
+        let smoothing = self.smoothing.map(|smoothing| ("OCELLUS_SMOOTHING", smoothing.to_string()));
+        label.into_iter().chain(smoothing).collect()
     }
 }
 

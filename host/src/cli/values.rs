@@ -170,9 +170,9 @@ pub(super) fn png_file(text: &str) -> Result<PathBuf, String> {
 
 /// How a real board smooths its labels, as its program reads it: `SHIFT,LEAD,HOLD`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Steady([u8; 3]);
+pub struct Smoothing([u8; 3]);
 
-impl std::str::FromStr for Steady {
+impl std::str::FromStr for Smoothing {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -184,7 +184,7 @@ impl std::str::FromStr for Steady {
     }
 }
 
-impl std::fmt::Display for Steady {
+impl std::fmt::Display for Smoothing {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let [shift, lead, hold] = self.0;
         write!(f, "{shift},{lead},{hold}")
@@ -215,11 +215,11 @@ mod tests {
 
     #[test]
     fn smoothing_is_three_numbers_in_their_ranges() {
-        assert_eq!("2,3,3".parse::<Steady>().unwrap().to_string(), "2,3,3");
+        assert_eq!("2,3,3".parse::<Smoothing>().unwrap().to_string(), "2,3,3");
         // Written as the firmware's source reads it.
-        assert_eq!("02,+3,3".parse::<Steady>().unwrap().to_string(), "2,3,3");
+        assert_eq!("02,+3,3".parse::<Smoothing>().unwrap().to_string(), "2,3,3");
         for bad in ["", "2", "2,3", "2,3,3,3", "9,3,3", "2,256,3", "2,3,0", "2,3,x", "-1,3,3"] {
-            assert!(bad.parse::<Steady>().is_err(), "{bad:?}");
+            assert!(bad.parse::<Smoothing>().is_err(), "{bad:?}");
         }
     }
 }

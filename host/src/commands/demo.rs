@@ -10,11 +10,11 @@ use super::{Failure, export, inputs, writable};
 use crate::board::Board;
 use crate::checkpoint::{BEST, LAST};
 use crate::cli::DemoArgs;
+use crate::client::{self, Profile};
 use crate::data::{self, Dataset, Split};
 use crate::eval::{self, Evaluator, Metrics, Scores};
 use crate::model::ModelFiles;
 use crate::recipe::{DataRecipe, Recipe};
-use crate::sim::{Clock, Profile, Sim};
 use crate::toolchain::ProgramSize;
 use crate::{doctor, report, view};
 
@@ -162,12 +162,9 @@ fn agree(judged: &Scores, board: &[i8]) -> Result<()> {
 /// What one inference takes.
 fn profile(board: &Board, elf: &Path, plan: &[u8], split: &Split) -> Result<Profile> {
     let spinner = view::spinner("  counting instructions");
-    let mut sim = Sim::boot(board, elf, Clock::Instructions)?;
-    sim.load_plan(plan)?;
-    let profile = sim.profile(&eval::int8_images(&first(split, 1)))?;
+    let profile = client::profile(board, elf, plan, &eval::int8_images(&first(split, 1)));
     spinner.finish_and_clear();
-    sim.shut_down()?;
-    Ok(profile)
+    profile
 }
 
 /// The last table.
@@ -190,7 +187,7 @@ fn summary(outcome: &Outcome, board: &Board, dataset: &Dataset, plan: &Plan, fil
         bytes("flash: program", outcome.program_bytes),
         bytes("RAM: feature maps", plan.arena_bytes() as u64),
         vec!["multiply-accumulates".to_owned(), report::thousands(macs)],
-        vec!["instructions per inference".to_owned(), report::thousands(outcome.profile.instructions)],
+        vec!["instructions per inference".to_owned(), report::thousands(outcome.profile.total)],
         place("plan, for boards", &files.plan),
         place("int8 ONNX, for anything", &files.int8_onnx),
         place("trained weights", &files.checkpoint),

@@ -75,7 +75,7 @@ fn check_act(args: &FlashArgs, plan: &Plan) -> Result<()> {
     if args.model_only || args.elf.is_some() {
         if !args.act.env().is_empty() {
             view::warn(
-                "the program decides for which label the LED lights, and how steadily: --look-for and --steady are left out",
+                "the program decides for which label the LED lights, and how labels are smoothed: --look-for and --smoothing are ignored",
             );
         }
         return Ok(());

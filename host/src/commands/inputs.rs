@@ -11,13 +11,15 @@ use ocellus_shared::plan::Plan;
 
 use super::{Failure, flash};
 use crate::board::{self, Board};
-use crate::cli::{DeviceArgs, ImageCount, ProbeArgs};
+use crate::cli::{DeviceArgs, ImageCount, ProbeArgs, Target};
+use crate::client::Client;
 use crate::data::{self, Dataset, Split};
 use crate::eval;
 use crate::model::ModelFiles;
-use crate::probe::{self, Conversation, Link, Selector};
+use crate::probe::{self, Selector};
 use crate::recipe::DataRecipe;
 use crate::toolchain::{self, Program};
+use crate::transport::qemu::ClockMode;
 use crate::view;
 
 /// The emulated board called `name`.
@@ -51,28 +53,35 @@ pub fn program(board: &Board, elf: Option<&Path>) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// A real board that runs `plan`, and its program; a simulated one gets both first.
-pub fn reach(board: &Board, reach: &ProbeArgs, elf: Option<&Path>, plan: &[u8]) -> Result<(Link, Vec<u8>)> {
-    let (elf, settings) = (program(board, elf)?, flash::settings(reach));
+/// A real board that runs `plan`, restarted; a simulated one gets program and plan first.
+pub fn reach(board: &Board, probe: &ProbeArgs, elf: Option<&Path>, plan: &[u8]) -> Result<Client> {
+    let (elf, settings) = (program(board, elf)?, flash::settings(probe));
     if matches!(settings.probe, Selector::Simulated(_)) {
         view::note("a rehearsal on a simulated board: its firmware runs on this machine, in this machine's time");
     }
-    Ok((probe::reach(board, &settings, &elf, plan)?, elf))
+    let mut client = Client::restart(board, probe::reach(board, &settings, &elf, plan)?, &elf)?;
+    client.set_plan(plan)?;
+    Ok(client)
 }
 
-/// A line to a real board that runs `plan`.
-pub fn converse(board: &Board, probe: &ProbeArgs, elf: Option<&Path>, plan: &[u8]) -> Result<Conversation> {
-    let (link, elf) = reach(board, probe, elf, plan)?;
-    let mut line = link.converse(&elf)?;
-    line.check(&Plan::parse(plan)?)?;
-    Ok(line)
-}
-
-/// A line to the real board that a command means, if `plan` has room on it and is there.
-pub fn call(device: &DeviceArgs, plan: &[u8]) -> Result<Conversation> {
-    let board = real_board(device.board.as_deref())?;
+/// An emulated board with `plan` in place.
+pub fn boot(board: Option<&str>, plan: &[u8]) -> Result<Client> {
+    let board = emulated_or_usual(board)?;
     board.check_fit(&Plan::parse(plan)?)?;
-    converse(&board, &device.probe, device.elf.as_deref(), plan)
+    Client::boot_with(&board, &firmware(&board)?, ClockMode::Free, plan)
+}
+
+/// The board that a command means, if any, once it runs `plan`.
+pub fn connect(on: Target, device: &DeviceArgs, plan: &[u8]) -> Result<Option<Client>> {
+    match on {
+        Target::Engine => Ok(None),
+        Target::Sim => boot(device.board.as_deref(), plan).map(Some),
+        Target::Board => {
+            let board = real_board(device.board.as_deref())?;
+            board.check_fit(&Plan::parse(plan)?)?;
+            reach(&board, &device.probe, device.elf.as_deref(), plan).map(Some)
+        }
+    }
 }
 
 /// Builds the firmware of `board`, with a spinner that shows what cargo does.

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use ocellus_firmware::Engine;
 use ocellus_firmware::kernels;
+use ocellus_shared::Frame;
 use ocellus_shared::plan::Plan;
 use rayon::prelude::*;
 use std::time::{Duration, Instant};
@@ -36,6 +37,16 @@ impl<'a> EngineModel<'a> {
         self.check_len(image.len() == self.image_len(), image.len())?;
         let mut arena = self.arena();
         Ok(self.load(&mut arena, image)?.run().to_vec())
+    }
+
+    /// int8 scores `(classes)` of a camera frame, which is preprocessed as on a board.
+    ///
+    /// # Errors
+    /// The model takes no colour pictures.
+    pub fn classify(&self, frame: &Frame) -> Result<Vec<i8>> {
+        let mut arena = self.arena();
+        let mut engine = Engine::new(self.plan, &mut arena)?;
+        Ok(engine.classify(frame).context("the model takes no colour pictures")?.to_vec())
     }
 
     /// int8 scores `(n, classes)` of int8 images `(n, h, w, c)`, on all cores. `progress` is called once per image that is

@@ -8,9 +8,9 @@ use ocellus_shared::{Op, Shape};
 use serde::Serialize;
 
 use crate::board::Board;
+use crate::client;
 use crate::commands::inputs;
 use crate::graph::Graph;
-use crate::sim::{Clock, Sim};
 use crate::toolchain::ProgramSize;
 use crate::view;
 
@@ -67,10 +67,8 @@ impl Cost {
         }
         let elf = inputs::firmware(board)?;
         self.program_bytes = Some(ProgramSize::of(&elf)?.flash_bytes);
-        let mut sim = Sim::boot(board, &elf, Clock::Instructions)?;
-        sim.load_plan(plan)?;
-        self.instructions = Some(sim.profile(image)?.instructions);
-        sim.shut_down()
+        self.instructions = Some(client::profile(board, &elf, plan, image)?.total);
+        Ok(())
     }
 
     /// Adds the instructions on `cpu` that the card in `folder` names, where there is one of a plan of this size: another
