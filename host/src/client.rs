@@ -150,10 +150,10 @@ impl Client {
     pub fn set_plan(&mut self, bytes: &[u8]) -> Result<()> {
         let plan = Plan::parse(bytes)?;
         self.board.check_fit(&plan)?;
-        let macs = plan.macs();
+        let work = plan.work();
         let seconds = match self.board.machine {
-            Some(_) => macs / SLOWEST_EMULATED,
-            None => macs.saturating_mul(SLOWEST_CYCLES) / self.board.clock_hz.unwrap_or(1_000_000).max(1),
+            Some(_) => work / SLOWEST_EMULATED,
+            None => work.saturating_mul(SLOWEST_CYCLES) / self.board.clock_hz.unwrap_or(1_000_000).max(1),
         };
         self.run_timeout = self.timeout + Duration::from_secs(seconds);
         let digest = match self.board.machine {

@@ -16,6 +16,8 @@ pub mod checkpoint;
 pub mod features;
 pub mod train;
 
+pub mod ops;
+
 pub mod graph;
 
 pub mod fold;

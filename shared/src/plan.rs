@@ -28,7 +28,7 @@
 //!
 //! | at | bytes | field |
 //! |---|---|---|
-//! | 0 | 1 | operator, see `TAG_*` in the source |
+//! | 0 | 1 | operator: [`Facts::TAG`](crate::op::Facts::TAG) |
 //! | 1 | 1 | number of inputs |
 //! | 2 | 8 | window: kernel h, w; stride h, w; padding top, left, bottom, right (zero where there is none) |
 //! | 10 | 2 | out channels u16 (zero where the operator has none) |
@@ -39,7 +39,8 @@
 //! | 84 | 4 | biases: region offset, aligned to 4 |
 //! | 88 | 4 | multipliers: region offset, aligned to 4 |
 //! | 92 | 2 | strip rows u16: how many rows of the output are computed at a time; 0 for all |
-//! | 94 | 34 | reserved, zero |
+//! | 94 | 4 | what only this operator has: [`Record::own`](crate::op::Record) (zero where there is nothing) |
+//! | 98 | 30 | reserved, zero |
 //!
 //! An operand is: arena offset u32, shape h, w, c u16 each, zero point i8, one reserved byte. How many parameters
 //! there are, and in what layout, follows from the operator and its shapes: [`Op::param_counts`].
@@ -220,6 +221,11 @@ impl<'a> Step<'a> {
         self.op.macs(self.input().shape, self.output.shape)
     }
 
+    /// What its time goes with: see [`Op::work`].
+    pub fn work(&self) -> u64 {
+        self.op.work(self.input().shape, self.output.shape)
+    }
+
     /// Where its inputs come from: one to [`MAX_INPUTS`].
     pub fn inputs(&self) -> &[Operand] {
         &self.inputs[..self.input_count]
@@ -379,6 +385,11 @@ impl<'a> Plan<'a> {
     /// Multiply-accumulates of a run.
     pub fn macs(&self) -> u64 {
         self.steps().map(|step| step.macs()).sum()
+    }
+
+    /// What the time of a run goes with: see [`Op::work`].
+    pub fn work(&self) -> u64 {
+        self.steps().fold(0, |all, step| all.saturating_add(step.work()))
     }
 }
 

@@ -5,6 +5,7 @@ use crate::board::{Board, DoesNotFit};
 use crate::cli::AnalyzeArgs;
 use crate::cost::{self, Core, Costs};
 use crate::model::ModelFiles;
+use crate::ops;
 use crate::{report, toolchain, view};
 use anyhow::Result;
 use ocellus_shared::Op;
@@ -171,7 +172,7 @@ fn layer(costs: &Costs, step: &Step) -> Layer {
     Layer {
         op: step.op.name(),
         shape: format!("{input} -> {output}"),
-        kernel: kernel.name(),
+        kernel: kernel.name,
         macs: step.macs(),
         instructions,
         parameter_bytes: step.weights.len() + 4 * (step.biases.len() + step.multipliers.len()),
@@ -184,15 +185,9 @@ fn layer(costs: &Costs, step: &Step) -> Layer {
 /// speed, says where everything is, or names the classes.
 pub fn raw_bytes(plan: &Plan) -> u64 {
     let of_step = |step: Step| {
-        let (input, out_channels) = (step.input().shape, usize::from(step.output.shape.c));
-        let weights = match step.op {
-            Op::Conv { window, .. } | Op::Winograd { window, .. } => {
-                out_channels * window.taps() * usize::from(input.c)
-            }
-            Op::Dense { .. } => out_channels * input.len(),
-            _ => step.weights.len(),
-        };
-        (weights + 4 * (step.biases.len() + step.multipliers.len())) as u64
+        let (input, output) = (step.input().shape, step.output.shape);
+        let counts = ops::of(step.op).counts(step.op.param_counts(input, output), input, output);
+        (counts.weights + 4 * (step.biases.len() + step.multipliers.len())) as u64
     };
     plan.steps().map(of_step).sum()
 }

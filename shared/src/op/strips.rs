@@ -5,7 +5,7 @@
 //! them. Planner, parser and engine share the rules of this file: which rows a strip reads, how far the output must lie
 //! below an input that it overlaps, and how much scratch memory a strip needs.
 
-use super::{Op, Window};
+use super::Op;
 use crate::shape::Shape;
 use core::ops::Range;
 
@@ -20,54 +20,16 @@ pub struct Strip {
     pub output: Range<u16>,
 }
 
-impl Window {
-    /// The rows of an input of `height` rows that lie under the output rows `rows`, and a window that has only what of
-    /// the padding falls there.
-    fn rows(self, height: u16, rows: &Range<u16>) -> (Self, Range<u16>) {
-        let (top, stride) = (usize::from(self.pad[0]), usize::from(self.stride[0]));
-        // From the start of the padding on: the rows under the windows, and where the input ends.
-        let start = usize::from(rows.start) * stride;
-        let end = usize::from(rows.end - 1) * stride + usize::from(self.kernel[0]);
-        let bottom = top + usize::from(height);
-        let on_input = start.max(top) - top..end.min(bottom) - top;
-        // Padding is narrower than the window, so that these fit, and some row of every window lies on the input.
-        let mut cut = self;
-        cut.pad[0] = top.saturating_sub(start) as u8;
-        cut.pad[2] = end.saturating_sub(bottom) as u8;
-        (cut, on_input.start as u16..on_input.end as u16)
-    }
-}
-
 impl Op {
-    /// Whether input `index` is read from top to bottom while the output is written; if not, it is needed whole.
-    pub const fn reads_rows(&self, index: usize) -> bool {
-        match self {
-            Self::Dense { .. } | Self::GlobalAvgPool | Self::Flatten => false,
-            Self::Mul => index == 0,
-            _ => true,
-        }
-    }
-
     /// How the output rows `rows`, at least one, are made of the rows of an `input` that the operator takes; nothing where
     /// it needs its input whole.
     pub fn strip(&self, input: Shape, rows: Range<u16>) -> Option<Strip> {
         if !self.reads_rows(0) || !self.is_linked() {
             return None;
         }
-        let mut op = *self;
-        let reads = match &mut op {
-            Self::Conv { window, .. }
-            | Self::Winograd { window, .. }
-            | Self::Depthwise { window }
-            | Self::MaxPool { window }
-            | Self::AvgPool { window } => {
-                let (cut, reads) = window.rows(input.h, &rows);
-                *window = cut;
-                reads
-            }
-            _ => rows.clone(),
-        };
-        Some(Strip { op, input: reads, output: rows })
+        let Some(window) = self.window() else { return Some(Strip { op: *self, input: rows.clone(), output: rows }) };
+        let (window, input) = window.rows(input.h, &rows);
+        Some(Strip { op: self.with_window(window), input, output: rows })
     }
 
     /// How many bytes the output must begin before input `index`, of shape `input`, where it overlaps that input and is
@@ -92,15 +54,15 @@ impl Op {
 
     /// [`Self::scratch_bytes`] where `output` is computed in strips of `strip_rows` rows, 0 standing for all.
     pub fn strip_scratch_bytes(&self, input: Shape, output: Shape, strip_rows: u16) -> usize {
-        if strip_rows == 0 {
-            return self.scratch_bytes(input);
-        }
         // No strip has more rows than the first.
-        let first = strip_ranges(output.h, strip_rows).next().and_then(|rows| self.strip(input, rows));
-        first.map_or_else(
-            || self.scratch_bytes(input),
-            |Strip { op, input: rows, .. }| op.scratch_bytes(Shape { h: rows.end - rows.start, ..input }),
-        )
+        let first = strip_ranges(output.h, strip_rows).next().filter(|_| strip_rows > 0);
+        match first.and_then(|rows| self.strip(input, rows)) {
+            Some(Strip { op, input: reads, output: rows }) => {
+                let part = |rows: Range<u16>, whole| Shape { h: rows.end - rows.start, ..whole };
+                op.scratch_bytes(part(reads, input), part(rows, output))
+            }
+            None => self.scratch_bytes(input, output),
+        }
     }
 }
 
@@ -114,6 +76,7 @@ pub fn strip_ranges(height: u16, strip_rows: u16) -> impl Iterator<Item = Range<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::op::Window;
 
     /// Every window, stride and padding on small maps, cut into strips of all heights: the rows that a strip reads are those
     /// under its windows, its operator makes as many rows as it should, and the lead leaves unwritten what is still read.
@@ -175,7 +138,7 @@ mod tests {
         let (window, input) = (Window::same(3), Shape::new(48, 48, 16));
         for op in [Op::Depthwise { window }, Op::Conv { window, out_channels: 16 }] {
             let needs = |strip_rows| op.strip_scratch_bytes(input, input, strip_rows);
-            assert_eq!(needs(0), op.scratch_bytes(input));
+            assert_eq!(needs(0), op.scratch_bytes(input, input));
             assert!((1..48).all(|rows| needs(rows) <= needs(rows + 1) && needs(rows) <= needs(0)));
         }
     }

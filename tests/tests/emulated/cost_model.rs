@@ -179,7 +179,7 @@ fn fit() {
             let worst = samples.iter().map(|(counts, counted)| dot(counts, &fitted) / counted - 1.0);
             let worst = worst.map(f64::abs).fold(0.0, f64::max);
             println!("# {} layers, each within {:.0} %.", samples.len(), 100.0 * worst);
-            println!("{} = [{costs}]", kernel.key());
+            println!("{} = [{costs}]", kernel.key);
         }
     }
 }

@@ -18,6 +18,7 @@ const PIPELINE: &[&str] = &[
     "checkpoint",
     "features",
     "train",
+    "ops",
     "graph",
     "fold",
     "calibrate",
@@ -47,7 +48,7 @@ const COMMAND_LINE: &[&str] = &["cli", "commands", "main"];
 /// Libraries that must stay in one corner of the host, and the modules (or single files) where they may appear.
 const CORNERS: &[(&[&str], &[&str])] = &[
     (&["burn", "burn_ndarray", "burn_flex"], &["net", "train", "augment", "checkpoint"]),
-    (&["tract_onnx", "tract_core"], &["onnx", "eval/tract.rs", "eval/backbone.rs"]),
+    (&["tract_onnx", "tract_core"], &["ops/onnx.rs", "onnx", "eval/tract.rs", "eval/backbone.rs"]),
     (&["clap"], &["cli"]),
     (&["ocellus_firmware"], &["eval/engine.rs", "probe/simulated/firmware.rs"]),
     (&["probe_rs"], &["probe"]),

@@ -7,7 +7,7 @@ use ocellus::eval::engine::EngineModel;
 use ocellus::eval::tract::TractModel;
 use ocellus::fold::{centre, fold};
 use ocellus::graph::{Origin, lower};
-use ocellus::quantize::{QuantGraph, QuantNode, Value, differ, quantize};
+use ocellus::quantize::{QuantGraph, QuantNode, Value, break_multiplier_ties, quantize};
 use ocellus::recipe::Optimize;
 use ocellus::trim::{Removed, Trimmed, trim};
 use ocellus::{onnx, pack};
@@ -156,7 +156,7 @@ fn chain(ops: &[Op]) -> QuantGraph {
             _ => channels * input.len(),
         };
         let mut multipliers = vec![0.002; channels];
-        differ(&mut multipliers);
+        break_multiplier_ties(&mut multipliers);
         nodes.push(QuantNode {
             name: format!("layer{i}"),
             op,
