@@ -7,7 +7,6 @@
 
 pub use crate::ops::{Core, Kernel};
 
-use crate::board;
 use crate::ops::{self, READING};
 use anyhow::{Context, Result};
 use ocellus_shared::Op;
@@ -45,14 +44,12 @@ struct Table {
 }
 
 impl Costs {
-    /// Reads the coefficients of `core`.
+    /// The coefficients of `core`, from `firmware/costs.toml` as it is built into this program.
     ///
     /// # Errors
-    /// There is no source tree, or its `firmware/costs.toml` cannot be read, does not parse or lacks a kernel.
+    /// It does not parse or lacks a kernel.
     pub fn load(core: Core) -> Result<Self> {
-        let path = board::source_tree()?.join("firmware/costs.toml");
-        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        Self::parse(core, &text).with_context(|| format!("in {}", path.display()))
+        Self::parse(core, include_str!("../../firmware/costs.toml")).context("in firmware/costs.toml")
     }
 
     fn parse(core: Core, text: &str) -> Result<Self> {

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Result, bail};
 use serde::Serialize;
 
-use crate::board::{self, Board};
+use crate::board::Board;
 use crate::toolchain::{self, CoreLibrary};
 use crate::transport::qemu;
 
@@ -40,11 +40,11 @@ enum Remedy {
     Target(String),
 }
 
-/// Looks for everything that the boards of this source tree need.
+/// Looks for everything that building for the boards and emulating them needs.
 pub fn check() -> Vec<Check> {
     let mut boards = match Board::all() {
         Ok(boards) => boards,
-        Err(error) => return vec![missing("source tree", format!("{error:#}"), Remedy::None)],
+        Err(error) => return vec![missing("board tables", format!("{error:#}"), Remedy::None)],
     };
     let machines: Vec<String> = boards.iter().filter_map(|b| b.machine.clone()).collect();
     boards.sort_by(|a, b| a.target.cmp(&b.target));
@@ -112,7 +112,7 @@ fn missing(name: impl Into<String>, found: String, remedy: Remedy) -> Check {
 }
 
 fn check_source() -> Check {
-    match board::source_tree() {
+    match toolchain::source_tree() {
         Ok(path) => good("source tree", path.display().to_string()),
         Err(error) => missing("source tree", format!("{error:#}"), Remedy::None),
     }

@@ -223,8 +223,9 @@ def compare(row, args):
     network, size, batch, forward = ROWS[row]
     task = (network, args.img_size or size, args.batch_size or batch, forward)
     forms = {"NCHW": (False, False), "channels last": (True, False), "compiled": (True, True)}
+    timed = {form: kind for form, kind in forms.items() if not (args.no_compile and kind[1])}
     rivals = {}
-    for form, (channels_last, compiled) in forms.items():
+    for form, (channels_last, compiled) in timed.items():
         try:
             rivals[form] = Rival(task, args, channels_last, compiled)
         except RuntimeError as error:
@@ -262,6 +263,7 @@ def main():
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--precision", choices=["f32", "bf16"], default="f32", help="bf16 on a GPU only")
     parser.add_argument("--simd", choices=["best", "avx2"], default="best", help="vector instructions of a CPU")
+    parser.add_argument("--no-compile", action="store_true", help="leaves PyTorch's compiled form out, which takes minutes")
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--img-size", type=int)
     parser.add_argument("--rounds", type=int, default=3)

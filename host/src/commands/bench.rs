@@ -4,7 +4,7 @@ mod host;
 mod train;
 
 use super::{export, inputs};
-use crate::board::{self, Board};
+use crate::board::Board;
 use crate::checkpoint::Checkpoint;
 use crate::cli::{BenchArgs, BenchCommand};
 use crate::client::Client;
@@ -141,9 +141,7 @@ fn emulated(BenchArgs { models, json }: &BenchArgs) -> Result<()> {
 }
 
 fn references() -> Result<Table> {
-    let path = board::source_tree()?.join("firmware/references.toml");
-    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    toml::from_str(&text).with_context(|| format!("in {}", path.display()))
+    toml::from_str(include_str!("../../../firmware/references.toml")).context("in firmware/references.toml")
 }
 
 /// The plans at the paths `models`; where there are none, of the networks that others were measured on.

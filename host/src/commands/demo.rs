@@ -15,7 +15,8 @@ use crate::data::{self, Dataset, Split};
 use crate::eval::{self, Evaluator, Metrics, Scores};
 use crate::model::ModelFiles;
 use crate::recipe::{DataRecipe, Recipe};
-use crate::{doctor, report, toolchain, view};
+use crate::toolchain::ProgramSize;
+use crate::{doctor, report, view};
 
 mod live;
 mod training;
@@ -91,7 +92,7 @@ pub fn run(args: &DemoArgs) -> Result<()> {
     let profile = profile(&board, &elf, &plan, &compared)?;
     step(8, "live, through the board's camera");
     let frames = live::show(&board, &elf, &plan, &dataset.classes, &first(&test, effort.shown))?;
-    let program_bytes = toolchain::program_bytes(&elf)?;
+    let program_bytes = ProgramSize::of(&elf)?.flash_bytes;
     let outcome = Outcome { float, int8, board: on_board, frames, profile, program_bytes };
     report::print(&summary(&outcome, &board, &dataset, &Plan::parse(&plan)?, &files))?;
     view::note(&format!("done in {} s", start.elapsed().as_secs()));

@@ -59,7 +59,7 @@ pub fn run(args: &ExportArgs) -> Result<()> {
     if let Some(optimize) = args.optimize {
         checkpoint.recipe.quant.optimize = optimize.into();
     }
-    let board = args.board.as_deref().map(inputs::known_board).transpose()?;
+    let board = args.board.as_deref().map(Board::load).transpose()?;
     let own_folder = if args.run.is_dir() { Some(args.run.as_path()) } else { args.run.parent() };
     let out = args.out.as_deref().or(own_folder).unwrap_or(Path::new("."));
     let Checkpoint { recipe, input, classes, .. } = &checkpoint;

@@ -11,7 +11,8 @@ use crate::board::{Board, DoesNotFit};
 use crate::cli::{FlashArgs, ProbeArgs};
 use crate::model::ModelFiles;
 use crate::probe::{Image, Link, Phase, Selector, Settings, Written};
-use crate::{report, toolchain, view};
+use crate::toolchain::ProgramSize;
+use crate::{report, view};
 
 /// Programs a board, or its model alone, once it is sure that all of it fits.
 ///
@@ -42,10 +43,6 @@ pub fn run(args: &FlashArgs) -> Result<()> {
 
 /// The real board called `name`.
 pub fn real_board(name: &str) -> Result<Board> {
-    let known = Board::names()?;
-    if !known.iter().any(|n| n == name) {
-        return Err(Failure::Usage(format!("no board called {name:?}; there are: {}", known.join(", "))).into());
-    }
     let board = Board::load(name)?;
     if board.machine.is_some() {
         let what = format!("{name} is emulated and has no flash: use `ocellus run --on sim --board {name}`");
@@ -97,7 +94,7 @@ fn check_act(args: &FlashArgs, plan: &Plan) -> Result<()> {
 /// Reads a program, and refuses one of another board or that is larger than the board's flash for it, before any probe is
 /// looked for.
 fn read_program(board: &Board, elf: &Path) -> Result<Vec<u8>> {
-    let (bytes, room) = (toolchain::program_bytes(elf)?, board.flash.map_or(0, |flash| flash.bytes));
+    let (bytes, room) = (ProgramSize::of(elf)?.flash_bytes, board.flash.map_or(0, |flash| flash.bytes));
     if bytes > u64::from(room) {
         let what = format!(
             "{} does not fit {}: it takes {bytes} bytes of flash, the board has {room}; choose another --board",

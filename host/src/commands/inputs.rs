@@ -22,18 +22,9 @@ use crate::toolchain::{self, Program};
 use crate::transport::qemu::ClockMode;
 use crate::view;
 
-/// The board called `name`, real or emulated.
-pub fn known_board(name: &str) -> Result<Board> {
-    let known = Board::names()?;
-    if !known.iter().any(|n| n == name) {
-        return Err(Failure::Usage(format!("no board called {name:?}; there are: {}", known.join(", "))).into());
-    }
-    Board::load(name)
-}
-
 /// The emulated board called `name`.
 pub fn emulated_board(name: &str) -> Result<Board> {
-    let board = known_board(name)?;
+    let board = Board::load(name)?;
     if board.machine.is_none() {
         let emulated = Board::all()?.into_iter().filter(|board| board.machine.is_some());
         let names: Vec<String> = emulated.map(|board| board.name).collect();

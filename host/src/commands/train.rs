@@ -162,8 +162,7 @@ pub(super) fn open_backbone(recipe: &mut Recipe) -> Result<Option<OnnxBackbone>>
 
 /// Says before hours of training that no real board has room for the result.
 fn tell_if_too_large(recipe: &Recipe, dataset: &Dataset) -> Result<()> {
-    // Boards are known where the source tree is.
-    let boards = Board::all().unwrap_or_default();
+    let boards = Board::all()?;
     let Some(board) = boards.iter().filter(|b| b.machine.is_none()).max_by_key(|b| b.plan_bytes) else {
         return Ok(());
     };

@@ -13,7 +13,7 @@ use object::{LittleEndian as LE, Object, ObjectSymbol};
 use ocellus::board::Board;
 use ocellus::client::{Client, LiveEvent};
 use ocellus::probe::{self, Selector, Settings};
-use ocellus::toolchain::{self, Built, Program};
+use ocellus::toolchain::{self, Built, Program, ProgramSize};
 use ocellus_shared::plan::encode::encode;
 use ocellus_tests::plans;
 
@@ -85,7 +85,7 @@ fn check(board: &Board) {
     let bytes = std::fs::read(&elf).unwrap();
     assert!(toolchain::check_board(&bytes, &board.name).is_ok(), "{}", board.name);
     others.for_each(|name| assert!(toolchain::check_board(&bytes, name).is_err(), "{} passes for {name}", board.name));
-    let bytes = toolchain::program_bytes(&elf).unwrap();
+    let bytes = ProgramSize::of(&elf).unwrap().flash_bytes;
     assert!((LEAST_FLASH..=MOST_FLASH).contains(&bytes), "{} takes {bytes} bytes of flash", board.name);
     let elf = std::fs::read(elf).unwrap();
     if board.chip.starts_with("STM32H7") {

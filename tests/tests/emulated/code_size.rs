@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 use ocellus::board::Board;
-use ocellus::toolchain::{self, BARE, Program};
+use ocellus::toolchain::{self, BARE, Program, ProgramSize};
 use ocellus_shared::plan::Plan;
 use ocellus_shared::plan::encode::{PlanSpec, encode};
 use ocellus_tests::plans;
@@ -26,7 +26,7 @@ fn engine_bytes(ops: &[&str]) -> u64 {
     let built = toolchain::build_program(&Board::load(BOARD).unwrap(), program, &|_| ());
     let built = built.unwrap_or_else(|error| panic!("{error:#}"));
     assert_eq!(built.warnings, 0, "{ops:?}");
-    toolchain::program_bytes(&built.elf).unwrap() - VECTORS
+    ProgramSize::of(&built.elf).unwrap().flash_bytes - VECTORS
 }
 
 /// The kernels that the plan in `bytes` needs.

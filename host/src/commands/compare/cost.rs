@@ -11,7 +11,7 @@ use crate::board::Board;
 use crate::client;
 use crate::commands::inputs;
 use crate::graph::Graph;
-use crate::toolchain;
+use crate::toolchain::ProgramSize;
 use crate::view;
 
 /// Figures of one inference; what is not known is `None`.
@@ -66,7 +66,7 @@ impl Cost {
             return Ok(());
         }
         let elf = inputs::firmware(board)?;
-        self.program_bytes = Some(toolchain::program_bytes(&elf)?);
+        self.program_bytes = Some(ProgramSize::of(&elf)?.flash_bytes);
         self.instructions = Some(client::profile(board, &elf, plan, image)?.total);
         Ok(())
     }

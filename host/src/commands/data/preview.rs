@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::super::{Failure, train};
+use super::super::train;
 use crate::checkpoint::write_atomically;
 use crate::cli::{DataPreviewArgs, TrainArgs};
 use crate::data::picture::Picture;
@@ -10,7 +10,6 @@ use crate::data::{self, Dataset, Split};
 use crate::recipe::Recipe;
 use crate::report;
 use crate::train::batches::{Loader, plain};
-use std::path::Path;
 
 /// Varied versions of each image, where training has as many.
 const VERSIONS: u32 = 9;
@@ -22,14 +21,8 @@ const GAP: usize = 4;
 /// Writes a sheet with a row for each of some training images: the image, then versions as the first epochs draw them.
 ///
 /// # Errors
-/// The recipe or the dataset cannot be used, the file is not to be a PNG, or it cannot be written.
+/// The recipe or the dataset cannot be used, or the file cannot be written.
 pub fn run(args: &DataPreviewArgs) -> Result<()> {
-    if !is_png(&args.out) {
-        let png = args.out.with_extension("png");
-        let what =
-            format!("the sheet is a PNG file, {} is not called one: --out {}", args.out.display(), png.display());
-        return Err(Failure::Usage(what).into());
-    }
     let dataset_and_recipe = TrainArgs {
         recipe: args.recipe.clone(),
         data: args.data.clone(),
@@ -47,10 +40,6 @@ pub fn run(args: &DataPreviewArgs) -> Result<()> {
 }
 
 /// Whether a file of this name is expected to be a PNG; one without an extension may be anything.
-fn is_png(path: &Path) -> bool {
-    path.extension().is_none_or(|extension| extension.eq_ignore_ascii_case("png"))
-}
-
 fn sheet(recipe: &Recipe, dataset: &Dataset) -> Result<Picture> {
     let split = &dataset.train;
     let chosen: Vec<usize> = (0..split.len()).collect();
