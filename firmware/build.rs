@@ -33,9 +33,16 @@ fn main() {
     write(&out.join("board.rs"), &facts);
     write(&out.join("memory.x"), &read(&boards.join(format!("{board}.x"))));
     println!("cargo:rustc-link-search={}", out.display());
+    // Real boards log for people; `DEFMT_LOG` says how much where it is set.
+    println!("cargo:rerun-if-env-changed=DEFMT_LOG");
+    if env::var_os("DEFMT_LOG").is_none() {
+        println!("cargo:rustc-env=DEFMT_LOG=info");
+    }
     // A symbol that takes no memory, by which a host tells one board's program from another's.
     let label = format!("--defsym=_ocellus_board_{}=0", board.replace('-', "_"));
-    for argument in ["-Tlink.x", "-Tdefmt.x", "--nmagic", &label] {
+    // The places of log formats, where there is a log.
+    let log = env::var_os("CARGO_FEATURE_RTT").map(|_| "-Tdefmt.x");
+    for argument in ["-Tlink.x", "--nmagic", &label].into_iter().chain(log) {
         println!("cargo:rustc-link-arg-bins={argument}");
     }
 }

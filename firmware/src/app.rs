@@ -1,80 +1,68 @@
-//! From picture to label, the same on every board: capture, preprocess, run, judge, act.
+//! What a camera board does: [`camera_loop`] takes frames and classifies them, [`smooth`] keeps labels from flickering.
+//!
+//! Between two frames a host may ask for something: the loop knows it as a [`HostHandler`].
 
+pub mod camera_loop;
 pub mod smooth;
-pub mod watch;
 
-use crate::camera::Camera;
 use crate::engine::Engine;
-use embedded_hal::digital::OutputPin;
-use heapless::HistoryBuf;
-use ocellus_shared::preprocess::{PreprocessError, preprocess};
-use ocellus_shared::scores;
+use core::fmt::{Display, Write as _};
+use ocellus_shared::Frame;
+use ocellus_shared::plan::Plan;
+use ocellus_shared::wire::{Refusal, Reply};
 
-/// Frames that are remembered.
-const RECENT: usize = 5;
-/// How many of them must agree for a label to count as steady.
-const STEADY: usize = 3;
+/// Most bytes of an error's explanation; a longer one is cut.
+const DETAIL_LEN: usize = 120;
 
-/// What a picture shows.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Sighting<'a> {
-    /// int8 scores, one per class.
-    pub scores: &'a [i8],
-    /// The best class.
-    pub class: u16,
-    /// Its lead over the second, in logits.
-    pub margin: f32,
-    /// Whether most of the recent pictures showed it too.
-    pub steady: bool,
+/// Why something cannot be done, as a host is told.
+#[derive(Clone, Copy)]
+pub struct Denial<'d> {
+    /// Its kind.
+    pub refusal: Refusal,
+    /// Bytes that it would take, where that is the reason.
+    pub needed: u32,
+    /// Bytes that there are, where that is the reason.
+    pub available: u32,
+    /// More about it, for people.
+    pub detail: &'d dyn Display,
 }
 
-/// Why there is no sighting.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LookError<E> {
-    /// The camera's reason.
-    Camera(E),
-    /// The network takes no such picture.
-    Preprocess(PreprocessError),
+impl<'d> Denial<'d> {
+    /// A denial that no number of bytes is the reason of.
+    pub fn new(refusal: Refusal, detail: &'d dyn Display) -> Self {
+        Self { refusal, needed: 0, available: 0, detail }
+    }
+
+    /// Gives `send` the reply to message `sequence`.
+    pub fn send(self, sequence: u32, send: impl FnOnce(&Reply)) {
+        let Self { refusal, needed, available, detail } = self;
+        let mut text = heapless::String::<DETAIL_LEN>::new();
+        let _ = write!(text, "{detail}");
+        send(&Reply::Error { sequence, refusal, needed, available, detail: &text });
+    }
 }
 
-/// A network that watches through a camera and lights an LED while it is sure of what it sees.
-#[derive(Debug)]
-pub struct App<'p, 'm, L> {
-    engine: Engine<'p, 'm>,
-    led: L,
-    recent: HistoryBuf<u16, RECENT>,
+/// Which plan is in place, as the reply to message `sequence`.
+pub fn plan_reply(sequence: u32, plan: &Plan) -> Reply<'static> {
+    let (steps, arena_bytes) = (plan.step_count() as u32, plan.arena_bytes() as u32);
+    Reply::Plan { sequence, digest: plan.digest(), steps, arena_bytes }
 }
 
-impl<'p, 'm, L: OutputPin> App<'p, 'm, L> {
-    /// An app that has seen nothing yet.
-    pub fn new(engine: Engine<'p, 'm>, led: L) -> Self {
-        Self { engine, led, recent: HistoryBuf::new() }
-    }
+/// What a host can ask about.
+pub struct HostContext<'s, 'p, 'm> {
+    /// What runs the model, or why nothing does.
+    pub engine: Result<&'s mut Engine<'p, 'm>, Denial<'s>>,
+    /// The newest camera frame.
+    pub frame: Option<Frame<'s>>,
+    /// Room for a frame that the host sends.
+    pub buffer: &'s mut [u8],
+}
 
-    /// The engine, for images that come from elsewhere.
-    pub fn engine(&mut self) -> &mut Engine<'p, 'm> {
-        &mut self.engine
-    }
+/// A host beside a loop that does something else.
+pub trait HostHandler {
+    /// Answers the host if it has sent something: whether it had. It may take long, but has an end, and the watchdog is fed.
+    fn poll(&mut self, context: HostContext) -> bool;
 
-    /// The engine and the LED, for a loop of their own.
-    pub fn parts(&mut self) -> (&mut Engine<'p, 'm>, &mut L) {
-        (&mut self.engine, &mut self.led)
-    }
-
-    /// Looks once through `camera`, whose picture goes to `buffer`.
-    ///
-    /// # Errors
-    /// No picture, or one that the network does not take. What was seen before stays remembered.
-    pub fn look<C: Camera>(&mut self, camera: &mut C, buffer: &mut [u8]) -> Result<Sighting<'_>, LookError<C::Error>> {
-        let frame = camera.capture(buffer).map_err(LookError::Camera)?;
-        let plan = *self.engine.plan();
-        preprocess(&frame, plan.crop(), plan.input().shape, self.engine.input_mut()).map_err(LookError::Preprocess)?;
-        let scores = self.engine.run();
-        let class = scores::best(scores).class;
-        self.recent.write(class);
-        let steady = self.recent.oldest_ordered().filter(|seen| **seen == class).count() >= STEADY;
-        // A board can go on seeing without its LED.
-        let _ = self.led.set_state(steady.into());
-        Ok(Sighting { scores, class, margin: scores::margin(scores, plan.output_params()), steady })
-    }
+    /// Tells whoever wants to know what the loop does.
+    fn report(&mut self, reply: &Reply);
 }

@@ -1,29 +1,28 @@
-//! What a camera board does before it watches: it looks for its model, in a region of flash of its own.
+//! What a camera board does before its loop: it looks for its model, in a region of flash of its own.
 //!
 //! A host may replace that region at any time, so that nothing about it is taken for granted. A board without a model that
 //! it can run says so again and again, and stays within a probe's reach.
 
+use crate::app::camera_loop::{CameraLoop, CameraLoopError, LoopConfig, LoopParts};
 use crate::app::smooth::Smoothing;
-use crate::app::watch::{Config, Parts, Watch, WatchError};
-use crate::camera::live::{Grabber, Live};
+use crate::app::{Denial, HostContext, HostHandler, plan_reply};
+use crate::camera::live::{Camera, Grabber};
 use crate::camera::sensor::{Sensor, Settings};
 use crate::engine::{ArenaTooSmall, Engine};
-use crate::link::{Report, refuse};
-use crate::session::door::{Scene, Visitor};
-use crate::session::{Plate, tell_plan};
+use crate::server::BoardInfo;
 use crate::time::{Clock, Watchdog};
 use embedded_hal::digital::OutputPin;
 use ocellus_shared::plan::{Plan, PlanError, StepFault};
-use ocellus_shared::wire::{Refusal, Tally};
+use ocellus_shared::wire::{FrameCounts, Refusal};
 
 /// What flash holds where nothing was written.
 const ERASED: u8 = 0xff;
 /// Bytes that are looked at to tell an empty region from a damaged one: a page of the smallest kind.
 const LOOKED_AT: usize = 256;
-/// Time between two complaints, in microseconds.
-const COMPLAINT_US: u64 = 1_000_000;
-/// How long one may take, a waiting log included.
-const COMPLAINING_US: u32 = 5_000_000;
+/// Time between two reports of an error, in microseconds.
+const REPORT_INTERVAL_US: u64 = 1_000_000;
+/// How long one may take, a host that is answered included.
+const REPORT_DEADLINE_US: u32 = 5_000_000;
 
 /// Why the region's content cannot be run.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -34,8 +33,8 @@ pub enum ModelError {
     Plan(PlanError),
     /// The plan works in more memory than the board has.
     Arena(ArenaTooSmall),
-    /// The board cannot watch with it.
-    Watch(WatchError),
+    /// The camera loop cannot run it.
+    CameraLoop(CameraLoopError),
     /// It does not know the label that the board was built to look for.
     NoSuchLabel(&'static str),
 }
@@ -50,7 +49,7 @@ impl core::fmt::Display for ModelError {
             }
             Self::Plan(error) => write!(f, "the model in flash is not usable, write it again: {error}"),
             Self::Arena(error) => error.fmt(f),
-            Self::Watch(error) => error.fmt(f),
+            Self::CameraLoop(error) => error.fmt(f),
             Self::NoSuchLabel(label) => write!(f, "the model in flash has no label {label}"),
         }
     }
@@ -59,20 +58,15 @@ impl core::fmt::Display for ModelError {
 impl core::error::Error for ModelError {}
 
 impl ModelError {
-    /// Tells the host.
-    pub fn tell(&self, report: &mut impl Report) {
-        self.answer(0, report);
-    }
-
-    /// Tells the host, which asked in message `sequence`.
-    pub fn answer(&self, sequence: u32, report: &mut impl Report) {
-        let (refusal, bytes) = match self {
-            Self::Empty => (Refusal::NoPlan, [0, 0]),
-            Self::Plan(_) => (Refusal::BadPlan, [0, 0]),
-            Self::Watch(_) | Self::NoSuchLabel(_) => (Refusal::BadWatch, [0, 0]),
-            Self::Arena(small) => (Refusal::ArenaTooSmall, [small.needed as u32, small.available as u32]),
+    /// What a host is told.
+    pub fn denial(&self) -> Denial<'_> {
+        let (refusal, needed, available) = match self {
+            Self::Empty => (Refusal::NoPlan, 0, 0),
+            Self::Plan(_) => (Refusal::BadPlan, 0, 0),
+            Self::CameraLoop(_) | Self::NoSuchLabel(_) => (Refusal::CameraLoop, 0, 0),
+            Self::Arena(small) => (Refusal::ArenaTooSmall, small.needed as u32, small.available as u32),
         };
-        refuse(report, sequence, refusal, bytes, self);
+        Denial { refusal, needed, available, detail: self }
     }
 }
 
@@ -88,9 +82,9 @@ pub fn engine<'p, 'm>(region: &'p [u8], arena: &'m mut [i8]) -> Result<Engine<'p
     Engine::new(plan, arena).map_err(ModelError::Arena)
 }
 
-/// A board's name and memory.
+/// A camera board: its name, its memory, and what its builder chose.
 #[derive(Debug)]
-pub struct Board<'p, 'm> {
+pub struct CameraBoard<'p, 'm> {
     /// Its name.
     pub name: &'static str,
     /// The core's clock.
@@ -107,16 +101,17 @@ pub struct Board<'p, 'm> {
     pub frames: [&'m mut [u8]; 2],
 }
 
-impl Board<'_, '_> {
-    /// What it says of itself.
-    pub fn plate(&self) -> Plate {
-        Plate { name: self.name, plan_bytes: self.region.len() as u32, arena_bytes: self.arena.len() as u32 }
+impl CameraBoard<'_, '_> {
+    /// What hosts are told of it.
+    pub fn info(&self) -> BoardInfo {
+        let (plan_bytes, arena_bytes) = (self.region.len() as u32, self.arena.len() as u32);
+        BoardInfo { name: self.name, plan_bytes, arena_bytes, plan_slot: false, live_camera: true }
     }
 }
 
 /// A board's sensor, and what takes its pixels in.
 #[derive(Debug)]
-pub struct Eyes<S, G> {
+pub struct CameraParts<S, G> {
     /// The sensor.
     pub sensor: S,
     /// What takes its pixels in.
@@ -125,56 +120,49 @@ pub struct Eyes<S, G> {
     pub settings: Settings,
 }
 
-/// Greets, looks for the model, and watches with it for `turns` turns: what happened. A board lets it take as many as there
-/// are. Between two of them `visitor` may call.
+/// Reports the board, looks for the model, and runs the camera loop with it for `turns` turns: what happened. A board lets
+/// it take as many as there are.
 ///
 /// # Errors
-/// There is no model to watch with, which the host has not been told yet.
-pub fn watch<S: Sensor, G: Grabber>(
-    report: &mut impl Report,
-    board: Board,
-    eyes: Eyes<S, G>,
+/// There is no model to run, which is not reported yet.
+pub fn run<S: Sensor, G: Grabber>(
+    board: CameraBoard,
+    camera: CameraParts<S, G>,
     output: impl OutputPin,
     timer: impl Clock + Watchdog,
-    visitor: &mut impl Visitor,
+    host: &mut impl HostHandler,
     turns: u32,
-) -> Result<Tally, ModelError> {
-    board.plate().tell(report);
-    let Board { hertz, look_for, smoothing, region, arena, frames, .. } = board;
+) -> Result<FrameCounts, ModelError> {
+    host.report(&board.info().reply());
+    let CameraBoard { hertz, look_for, smoothing, region, arena, frames, .. } = board;
     let mut engine = engine(region, arena)?;
     let plan = *engine.plan();
-    tell_plan(report, 0, &plan);
-    let room = frames[0].len().min(frames[1].len());
-    let camera = Live::new(eyes.sensor, eyes.grabber, eyes.settings, room).map_err(WatchError::from);
-    let parts = camera.map(|camera| Parts { camera, output, timer });
+    host.report(&plan_reply(0, &plan));
     let target = look_for.map(|label| class_of(&plan, label).ok_or(ModelError::NoSuchLabel(label))).transpose()?;
-    let config = Config { target, smoothing, ..Config::new(hertz) };
-    let watch = parts.and_then(|parts| Watch::new(&mut engine, parts, config));
-    let mut watch = watch.map_err(ModelError::Watch)?;
-    watch.run(report, visitor, frames, turns);
-    Ok(watch.tally())
+    let config = LoopConfig { target, smoothing, ..LoopConfig::new(hertz) };
+    let room = frames[0].len().min(frames[1].len());
+    let camera = Camera::new(camera.sensor, camera.grabber, camera.settings, room).map_err(CameraLoopError::from);
+    let parts = camera.map(|camera| LoopParts { camera, output, timer });
+    let camera_loop = parts.and_then(|parts| CameraLoop::new(&mut engine, parts, config));
+    let mut camera_loop = camera_loop.map_err(ModelError::CameraLoop)?;
+    camera_loop.run(host, frames, turns);
+    Ok(camera_loop.counts())
 }
 
-/// Says what is wrong, and waits for a second in which `visitor` may call. A board does so again and again, so that it is
-/// heard whenever somebody listens, and stays within reach.
-///
-/// The watchdog runs from then on: a log that a host has asked to wait for it, and that it no longer reads, would else stand
-/// still for ever.
-pub fn complain<K: Clock + Watchdog>(
-    error: &ModelError,
-    report: &mut impl Report,
-    visitor: &mut impl Visitor,
-    timer: &K,
-) {
-    timer.start(COMPLAINING_US);
-    timer.feed();
-    error.tell(report);
-    let end = timer.now_us() + COMPLAINT_US;
-    while timer.now_us() < end {
+/// Reports what is wrong `times` times, a second apart, while hosts are answered. A board does so for ever: it is heard
+/// whenever somebody listens, and stays within reach. The watchdog runs meanwhile.
+pub fn report_error_loop(error: &ModelError, host: &mut impl HostHandler, timer: &(impl Clock + Watchdog), times: u32) {
+    timer.start(REPORT_DEADLINE_US);
+    for _ in 0..times {
         timer.feed();
-        visitor.answer(Scene { engine: Err(error), frame: None, room: &mut [] });
-        // A pause that no host notices.
-        timer.wait_until_us(timer.now_us() + 1_000);
+        error.denial().send(0, |reply| host.report(reply));
+        let end = timer.now_us() + REPORT_INTERVAL_US;
+        while timer.now_us() < end {
+            timer.feed();
+            host.poll(HostContext { engine: Err(error.denial()), frame: None, buffer: &mut [] });
+            // A pause that no host notices.
+            timer.wait_until_us(timer.now_us() + 1_000);
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Where pictures come from.
+//! Where frames come from: sensors, the bus to them, what takes their pixels in, and all of it in software.
 
 pub mod live;
 pub mod ov2640;
@@ -7,17 +7,3 @@ pub mod ov7725;
 pub mod sccb;
 pub mod sensor;
 pub mod simulated;
-
-use ocellus_shared::Frame;
-
-/// A camera, or what stands in for one.
-pub trait Camera {
-    /// Why there is no picture.
-    type Error;
-
-    /// Waits for the next picture and puts it at the start of `buffer`.
-    ///
-    /// # Errors
-    /// The camera does not deliver, or its picture has no room in `buffer`.
-    fn capture<'b>(&mut self, buffer: &'b mut [u8]) -> Result<Frame<'b>, Self::Error>;
-}

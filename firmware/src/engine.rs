@@ -1,7 +1,9 @@
 //! Runs a plan: step by step, in the memory that the plan laid out.
 
 use crate::kernels;
+use ocellus_shared::Frame;
 use ocellus_shared::plan::{Plan, Step};
+use ocellus_shared::preprocess::{PreprocessError, preprocess};
 
 /// The lent memory is smaller than the plan's arena.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +50,16 @@ impl<'p, 'm> Engine<'p, 'm> {
     /// Where the int8 image goes, `(h, w, c)`. A run overwrites it: fill it before each.
     pub fn input_mut(&mut self) -> &mut [i8] {
         &mut self.arena[self.plan.input().range()]
+    }
+
+    /// Scores of a camera frame: the one way from pixels to scores, for boards and workstation.
+    ///
+    /// # Errors
+    /// The network takes no colour image, or the frame none of its crops.
+    pub fn classify(&mut self, frame: &Frame) -> Result<&[i8], PreprocessError> {
+        let plan = self.plan;
+        preprocess(frame, plan.crop(), plan.input().shape, self.input_mut())?;
+        Ok(self.run())
     }
 
     /// Runs every step; the int8 scores, one per class.

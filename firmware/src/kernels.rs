@@ -1,4 +1,4 @@
-//! One function per operator.
+//! One file per operator: the kernel, and the definition that it must equal.
 //!
 //! A kernel gets slices and the step's numbers, and cannot fail: [`Plan::parse`](ocellus_shared::plan::Plan::parse) has
 //! checked that every length fits. Accumulators wrap, so that no parameters can make one panic; what the exporter
@@ -9,6 +9,7 @@ mod concat;
 mod conv;
 mod dense;
 mod depthwise;
+mod flatten;
 mod lut;
 mod mul;
 mod pool;
@@ -21,8 +22,19 @@ mod winograd;
 
 use views::{Inputs, Views};
 
-use ocellus_shared::Op;
+use ocellus_shared::op::Facts;
 use ocellus_shared::plan::Step;
+use ocellus_shared::with_operator;
+use reference::Point;
+
+/// How an operator is computed.
+trait Kernel {
+    /// Computes a step that is not cut.
+    fn run(&self, step: &Step, inputs: Inputs, scratch: &mut [i8], output: &mut [i8]);
+
+    /// One value of the output, as the definition says.
+    fn value(&self, at: &Point, inputs: Inputs) -> i8;
+}
 
 /// Runs one step in the `arena` of its plan, strip after strip.
 pub fn run(step: &Step, arena: &mut [i8]) {
@@ -33,23 +45,12 @@ pub fn run(step: &Step, arena: &mut [i8]) {
 #[inline(never)]
 fn run_strip(step: &Step, views: Views) {
     let Views { inputs, output, scratch } = views;
-    let input = inputs.get(step.input());
-    match &step.op {
-        // No plan that was parsed has it.
-        op if !op.is_linked() => {}
-        Op::Conv { window, .. } => conv::run(step, window, input, scratch, output),
-        Op::Winograd { window, .. } => winograd::run(step, window, input, scratch, output),
-        Op::Depthwise { window } => depthwise::run(step, window, input, scratch, output),
-        Op::Dense { .. } => dense::run(step, input, output),
-        Op::MaxPool { window } => pool::max(step, window, input, output),
-        Op::AvgPool { window } => pool::average(step, window, input, output),
-        Op::GlobalAvgPool => pool::global_average(step, input, output),
-        Op::Add => add::run(step, input, inputs.get(step.inputs()[1]), output),
-        Op::Mul => mul::run(step, input, inputs.get(step.inputs()[1]), output),
-        Op::Lut => lut::run(step, input, output),
-        Op::Concat => concat::run(step, inputs, output),
-        Op::ChannelScale => scale::run(step, input, output),
-        // The same bytes under another shape.
-        Op::Flatten => {}
-    }
+    // No plan that was parsed has an operator that is not linked.
+    with_operator!(step.op, op => if is_linked(&op) { op.run(step, inputs, scratch, output) });
+}
+
+/// A constant for the compiler, who leaves out kernels that are never called.
+#[inline(always)]
+const fn is_linked<F: Facts>(_: &F) -> bool {
+    F::IS_LINKED
 }

@@ -5,10 +5,10 @@
 //!
 //! - [`engine`]: runs a parsed plan in memory that the caller lends
 //! - [`kernels`]: one function per operator, each with a plain reference
-//! - [`camera`]: where pictures come from: sensors, what takes their pixels in, and both in software
-//! - [`app`]: from picture to label, the same on every board; [`app::watch`] is the loop of a camera board
-//! - [`boot`]: the model in a camera board's flash
-//! - [`link`], [`session`]: the conversation with the host
+//! - [`camera`]: where frames come from: sensors, what takes their pixels in, and both in software
+//! - [`app`]: the loop of a camera board, from frame to label, and the host beside it
+//! - [`transport`], [`server`]: the conversation with a host
+//! - [`boot`]: a camera board, with its model in flash; [`emulated`]: one whose plans come from a host
 //! - [`profile`], [`time`]: counting what a run takes; clock and watchdog
 //!
 //! The boards' programs are in `bin/`; what the emulated ones share is `bin/emulated`, and what several share `bin/common`.
@@ -18,11 +18,12 @@
 pub mod app;
 pub mod boot;
 pub mod camera;
+pub mod emulated;
 pub mod engine;
 pub mod kernels;
-pub mod link;
 pub mod profile;
-pub mod session;
+pub mod server;
 pub mod time;
+pub mod transport;
 
 pub use engine::{ArenaTooSmall, Engine};

@@ -3,8 +3,8 @@
 use embedded_hal::delay::DelayNs;
 use ocellus_shared::plan::Plan;
 
-/// Cycles that a multiply-accumulate takes at most on any core with a fast path: depthwise convolutions, which are the
-/// slowest, take about 12.
+/// Cycles that a multiply-accumulate, or a value under the window of a pooling, takes at most on any core with a fast path:
+/// depthwise convolutions, which are the slowest, take about 12.
 const CYCLES_PER_MAC: u64 = 16;
 /// Cycles that a value of a step's output takes besides: requantization, look-up, padding.
 const CYCLES_PER_VALUE: u64 = 64;
@@ -74,8 +74,7 @@ impl<K: Clock> DelayNs for Pause<'_, K> {
 /// The longest time that one run of `plan` is predicted to take on a core of `hertz`, in microseconds.
 pub fn longest_run_us(plan: &Plan, hertz: u32) -> u64 {
     let cycles = plan.steps().map(|step| {
-        let macs = step.macs();
-        CYCLES_PER_MAC.saturating_mul(macs).saturating_add(CYCLES_PER_VALUE * step.output.shape.len() as u64)
+        CYCLES_PER_MAC.saturating_mul(step.work()).saturating_add(CYCLES_PER_VALUE * step.output.shape.len() as u64)
     });
     let cycles = cycles.fold(0, u64::saturating_add);
     cycles.saturating_mul(1_000_000) / u64::from(hertz.max(1))

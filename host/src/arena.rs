@@ -8,9 +8,8 @@
 
 mod place;
 
+use crate::ops;
 use crate::quantize::QuantGraph;
-use ocellus_shared::op::PATCHES;
-use ocellus_shared::op::winograd::TILES;
 use ocellus_shared::{Op, Shape};
 use place::{Buffer, Placement, Problem};
 
@@ -68,7 +67,7 @@ impl<'a> Layout<'a> {
         let (values, mut buffers) = value_buffers(graph);
         let mut scratch = Vec::new();
         for (i, node) in graph.nodes.iter().enumerate() {
-            let bytes = node.op.scratch_bytes(graph.values[node.inputs[0]].shape);
+            let bytes = node.op.scratch_bytes(graph.values[node.inputs[0]].shape, graph.values[i + 1].shape);
             scratch.push((bytes > 0).then_some(buffers.len()));
             if bytes > 0 {
                 buffers.push(Buffer { bytes, steps: i..=i, over: Vec::new() });
@@ -85,18 +84,9 @@ impl<'a> Layout<'a> {
     /// Heights of strips that node `i` may be computed in, from the lowest on; the last is 0, for all rows at once.
     fn choices(&self, i: usize) -> Vec<u16> {
         let (op, input, out) = self.shapes(i);
-        let least = match op {
-            _ if !op.reads_rows(0) => out.h,
-            // No group of outputs is left unfilled at the end of a strip.
-            Op::Conv { .. } if !usize::from(out.w).is_multiple_of(PATCHES) => PATCHES as u16,
-            // As many rows of tiles, of two rows each.
-            Op::Winograd { .. } if !out.w.div_ceil(2).is_multiple_of(TILES as u16) => 2 * TILES as u16,
-            Op::Winograd { .. } => 2,
-            // Each strip reads the rows around it once more.
-            Op::Depthwise { .. } => 2,
-            _ => 1,
-        };
-        let gains = !self.dying(i).is_empty() || op.strip_scratch_bytes(input, out, least) < op.scratch_bytes(input);
+        let least = if op.reads_rows(0) { ops::of(op).least_strip_rows(out) } else { out.h };
+        let gains =
+            !self.dying(i).is_empty() || op.strip_scratch_bytes(input, out, least) < op.scratch_bytes(input, out);
         let heights = std::iter::successors(Some(least), |rows| rows.checked_mul(2));
         heights.take_while(|&rows| gains && rows < out.h).chain([0]).collect()
     }
@@ -180,12 +170,11 @@ impl<'a> Layout<'a> {
     /// Gives each node the highest strips that leave the whole as small as `best`.
     fn raise(&mut self, mut best: Placement, strip_rows: &mut [u16]) -> Placement {
         let mut nodes: Vec<usize> = (0..strip_rows.len()).collect();
-        // Those first that lose most by strips: every strip of a depthwise convolution sets up all of its channels.
+        // Those first that lose most by strips.
         let strips = |i: usize| usize::from(self.shapes(i).2.h).div_ceil(strip_rows[i].max(1).into());
         nodes.sort_by_key(|&i| {
             let (op, _, out) = self.shapes(i);
-            let channels = if let Op::Depthwise { .. } = op { out.c.into() } else { 1 };
-            std::cmp::Reverse(strips(i) * channels)
+            std::cmp::Reverse(strips(i) * ops::of(op).strip_overhead(out))
         });
         for i in nodes {
             for rows in self.choices(i).into_iter().rev().take_while(|&rows| rows != strip_rows[i]) {
@@ -312,7 +301,7 @@ mod tests {
         assert_eq!(arena.values[3], arena.values[4], "a flattened map stays where it is");
         // The first convolution: what of its result, 128 bytes a row, has been written at the end of the fifth strip, before
         // what of the image, 48 bytes a row, that strip read; the image; and the patches of 3x3x3 pixels.
-        let first = 15 * 128 - 11 * 48 + 768 + CONV.scratch_bytes(Shape::new(16, 16, 3));
+        let first = 15 * 128 - 11 * 48 + 768 + CONV.scratch_bytes(Shape::new(16, 16, 3), Shape::new(16, 16, 8));
         assert_eq!(arena.lower_bound, first);
         assert!(arena.bytes < arena.lower_bound + 2 * ALIGN);
         assert!(arena.strip_rows[0] > 0, "the first convolution lies over the image");
@@ -329,7 +318,7 @@ mod tests {
         assert!(assert_sound(&graph) > 0);
         // The last convolution of the block: three rows of its result are written when the second row is still needed.
         let arena = plan(&graph);
-        assert_eq!(arena.lower_bound, 2 * map.len() + 4 * 32 * 16 + conv.scratch_bytes(map));
+        assert_eq!(arena.lower_bound, 2 * map.len() + 4 * 32 * 16 + conv.scratch_bytes(map, map));
         assert_eq!(arena.bytes, arena.lower_bound.next_multiple_of(4));
     }
 

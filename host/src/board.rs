@@ -1,15 +1,17 @@
-//! What the host knows of a board: the table `firmware/boards/<board>.toml`, which the firmware's build reads too.
+//! What the host knows of a board: the table `firmware/boards/<board>.toml`, which the firmware's build reads too. The tables
+//! are built into the program, which therefore needs no source tree to know its boards.
 
-use std::env;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use ocellus_shared::plan::Plan;
 use serde::Deserialize;
 
 /// The board that a command means when none is named: the emulated Cortex-M7.
 pub const DEFAULT: &str = "mps2-an500";
+
+/// Name and table of every board, sorted by name. `build.rs` lists them.
+const TABLES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/boards.rs"));
 
 /// Addresses of a board's flash, as its table gives them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -100,45 +102,41 @@ impl std::fmt::Display for DoesNotFit {
 
 impl std::error::Error for DoesNotFit {}
 
+/// A name that no board has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownBoard(String);
+
+impl std::fmt::Display for UnknownBoard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let known: Vec<&str> = Board::names().collect();
+        write!(f, "no board called {:?}; there are: {}", self.0, known.join(", "))
+    }
+}
+
+impl std::error::Error for UnknownBoard {}
+
 impl Board {
-    /// The table of the board called `name`.
+    /// The board called `name`.
     ///
     /// # Errors
-    /// No such board (the error lists those that exist), no source tree, or a table that does not parse.
+    /// [`UnknownBoard`], or a table that does not parse.
     pub fn load(name: &str) -> Result<Self> {
-        let known = Self::names()?;
-        if !known.iter().any(|n| n == name) {
-            bail!("no board called {name:?}; there are: {}", known.join(", "));
-        }
-        let path = tables()?.join(format!("{name}.toml"));
-        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let table: Self = toml::from_str(&text).with_context(|| format!("in {}", path.display()))?;
-        Ok(Self { name: name.to_owned(), ..table })
+        let table = table(name).ok_or_else(|| UnknownBoard(name.to_owned()))?;
+        let board: Self = toml::from_str(table).with_context(|| format!("in the table of the board {name}"))?;
+        Ok(Self { name: name.to_owned(), ..board })
     }
 
     /// All boards, in the order of their names.
     ///
     /// # Errors
-    /// As for [`Board::load`].
+    /// A table that does not parse.
     pub fn all() -> Result<Vec<Self>> {
-        Self::names()?.iter().map(|name| Self::load(name)).collect()
+        Self::names().map(Self::load).collect()
     }
 
     /// Names of all boards, sorted.
-    ///
-    /// # Errors
-    /// There is no source tree.
-    pub fn names() -> Result<Vec<String>> {
-        let folder = tables()?;
-        let entries = std::fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))?;
-        let mut names: Vec<String> = entries
-            .flatten()
-            .map(|entry| entry.path())
-            .filter(|path| path.extension().is_some_and(|e| e == "toml"))
-            .filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()))
-            .collect();
-        names.sort();
-        Ok(names)
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        TABLES.iter().map(|(name, _)| *name)
     }
 
     /// Whether `plan` has room on this board.
@@ -173,7 +171,6 @@ impl Board {
     fn others_for(&self, plan: &Plan<'_>) -> String {
         let holds = |board: &Self| plan.bytes().len() <= board.plan_bytes && plan.arena_bytes() <= board.arena_bytes;
         let alike = |board: &Self| board.machine.is_none() == self.machine.is_none();
-        // Without tables there are no others to name.
         let boards = Self::all().unwrap_or_default();
         let names: Vec<String> = boards.into_iter().filter(|b| alike(b) && holds(b)).map(|b| b.name).collect();
         match names.as_slice() {
@@ -183,34 +180,9 @@ impl Board {
     }
 }
 
-/// The folder of the boards' tables.
-fn tables() -> Result<PathBuf> {
-    Ok(source_tree()?.join("firmware/boards"))
-}
-
-/// The folder of this project's source: `$OCELLUS_SOURCE`, the nearest ancestor of the current folder that holds it, or
-/// the place this program was compiled in.
-///
-/// # Errors
-/// None of them holds it; a wrong `$OCELLUS_SOURCE` is not passed over.
-pub fn source_tree() -> Result<PathBuf> {
-    if let Some(path) = env::var_os("OCELLUS_SOURCE").map(PathBuf::from) {
-        return match is_source_tree(&path) {
-            true => Ok(path),
-            false => bail!("OCELLUS_SOURCE is {}, which holds no firmware/boards", path.display()),
-        };
-    }
-    let here = env::current_dir().unwrap_or_default();
-    let compiled_in = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("/"));
-    here.ancestors()
-        .chain([compiled_in])
-        .find(|path| is_source_tree(path))
-        .map(Path::to_path_buf)
-        .context("cannot find the source tree of Ocellus, which holds the firmware: set OCELLUS_SOURCE to its folder")
-}
-
-fn is_source_tree(path: &Path) -> bool {
-    path.join("firmware/boards").is_dir() && path.join("Cargo.toml").is_file()
+/// The text of the table of the board called `name`, as it is built into this program.
+pub fn table(name: &str) -> Option<&'static str> {
+    TABLES.iter().find(|(known, _)| *known == name).map(|(_, table)| *table)
 }
 
 #[cfg(test)]
@@ -233,6 +205,12 @@ mod tests {
                 assert_eq!(program.start + program.bytes, model.start, "{}", board.name);
             }
         }
+    }
+
+    #[test]
+    fn an_unknown_board_is_told_with_those_that_there_are() {
+        let error = Board::load("toaster").unwrap_err().to_string();
+        assert!(error.contains("\"toaster\"; there are: mps2-an386, mps2-an500, "), "{error}");
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! The command line: with `cli/` the only place that knows clap.
 
 mod boards;
+mod calibration;
 mod devices;
+mod examples;
+mod reference;
 mod stray;
 mod values;
 
@@ -9,26 +12,28 @@ pub use boards::{
     ActArgs, BenchArgs, BenchCommand, BoardsArgs, CaptureArgs, FlashArgs, HostBenchArgs, MonitorArgs, ProbeArgs,
     ProbesArgs, TrainBenchArgs,
 };
+pub use calibration::CalibrationArgs;
 pub use devices::{DeviceArgs, ProfileArgs, RunArgs, ValidateArgs};
+pub use reference::{commands, reference};
 pub use values::{
-    Backend, Calibration, FrameFormat, ImageCount, MeasureOn, Optimize, SplitName, Stage, Steady, Target,
+    Backend, Calibration, FrameFormat, ImageCount, MeasureOn, Optimize, Smoothing, SplitName, Stage, Target,
 };
 
 use crate::board;
-use crate::recipe::{
-    CalibrationMethod, DeviceKind, Freeze, LossKind, Model, OptimizerKind, Precision, Recipe, ScheduleKind,
-};
+use crate::recipe::{DeviceKind, Freeze, LossKind, Model, OptimizerKind, Precision, ScheduleKind};
+use crate::weights::sources::SOURCES;
+use clap::builder::PossibleValuesParser;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use serde::de::{DeserializeOwned, IntoDeserializer};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-/// Train an image classifier, quantize it, and prove that a microcontroller camera board computes the same.
+/// Train an image classifier, quantize it to int8 and deploy it to a microcontroller camera board, with bit-exact scores.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXIT_CODES)]
 pub struct Cli {
-    /// What to do.
+    /// Command to run.
     #[command(subcommand)]
     pub command: Command,
 }
@@ -48,160 +53,170 @@ impl Cli {
     }
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 good, 1 failed, 2 usage, 3 does not fit the board, 4 host and device disagree";
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    success
+  1    failure
+  2    wrong usage
+  3    the model does not fit the board
+  4    host and board computed different scores
+  130  interrupted (Ctrl-C)
 
-/// What to do.
+Flags override environment variables, which override the recipe.";
+
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// See the whole way work, from images to a label on an emulated board
+    /// Run the whole pipeline once: train, quantize, export, and classify on an emulated board
     Demo(DemoArgs),
-    /// Train a network
+    /// Train an image classifier
     Train(TrainArgs),
-    /// Fetch, check and look at datasets
+    /// Download, check and preview datasets
     #[command(subcommand)]
     Data(DataCommand),
-    /// Say what networks there are and what they cost, before any training
+    /// List architectures and their cost
     #[command(subcommand)]
     Model(ModelCommand),
-    /// Fetch pretrained weights
+    /// Download pretrained weights
     #[command(subcommand)]
     Weights(WeightsCommand),
-    /// Say what int8 costs a trained network, layer by layer
+    /// Measure the quantization error of a trained network, layer by layer
     Quantize(QuantizeArgs),
-    /// Quantize a trained network and write its ONNX files and plan
+    /// Quantize a trained network to int8, and write its ONNX files and its plan for the board
     Export(ExportArgs),
-    /// Say how good a model is: accuracy, top-5 and every class
+    /// Evaluate a model: accuracy, top-5 accuracy, and precision and recall of every class
     Eval(EvalArgs),
-    /// Put several models side by side: accuracy, classes, size and cost
+    /// Compare models side by side: accuracy, size and cost
     Compare(CompareArgs),
-    /// Classify pictures
+    /// Classify images
     Run(RunArgs),
-    /// Compare every score of tract, the engine and a board, emulated or real
+    /// Check that the engine or a board computes the same scores as the ONNX model, bit for bit
     Validate(ValidateArgs),
-    /// Measure a model on this machine and on every emulated board, and write its card
+    /// Measure a model on this machine and on every emulated board, and write its model card
     Card(CardArgs),
-    /// Say whether a plan fits a board, what it needs and what it is expected to cost
+    /// Check that a model fits a board: flash, RAM, predicted instructions and latency
     Analyze(AnalyzeArgs),
-    /// Count what each layer costs: instructions on an emulated board, cycles on a real one
+    /// Profile a model layer by layer: instructions on an emulated board, cycles on a real one
     Profile(ProfileArgs),
-    /// Measure beside others
+    /// Benchmarks: inference on emulated cores, inference and training on this machine
     #[command(subcommand)]
     Bench(BenchCommand),
-    /// Build a board's firmware
+    /// Build the firmware of a board
     Firmware(FirmwareArgs),
-    /// List the boards: chip, core, memory, emulated or real
+    /// List the supported boards: chip, core, memory, emulated or real
     Boards(BoardsArgs),
-    /// List the debug probes that are plugged in, also those that this user may not open
+    /// List the connected debug probes, also those that this user has no permission to open
     Probes(ProbesArgs),
-    /// Program a real board: firmware and model, or the model alone
+    /// Flash firmware and model, or the model alone, to a real board
     Flash(FlashArgs),
-    /// Show live what a real board sees, or an emulated one that looks at pictures
+    /// Show live predictions of a real board, or of an emulated board that looks at your images
     Monitor(MonitorArgs),
-    /// Take what a board's camera sees into a class folder of photos to train on
+    /// Collect training images of a class with a board's camera
     Capture(CaptureArgs),
-    /// Say what this machine lacks for building firmware and emulating boards, and install it
+    /// Check this machine for the tools that building and emulating firmware need, and install them
     Doctor(DoctorArgs),
 }
 
 /// Arguments of `ocellus train`. Each beats its key of the recipe.
 #[derive(Args, Debug, Default)]
+#[command(after_help = examples::TRAIN)]
 pub struct TrainArgs {
-    /// Recipe to train by; with --resume the run's own
+    /// Recipe file with all hyper-parameters; with --resume the run's own
     #[arg(long, env = "OCELLUS_RECIPE", value_name = "FILE")]
     pub recipe: Option<PathBuf>,
-    /// Folder of the dataset; else the recipe's, else the built-in pictures
+    /// Dataset folder; by default the recipe's, or the built-in shapes dataset
     #[arg(long, env = "OCELLUS_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// Run folder to write; else the first free one of runs/NAME, runs/NAME-2, ...
+    /// Run folder to write; by default the first free one of runs/NAME, runs/NAME-2, ...
     #[arg(long, env = "OCELLUS_OUT", value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Go on with the run in the folder --out, exactly where it stopped
+    /// Resume the run in the folder --out, exactly where it stopped
     #[arg(long, requires = "out")]
     pub resume: bool,
-    /// Network; `ocellus model list` says which there are
+    /// Architecture; `ocellus model list` lists them
     #[arg(long, env = "OCELLUS_MODEL", value_parser = named::<Model>, value_name = "NAME")]
     pub model: Option<Model>,
-    /// Times that every training image is seen
+    /// Number of epochs
     #[arg(long, env = "OCELLUS_EPOCHS", value_parser = clap::value_parser!(u32).range(1..), value_name = "N")]
     pub epochs: Option<u32>,
-    /// Images of one step
+    /// Batch size
     #[arg(long, env = "OCELLUS_BATCH_SIZE", value_name = "N")]
     pub batch_size: Option<usize>,
     /// Peak learning rate
     #[arg(long, env = "OCELLUS_LR", value_name = "RATE")]
     pub lr: Option<f64>,
-    /// Update rule: sgd, adam
+    /// Optimizer: sgd, adam
     #[arg(long, env = "OCELLUS_OPT", value_parser = named::<OptimizerKind>, value_name = "NAME")]
     pub opt: Option<OptimizerKind>,
-    /// L2 penalty (sgd) or decoupled weight decay (adam)
+    /// Weight decay: L2 penalty (sgd) or decoupled (adam)
     #[arg(long, env = "OCELLUS_WEIGHT_DECAY", value_name = "FACTOR")]
     pub weight_decay: Option<f64>,
     /// Label smoothing
     #[arg(long, env = "OCELLUS_SMOOTHING", value_name = "SHARE")]
     pub smoothing: Option<f64>,
-    /// Epochs of linear warm-up
+    /// Number of epochs of linear learning-rate warm-up
     #[arg(long, env = "OCELLUS_WARMUP_EPOCHS", value_name = "N")]
     pub warmup_epochs: Option<f64>,
-    /// Epochs without a better validation accuracy before training stops; 0 for never
+    /// Early stopping: number of epochs without a better validation accuracy; 0 for none
     #[arg(long, env = "OCELLUS_PATIENCE", value_name = "N")]
     pub patience: Option<u32>,
-    /// Seed of initial weights, shuffling, augmentation and dropout
+    /// Random seed of weight initialization, shuffling, augmentation and dropout
     #[arg(long, env = "OCELLUS_SEED", value_name = "N")]
     pub seed: Option<u64>,
-    /// What computes, and in which numbers.
+    /// Compute device and precision.
     #[command(flatten)]
     pub compute: ComputeArgs,
-    /// Height and width that images are brought to
+    /// Height and width of the network's input, in pixels
     #[arg(long, env = "OCELLUS_IMG_SIZE", value_parser = clap::value_parser!(u16).range(1..), value_name = "PIXELS")]
     pub img_size: Option<u16>,
-    /// How the learning rate changes: constant, step, exponential, cosine, plateau
+    /// Learning-rate schedule: constant, step, exponential, cosine, plateau
     #[arg(long, env = "OCELLUS_SCHED", value_parser = named::<ScheduleKind>, value_name = "NAME")]
     pub sched: Option<ScheduleKind>,
-    /// What training makes small: cross-entropy, focal
+    /// Loss function: cross-entropy, focal
     #[arg(long, env = "OCELLUS_LOSS", value_parser = named::<LossKind>, value_name = "NAME")]
     pub loss: Option<LossKind>,
-    /// Decay per step of the moving average of the weights; 0 for none
+    /// Decay per step of the exponential moving average (EMA) of the weights; 0 for none
     #[arg(long, env = "OCELLUS_EMA", value_name = "DECAY")]
     pub ema: Option<f64>,
-    /// Layers that keep their weights: none, stem, all (but the head), or the first N groups (stem and blocks)
+    /// Layers to freeze: none, stem, all (except the head), or the first N groups (the stem, then each block)
     #[arg(long, env = "OCELLUS_FREEZE", value_name = "PART")]
     pub freeze: Option<Freeze>,
-    /// Epoch, from 1, from which on everything is trained
+    /// Epoch, counted from 1, at which frozen layers are unfrozen
     #[arg(long, env = "OCELLUS_UNFREEZE_AT", value_name = "EPOCH")]
     pub unfreeze_at: Option<u32>,
-    /// Factor of the learning rate for each group of layers from the head down
+    /// Layer-wise learning-rate decay: factor per group of layers, from the head down
     #[arg(long, env = "OCELLUS_LAYER_DECAY", value_name = "FACTOR")]
     pub layer_decay: Option<f64>,
-    /// Keep no features of a frozen backbone on the disk
+    /// Do not cache the features of a frozen backbone on disk
     #[arg(long)]
     pub no_cache: bool,
-    /// Float ONNX file to use as a frozen backbone: only a head on its features is trained
+    /// Float ONNX file of an external backbone: only a head (linear probe or MLP) is trained on its features
     #[arg(long, env = "OCELLUS_BACKBONE", value_name = "FILE")]
     pub backbone: Option<PathBuf>,
-    /// Weights to start from: a checkpoint of this tool, of timm or of torchvision
+    /// Pretrained weights to start from: a checkpoint of Ocellus, timm or torchvision
     #[arg(long, env = "OCELLUS_PRETRAINED", value_name = "FILE")]
     pub pretrained: Option<PathBuf>,
-    /// Any other key of the recipe, by its section: --set augment.cutout=8
+    /// Set any other key of the recipe: --set augment.cutout=8
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
-    /// CPU threads; else all. The result does not depend on it
+    /// Number of CPU threads, by default all; the result does not depend on it
     #[arg(long, env = "OCELLUS_THREADS", value_name = "N")]
     pub threads: Option<NonZeroUsize>,
-    /// Print the final figures as one JSON object
+    /// Print the final metrics as one JSON object
     #[arg(long)]
     pub json: bool,
 }
 
-/// What trains. Each beats its key of the recipe.
+/// Compute device and precision. Each overrides its key of the recipe.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ComputeArgs {
-    /// What computes: flex, ndarray, cuda, wgpu
+    /// Compute device: flex or ndarray (CPU), cuda or wgpu (GPU)
     #[arg(long, env = "OCELLUS_DEVICE", value_parser = named::<DeviceKind>, value_name = "NAME")]
     pub device: Option<DeviceKind>,
-    /// NVIDIA GPUs that share each step's shards, by number: 0,1; with --device cuda, and NCCL installed
+    /// Indices of the NVIDIA GPUs for data-parallel training, such as 0,1; needs --device cuda and NCCL
     #[arg(long, env = "OCELLUS_DEVICES", value_delimiter = ',', value_name = "N,N..")]
     pub devices: Vec<usize>,
-    /// What a GPU multiplies in: auto (bf16 on cuda), f32, bf16
+    /// Precision of matrix products on a GPU: auto (bf16 on cuda), f32, bf16
     #[arg(long, env = "OCELLUS_PRECISION", value_parser = named::<Precision>, value_name = "NAME")]
     pub precision: Option<Precision>,
 }
@@ -211,42 +226,43 @@ fn named<T: DeserializeOwned>(name: &str) -> Result<T, serde::de::value::Error> 
     T::deserialize(name.into_deserializer())
 }
 
-/// What `ocellus data` can do.
+/// The commands of `ocellus data`.
 #[derive(Debug, Subcommand)]
 pub enum DataCommand {
-    /// Download a dataset into the cache and print its folder; a broken download goes on where it stopped
+    /// Download a dataset into the cache and print its folder; resumes a partial download
     Fetch(DataFetchArgs),
-    /// Look for unreadable and duplicate images, unbalanced classes and leaking splits
+    /// Find unreadable and duplicate images, class imbalance and leakage between splits
     Check(DataCheckArgs),
-    /// Draw training images as the network sees them: one row per image, the first column as it is
+    /// Render augmented training images: one row per image, the first column without augmentation
     Preview(DataPreviewArgs),
 }
 
 /// Arguments of `ocellus data fetch`.
 #[derive(Args, Debug)]
+#[command(after_help = examples::DATA_FETCH)]
 pub struct DataFetchArgs {
-    /// Dataset to fetch
+    /// Dataset to download
     #[arg(value_parser = ["cifar10", "cifar100"])]
     pub name: String,
-    /// Folder to put it into, instead of $OCELLUS_CACHE, else $XDG_CACHE_HOME/ocellus, else ~/.cache/ocellus
+    /// Folder to write, instead of $OCELLUS_CACHE, else $XDG_CACHE_HOME/ocellus, else ~/.cache/ocellus
     #[arg(long, value_name = "DIR")]
     pub to: Option<PathBuf>,
-    /// Address of its archive, instead of the official one
+    /// URL of the archive, instead of the official one
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
-    /// SHA-256 of its archive, instead of the published one
+    /// SHA-256 of the archive, instead of the published one
     #[arg(long, value_name = "HEX")]
     pub sha256: Option<String>,
 }
 
 /// Arguments of `ocellus data check`.
 #[derive(Args, Debug)]
+#[command(after_help = examples::DATA_CHECK)]
 pub struct DataCheckArgs {
-    /// Folder of the dataset; nothing for the built-in one
+    /// Dataset folder; by default the built-in shapes dataset
     #[arg(env = "OCELLUS_DATA", value_name = "DIR")]
     pub path: Option<PathBuf>,
-    /// Run, model folder or dataset whose images these should look like: warns where brightness, contrast or colours
-    /// differ
+    /// Run folder, model folder or dataset to compare with: warns of a dataset shift in brightness, contrast or colours
     #[arg(long, value_name = "PATH", requires = "path")]
     pub against: Option<PathBuf>,
     /// Print one JSON object
@@ -256,58 +272,59 @@ pub struct DataCheckArgs {
 
 /// Arguments of `ocellus data preview`.
 #[derive(Args, Debug)]
+#[command(after_help = examples::DATA_PREVIEW)]
 pub struct DataPreviewArgs {
-    /// Recipe whose `[augment]` is shown; else the default one
+    /// Recipe file whose augmentation is shown; by default the default recipe
     #[arg(long, env = "OCELLUS_RECIPE", value_name = "FILE")]
     pub recipe: Option<PathBuf>,
-    /// Folder of the dataset; else the recipe's, else the built-in pictures
+    /// Dataset folder; by default the recipe's, or the built-in shapes dataset
     #[arg(long, env = "OCELLUS_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// PNG file to write
-    #[arg(long, default_value = "preview.png", value_name = "FILE")]
+    #[arg(long, default_value = "preview.png", value_parser = values::png_file, value_name = "FILE")]
     pub out: PathBuf,
     /// Number of images
     #[arg(long, default_value = "8", value_parser = clap::value_parser!(u16).range(1..=32), value_name = "N")]
     pub images: u16,
-    /// Height and width that images are brought to
+    /// Height and width of the network's input, in pixels
     #[arg(long, env = "OCELLUS_IMG_SIZE", value_parser = clap::value_parser!(u16).range(1..), value_name = "PIXELS")]
     pub img_size: Option<u16>,
-    /// Any other key of the recipe, by its section: --set augment.rotate=15
+    /// Set any other key of the recipe: --set augment.rotate=15
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
 }
 
-/// What `ocellus weights` can do.
+/// The commands of `ocellus weights`.
 #[derive(Debug, Subcommand)]
 pub enum WeightsCommand {
-    /// Download weights trained on ImageNet into the cache and print their file; a broken download goes on where it
-    /// stopped
+    /// Download weights pretrained on ImageNet into the cache and print the file's path; resumes a partial download
     Fetch(WeightsFetchArgs),
 }
 
 /// Arguments of `ocellus weights fetch`.
 #[derive(Args, Debug)]
+#[command(after_help = examples::WEIGHTS_FETCH)]
 pub struct WeightsFetchArgs {
-    /// Network that they are of
-    #[arg(value_parser = ["efficientnet-lite0", "efficientnet-b0", "efficientnet-b2", "efficientnet-b4", "efficientnetv2-b1", "efficientnetv2-s"])]
+    /// Architecture
+    #[arg(value_parser = PossibleValuesParser::new(SOURCES.iter().map(|source| source.model.name())))]
     pub name: String,
-    /// Folder to put them into, instead of weights/ in the cache
+    /// Folder to write, instead of weights/ in the cache
     #[arg(long, value_name = "DIR")]
     pub to: Option<PathBuf>,
-    /// Address of the file, instead of the official one
+    /// URL of the file, instead of the official one
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
-    /// Whole SHA-256 of the file, instead of the first digits that are published
+    /// Full SHA-256 of the file, instead of its published first digits
     #[arg(long, value_name = "HEX")]
     pub sha256: Option<String>,
 }
 
-/// What `ocellus model` can do.
+/// The commands of `ocellus model`.
 #[derive(Debug, Subcommand)]
 pub enum ModelCommand {
-    /// List all networks with their parameters, multiply-accumulates and int8 sizes
+    /// List all architectures: parameters, multiply-accumulates and int8 size
     List(ModelListArgs),
-    /// Show the layers of one network
+    /// Show the layers of one architecture
     Show(ModelShowArgs),
 }
 
@@ -321,17 +338,18 @@ pub struct ModelListArgs {
 
 /// Arguments of `ocellus model show`.
 #[derive(Args, Debug)]
+#[command(after_help = examples::MODEL_SHOW)]
 pub struct ModelShowArgs {
-    /// Network to show
+    /// Architecture to show
     #[arg(value_parser = named::<Model>)]
     pub name: Model,
-    /// Height and width of the images; else the size that it was published for
+    /// Height and width of the input, in pixels; by default the size it was published for
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..), value_name = "PIXELS")]
     pub img_size: Option<u16>,
     /// Number of classes
-    #[arg(long, default_value = "10", value_name = "N")]
-    pub classes: usize,
-    /// A key of the recipe that it is built by: --set net.head=mlp
+    #[arg(long, default_value = "10", value_parser = clap::value_parser!(u16).range(2..), value_name = "N")]
+    pub classes: u16,
+    /// Set a key of the recipe: --set net.head=mlp
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
     /// Print one JSON object
@@ -341,22 +359,23 @@ pub struct ModelShowArgs {
 
 /// Arguments of `ocellus export`. Those of calibration beat their keys of the recipe.
 #[derive(Args, Debug)]
+#[command(after_help = examples::EXPORT)]
 pub struct ExportArgs {
-    /// Run folder, or one checkpoint
+    /// Run folder, or a checkpoint
     pub run: PathBuf,
-    /// Folder to write float.onnx, model.onnx and model.plan into, by default the run's
+    /// Folder to write float.onnx, model.onnx and model.plan to, by default the run folder
     #[arg(long, env = "OCELLUS_OUT", value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Folder of the dataset; else the one of the recipe, a fetched one, or the built-in one
+    /// Dataset folder; by default the recipe's, a downloaded one with the same classes, or the built-in shapes dataset
     #[arg(long, env = "OCELLUS_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// What to pack the plan for, by default what the recipe says
+    /// Optimization goal of the plan, by default the recipe's; scores are the same
     #[arg(long, value_enum, value_name = "GOAL")]
     pub optimize: Option<Optimize>,
-    /// The board whose flash the plan must fit: for speed, only as many layers are packed as it has room for
+    /// Board whose flash the plan must fit; limits how many layers --optimize speed changes
     #[arg(long, env = "OCELLUS_BOARD", value_name = "NAME")]
     pub board: Option<String>,
-    /// How to calibrate.
+    /// Calibration.
     #[command(flatten)]
     pub calibration: CalibrationArgs,
     /// Print one JSON object
@@ -366,22 +385,23 @@ pub struct ExportArgs {
 
 /// Arguments of `ocellus quantize`.
 #[derive(Args, Debug)]
+#[command(after_help = examples::QUANTIZE)]
 pub struct QuantizeArgs {
-    /// Run folder, or one checkpoint
+    /// Run folder, or a checkpoint
     pub run: PathBuf,
-    /// Print the signal-to-quantization-noise ratio of every layer
+    /// Print the signal-to-quantization-noise ratio (SQNR) of every layer
     #[arg(long)]
     pub report: bool,
-    /// The same, worst layers first
+    /// The same, sorted by SQNR, worst layers first
     #[arg(long)]
     pub worst: bool,
-    /// Folder of the dataset; else the one of the recipe, a fetched one, or the built-in one
+    /// Dataset folder; by default the recipe's, a downloaded one with the same classes, or the built-in shapes dataset
     #[arg(long, env = "OCELLUS_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// How to calibrate.
+    /// Calibration.
     #[command(flatten)]
     pub calibration: CalibrationArgs,
-    /// Training images to measure on: a number, or all
+    /// Number of training images to measure on, or `all`
     #[arg(long, value_name = "N", default_value = "64")]
     pub images: ImageCount,
     /// Print one JSON object
@@ -389,66 +409,26 @@ pub struct QuantizeArgs {
     pub json: bool,
 }
 
-/// How to calibrate. Each beats its key of the run's recipe.
-#[derive(Args, Debug)]
-pub struct CalibrationArgs {
-    /// How ranges follow from what calibration sees
-    #[arg(long, value_enum, value_name = "METHOD")]
-    pub calib: Option<Calibration>,
-    /// Training images to calibrate with
-    #[arg(long, value_name = "N")]
-    pub calib_images: Option<usize>,
-    /// Part of the values, in percent, that `--calib percentile` keeps, which this stands for too
-    #[arg(long, value_name = "PERCENT")]
-    pub percentile: Option<f64>,
-    /// Any other key of the recipe's section `[quant]`: --set quant.equalise=true
-    #[arg(long, value_name = "KEY=VALUE")]
-    pub set: Vec<String>,
-}
-
-impl CalibrationArgs {
-    /// `recipe` with these arguments in place of its keys.
-    ///
-    /// # Errors
-    /// An unknown key, one that the calibration has no part in, or a value that makes no sense.
-    pub fn apply(&self, recipe: &Recipe) -> anyhow::Result<Recipe> {
-        for change in &self.set {
-            anyhow::ensure!(
-                change.starts_with("quant."),
-                "--set {change}: a trained network has only its quant.* keys left to set"
-            );
-        }
-        let names_method = self.set.iter().any(|change| change.starts_with("quant.method"));
-        let implied = (self.percentile.is_some() && !names_method).then_some(CalibrationMethod::Percentile);
-        let mut recipe = recipe.with(&self.set)?;
-        let quant = &mut recipe.quant;
-        quant.method = self.calib.map(Into::into).or(implied).unwrap_or(quant.method);
-        quant.percentile = self.percentile.unwrap_or(quant.percentile);
-        quant.images = self.calib_images.unwrap_or(quant.images);
-        recipe.validate()?;
-        Ok(recipe)
-    }
-}
-
 /// Arguments of `ocellus eval`.
 #[derive(Args, Debug)]
+#[command(after_help = examples::EVAL)]
 pub struct EvalArgs {
     /// Model folder, run folder, plan, ONNX file or checkpoint
     pub model: PathBuf,
-    /// Folder of the dataset; else the one of the model's recipe, a fetched one, or the built-in one
+    /// Dataset folder; by default the recipe's, a downloaded one with the same classes, or the built-in shapes dataset
     #[arg(long, env = "OCELLUS_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// What computes the scores; by default what the named file is for, and of a folder the engine where there is a plan, else
-    /// float
+    /// Backend that computes the scores; by default the one of the given file type; for a folder the engine if there is a
+    /// plan, else float
     #[arg(long, value_enum)]
     pub with: Option<Backend>,
-    /// Board of `--with sim`
+    /// Emulated board of --with sim
     #[arg(long, env = "OCELLUS_BOARD", default_value = board::DEFAULT)]
     pub board: String,
-    /// Number of images, from the first, or `all`
+    /// Number of images, or `all`
     #[arg(long, default_value = "all", value_name = "N")]
     pub images: ImageCount,
-    /// Part of the dataset
+    /// Dataset split
     #[arg(long, value_enum, default_value = "test")]
     pub split: SplitName,
     /// Print one JSON object
@@ -458,23 +438,24 @@ pub struct EvalArgs {
 
 /// Arguments of `ocellus compare`.
 #[derive(Args, Debug)]
+#[command(after_help = examples::COMPARE)]
 pub struct CompareArgs {
-    /// Run folders, model folders, plans or checkpoints of the same classes
+    /// Run folders, model folders, plans or checkpoints with the same classes
     #[arg(required = true, num_args = 2.., value_name = "MODEL")]
     pub models: Vec<PathBuf>,
-    /// Folder of the dataset; else the one of each model's recipe, a fetched one, or the built-in one
+    /// Dataset folder; by default each recipe's, a downloaded one with the same classes, or the built-in shapes dataset
     #[arg(long, env = "OCELLUS_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// Number of test images, from the first, or `all`
+    /// Number of test images, or `all`
     #[arg(long, default_value = "all", value_name = "N")]
     pub images: ImageCount,
-    /// With `sim`, measure program and instructions on an emulated board; else they come from the models' cards
+    /// Where instructions come from: `sim` counts them on an emulated board, `engine` reads them from the model cards
     #[arg(long, value_enum, default_value = "engine")]
     pub on: MeasureOn,
-    /// Board whose program and instructions are shown
+    /// Board whose instructions are shown
     #[arg(long, env = "OCELLUS_BOARD", default_value = board::DEFAULT)]
     pub board: String,
-    /// Also write the table, with the F1 of every class, to this file
+    /// Also write the table, with the F1 score of every class, to this CSV file
     #[arg(long, value_name = "FILE")]
     pub csv: Option<PathBuf>,
     /// Print one JSON object
@@ -485,40 +466,42 @@ pub struct CompareArgs {
 /// Arguments of `ocellus demo`.
 #[derive(Args, Debug)]
 pub struct DemoArgs {
-    /// Folder of the dataset; else CIFAR-10 where it was fetched, else the built-in pictures
+    /// Dataset folder; by default CIFAR-10 if it was downloaded, else the built-in shapes dataset
     #[arg(long, env = "OCELLUS_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// Emulated board
     #[arg(long, env = "OCELLUS_BOARD", default_value = board::DEFAULT)]
     pub board: String,
-    /// Folder for the model and everything else that comes out, by default a new one in runs/
+    /// Run folder to write, by default a new one in runs/
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Train for a moment only: to see that everything works
+    /// Train for a few seconds only, as a smoke test
     #[arg(long)]
     pub fast: bool,
 }
 
 /// Arguments of `ocellus card`.
 #[derive(Args, Debug)]
+#[command(after_help = examples::CARD)]
 pub struct CardArgs {
     /// Run folder, or model folder with its float ONNX file
     pub model: PathBuf,
-    /// Folder of the dataset; else the one of the model's recipe, a fetched one, or the built-in one
+    /// Dataset folder; by default the recipe's, a downloaded one with the same classes, or the built-in shapes dataset
     #[arg(long, env = "OCELLUS_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// Test images for the default emulated board, or `all`; the others see at most 200 of them
+    /// Number of test images for the default emulated board, or `all`; at most 200 for the other boards
     #[arg(long, default_value = "200", value_name = "N")]
     pub images: ImageCount,
-    /// File to write, by default README.md in the model's folder
+    /// File to write, by default README.md in the model folder
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
 }
 
 /// Arguments of `ocellus analyze`.
 #[derive(Args, Debug)]
+#[command(after_help = examples::ANALYZE)]
 pub struct AnalyzeArgs {
-    /// Plan, or the folder that holds it
+    /// Plan, or the folder with the plan
     pub model: PathBuf,
     /// Board
     #[arg(long, env = "OCELLUS_BOARD", default_value = board::DEFAULT)]
@@ -530,20 +513,21 @@ pub struct AnalyzeArgs {
 
 /// Arguments of `ocellus firmware`.
 #[derive(Args, Debug)]
+#[command(after_help = examples::FIRMWARE)]
 pub struct FirmwareArgs {
     /// Board to build for
     #[arg(long, env = "OCELLUS_BOARD", default_value = board::DEFAULT)]
     pub board: String,
-    /// Build for every board
+    /// Build for all boards
     #[arg(long, conflicts_with = "board")]
     pub all: bool,
-    /// Link only the operators that this model needs, a plan or the folder that holds it; the board refuses others
+    /// Link only the kernels that this model needs (a plan or its folder); the board then rejects other operators
     #[arg(long, value_name = "MODEL")]
     pub ops_of: Option<PathBuf>,
-    /// What a real board's program does.
+    /// Behaviour of a real board's firmware.
     #[command(flatten)]
     pub act: ActArgs,
-    /// Fail where the compiler warns
+    /// Treat compiler warnings as errors
     #[arg(long)]
     pub deny_warnings: bool,
     /// Print one JSON object
@@ -553,8 +537,9 @@ pub struct FirmwareArgs {
 
 /// Arguments of `ocellus doctor`.
 #[derive(Args, Debug)]
+#[command(after_help = examples::DOCTOR)]
 pub struct DoctorArgs {
-    /// Install what is missing, with apt where this user may
+    /// Install missing tools with rustup or apt, as far as this user has permission
     #[arg(long)]
     pub install: bool,
     /// Print one JSON object
@@ -566,22 +551,6 @@ pub struct DoctorArgs {
 mod tests {
     use super::*;
     use clap::CommandFactory;
-
-    #[test]
-    fn a_percentile_says_how_to_calibrate() {
-        let quant = |arguments: &[&str]| {
-            let cli = Cli::parse_from([&["ocellus", "quantize", "run"], arguments].concat());
-            let Command::Quantize(args) = cli.command else { unreachable!() };
-            args.calibration.apply(&Recipe::default()).unwrap().quant
-        };
-        let percentile = quant(&["--percentile", "99"]);
-        assert_eq!((percentile.method, percentile.percentile), (CalibrationMethod::Percentile, 99.0));
-        // Another method that was asked for stays, for the command to refuse.
-        assert_eq!(quant(&["--percentile", "99", "--calib", "mse"]).method, CalibrationMethod::Mse);
-        let set = ["--set", "quant.method=min-max", "--percentile", "99"];
-        assert_eq!(quant(&set).method, CalibrationMethod::MinMax);
-        assert_eq!(quant(&[]), Recipe::default().quant);
-    }
 
     #[test]
     fn the_definition_is_sound() {

@@ -30,7 +30,7 @@ use std::fmt;
 
 use anyhow::Result;
 
-use crate::board::DoesNotFit;
+use crate::board::{DoesNotFit, UnknownBoard};
 use crate::cli::{Cli, Command};
 use crate::eval::agreement::Difference;
 
@@ -92,13 +92,15 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
         Failure::Disagree(_) => 4,
     };
     let does_not_fit = || error.downcast_ref::<DoesNotFit>().map(|_| 3);
+    let unknown_board = || error.downcast_ref::<UnknownBoard>().map(|_| 2);
     let differs = || error.downcast_ref::<Difference>().map(|_| 4);
-    error.downcast_ref().map(of_failure).or_else(does_not_fit).or_else(differs).unwrap_or(1)
+    error.downcast_ref().map(of_failure).or_else(does_not_fit).or_else(unknown_board).or_else(differs).unwrap_or(1)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::board::Board;
     use anyhow::Context;
 
     #[test]
@@ -106,6 +108,7 @@ mod tests {
         let wrapped = |error: anyhow::Error| exit_code(&Err::<(), _>(error).context("while validating").unwrap_err());
         assert_eq!(wrapped(anyhow::anyhow!("broken")), 1);
         assert_eq!(wrapped(Failure::Usage(String::new()).into()), 2);
+        assert_eq!(wrapped(Board::load("toaster").unwrap_err()), 2);
         assert_eq!(wrapped(DoesNotFit::new(String::new()).into()), 3);
         assert_eq!(wrapped(Failure::Disagree(String::new()).into()), 4);
         let difference = Difference { image: 0, layer: String::new(), position: 0, tract: 1, engine: 2 };

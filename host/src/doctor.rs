@@ -8,9 +8,9 @@ use std::process::{Command, Stdio};
 use anyhow::{Result, bail};
 use serde::Serialize;
 
-use crate::board::{self, Board};
-use crate::sim;
+use crate::board::Board;
 use crate::toolchain::{self, CoreLibrary};
+use crate::transport::qemu;
 
 mod apt;
 
@@ -40,11 +40,11 @@ enum Remedy {
     Target(String),
 }
 
-/// Looks for everything that the boards of this source tree need.
+/// Looks for everything that building for the boards and emulating them needs.
 pub fn check() -> Vec<Check> {
     let mut boards = match Board::all() {
         Ok(boards) => boards,
-        Err(error) => return vec![missing("source tree", format!("{error:#}"), Remedy::None)],
+        Err(error) => return vec![missing("board tables", format!("{error:#}"), Remedy::None)],
     };
     let machines: Vec<String> = boards.iter().filter_map(|b| b.machine.clone()).collect();
     boards.sort_by(|a, b| a.target.cmp(&b.target));
@@ -112,7 +112,7 @@ fn missing(name: impl Into<String>, found: String, remedy: Remedy) -> Check {
 }
 
 fn check_source() -> Check {
-    match board::source_tree() {
+    match toolchain::source_tree() {
         Ok(path) => good("source tree", path.display().to_string()),
         Err(error) => missing("source tree", format!("{error:#}"), Remedy::None),
     }
@@ -132,15 +132,15 @@ fn check_cargo() -> Check {
 
 fn check_qemu(machines: &[String]) -> Check {
     const NAME: &str = "qemu-system-arm";
-    let remedy = || match std::env::var_os(sim::QEMU_VARIABLE) {
-        Some(_) => Remedy::Variable(sim::QEMU_VARIABLE),
+    let remedy = || match std::env::var_os(qemu::VARIABLE) {
+        Some(_) => Remedy::Variable(qemu::VARIABLE),
         None => Remedy::Packages(vec![NAME.to_owned()]),
     };
-    let qemu = match sim::find_qemu() {
+    let qemu = match qemu::find() {
         Ok(path) => path,
         Err(error) => return missing(NAME, first_sentence(&error), remedy()),
     };
-    let Some(version) = sim::qemu_version(&qemu) else {
+    let Some(version) = qemu::version(&qemu) else {
         return missing(NAME, format!("{} does not run, or is no QEMU", qemu.display()), remedy());
     };
     let output = Command::new(&qemu).args(["-machine", "help"]).stdin(Stdio::null()).output();

@@ -9,10 +9,10 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use crate::board::Board;
+use crate::client;
 use crate::data::Split;
 use crate::features::Extractor;
 use crate::graph::{self, Graph};
-use crate::sim;
 
 pub mod agreement;
 pub mod backbone;
@@ -99,7 +99,7 @@ impl Evaluator {
             Self::Tract(model) => Ok(Scores::Int8(model.scores_all(&int8_images(split), done)?)),
             Self::Engine(plan) => Ok(Scores::Int8(EngineModel::new(plan)?.scores_all(&int8_images(split), done)?)),
             Self::Sim { board, elf, plan } => {
-                Ok(Scores::Int8(sim::scores_of(board, elf, plan, &int8_images(split), done)?))
+                Ok(Scores::Int8(client::scores_of(board, elf, plan, &int8_images(split), done)?))
             }
         }
     }

@@ -14,6 +14,7 @@ mod centre;
 pub use centre::centre;
 
 use crate::graph::{Activation, Graph, Linear, Node, Params, out_channel};
+use crate::ops;
 use ocellus_shared::Op;
 
 /// Folds channel scales into their neighbours as far as that is exact, and separates concatenated values that could
@@ -66,12 +67,9 @@ fn sole_maker(graph: &Graph, i: usize) -> Option<usize> {
 /// Whether `maker` can do what the channel scale after it does.
 fn absorbs_next(maker: &Node, scale: &Node) -> bool {
     let only_activates = linear(scale).is_identity();
-    match maker.op {
-        Op::Conv { .. } | Op::Winograd { .. } | Op::Depthwise { .. } | Op::Dense { .. } | Op::ChannelScale => {
-            only_activates || maker.activation == Activation::None
-        }
-        Op::Add | Op::Mul | Op::AvgPool { .. } | Op::GlobalAvgPool | Op::Lut => only_activates,
-        Op::MaxPool { .. } | Op::Flatten | Op::Concat => false,
+    match maker.params {
+        Params::Linear(_) => only_activates || maker.activation == Activation::None,
+        _ => only_activates && !maker.op.copies(),
     }
 }
 
@@ -92,12 +90,11 @@ fn absorb_next(maker: &mut Node, scale: &Node) {
     }
 }
 
-/// Whether `scale` after `pool` computes the same as `scale` before it.
-fn commutes_backward(pool: &Node, scale: &Node) -> bool {
-    match pool.op {
-        Op::MaxPool { .. } => linear(scale).weights.iter().all(|&w| w > 0.0),
+/// Whether `scale` after `maker`, which copies values, computes the same as `scale` before it.
+fn commutes_backward(maker: &Node, scale: &Node) -> bool {
+    match maker.op {
         Op::Flatten => linear(scale).is_identity(),
-        _ => false,
+        op => op.copies() && ops::of(op).moves_scale(&linear(scale).weights),
     }
 }
 
@@ -107,19 +104,17 @@ fn forward(graph: &mut Graph, i: usize) -> bool {
     if graph.nodes[i].activation != Activation::None {
         return false;
     }
-    if absorbs_previous(&graph.nodes[reader], &graph.nodes[i]) {
+    if ops::of(graph.nodes[reader].op).absorbs(linear(&graph.nodes[i])) {
         let scale = graph.nodes[i].clone();
         absorb_previous(&mut graph.nodes[reader], &scale);
         graph.bypass(i);
         return true;
     }
     let moves = match graph.nodes[reader].op {
-        Op::MaxPool { .. } => linear(&graph.nodes[i]).weights.iter().all(|&w| w > 0.0),
-        Op::AvgPool { .. } | Op::GlobalAvgPool => true,
         Op::Flatten => {
             graph.only_reader(reader + 1).is_some_and(|next| matches!(graph.nodes[next].op, Op::Dense { .. }))
         }
-        _ => false,
+        op => ops::of(op).moves_scale(&linear(&graph.nodes[i]).weights),
     };
     // What the reader would do to its result, it must not do before the scale.
     let moves = moves && graph.nodes[reader].activation == Activation::None;
@@ -127,17 +122,6 @@ fn forward(graph: &mut Graph, i: usize) -> bool {
         swap(graph, i, reader);
     }
     moves
-}
-
-/// Whether `reader` can do what the channel scale before it does: its padding stands for 0, which an offset moves.
-fn absorbs_previous(reader: &Node, scale: &Node) -> bool {
-    match reader.op {
-        Op::Dense { .. } => true,
-        Op::Conv { window, .. } | Op::Depthwise { window } => {
-            !window.is_padded() || linear(scale).bias.iter().all(|&b| b == 0.0)
-        }
-        _ => false,
-    }
 }
 
 fn absorb_previous(reader: &mut Node, scale: &Node) {
@@ -203,7 +187,7 @@ enum Kind {
 fn kind(graph: &Graph, value: usize) -> Kind {
     match value.checked_sub(1).map(|i| &graph.nodes[i]) {
         None => Kind::Image,
-        Some(node) if matches!(node.op, Op::MaxPool { .. } | Op::Flatten | Op::Concat) => kind(graph, node.inputs[0]),
+        Some(node) if node.op.copies() => kind(graph, node.inputs[0]),
         Some(node) => Kind::Activated(node.activation),
     }
 }

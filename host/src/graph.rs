@@ -6,11 +6,11 @@
 mod lower;
 pub mod run;
 
+pub use crate::ops::{Activation, Linear, Node, Params, out_channel};
 pub use lower::lower;
 
-use crate::net::Function;
+use ocellus_shared::Shape;
 use ocellus_shared::plan::Crop;
-use ocellus_shared::{Op, Shape};
 
 /// What a model was made of: SHA-256 in hex; empty where it is unknown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,87 +37,6 @@ pub struct Graph {
     pub origin: Origin,
     /// The operators. Value 0 is the image and value `i + 1` the output of `nodes[i]`; the last one is the logits.
     pub nodes: Vec<Node>,
-}
-
-/// One operator of a [`Graph`].
-#[derive(Clone, Debug, PartialEq)]
-pub struct Node {
-    /// Name of the layer it comes from; unique.
-    pub name: String,
-    /// What it computes.
-    pub op: Op,
-    /// The values it reads.
-    pub inputs: Vec<usize>,
-    /// Shape of its result.
-    pub output: Shape,
-    /// What it computes with.
-    pub params: Params,
-    /// Applied to its result.
-    pub activation: Activation,
-}
-
-/// What an operator computes with.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Params {
-    /// Nothing but its inputs.
-    None,
-    /// Weights and biases: convolutions, dense layers and channel scales.
-    Linear(Linear),
-    /// The function of an [`Op::Lut`].
-    Function(Function),
-}
-
-/// Weights and biases of a linear operator.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Linear {
-    /// In the layout of [`Op::param_counts`], but without filling between rows.
-    pub weights: Vec<f32>,
-    /// One per output channel.
-    pub bias: Vec<f32>,
-}
-
-impl Linear {
-    /// The parameters of a channel scale that changes nothing.
-    pub fn identity(channels: u16) -> Self {
-        Self { weights: vec![1.0; channels.into()], bias: vec![0.0; channels.into()] }
-    }
-
-    /// Whether a channel scale with these parameters changes nothing.
-    pub fn is_identity(&self) -> bool {
-        self.weights.iter().all(|&w| w == 1.0) && self.bias.iter().all(|&b| b == 0.0)
-    }
-}
-
-/// What is applied to an operator's result.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Activation {
-    /// Nothing.
-    #[default]
-    None,
-    /// `max(x, 0)`.
-    Relu,
-    /// `min(max(x, 0), 6)`.
-    Relu6,
-}
-
-impl Activation {
-    /// The value that it makes of `x`.
-    pub fn apply(self, x: f32) -> f32 {
-        match self {
-            Self::None => x,
-            Self::Relu => x.max(0.0),
-            Self::Relu6 => x.clamp(0.0, 6.0),
-        }
-    }
-
-    /// The one that does what `self` and then `next` do.
-    pub fn then(self, next: Self) -> Self {
-        match (self, next) {
-            (Self::None, other) | (other, Self::None) => other,
-            (Self::Relu, Self::Relu) => Self::Relu,
-            _ => Self::Relu6,
-        }
-    }
 }
 
 impl Graph {
@@ -164,13 +83,5 @@ impl Graph {
                 *v -= usize::from(*v > at + 1);
             }
         }
-    }
-}
-
-/// Output channel that weight `index` of `count` belongs to, in the layout of [`Linear::weights`].
-pub fn out_channel(op: Op, index: usize, count: usize, channels: usize) -> usize {
-    match op {
-        Op::Conv { .. } | Op::Winograd { .. } | Op::Dense { .. } => index / (count / channels),
-        _ => index % channels,
     }
 }

@@ -18,6 +18,8 @@ pub mod checkpoint;
 pub mod features;
 pub mod train;
 
+pub mod ops;
+
 pub mod graph;
 
 pub mod fold;
@@ -38,7 +40,9 @@ pub mod cost;
 pub mod toolchain;
 
 pub mod probe;
-pub mod sim;
+pub mod transport;
+
+pub mod client;
 
 pub mod eval;
 

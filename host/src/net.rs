@@ -5,18 +5,24 @@
 //! the layers' names, so that nothing about a family is told twice.
 
 pub mod cnn;
-pub mod conv;
 pub mod efficientnet;
+mod engine;
+mod filters;
 pub mod foreign;
 pub mod head;
-pub mod kernels;
+mod layer;
+mod layers;
 pub mod linear;
+mod map;
+mod memory;
 pub mod mobilenet;
 pub mod module;
 pub mod resnet;
+mod simd;
+mod sliding;
 pub mod statistics;
 pub mod summary;
-pub mod tape;
+mod winograd;
 
 use crate::recipe::{Model, Normalise, Padding, Recipe};
 use anyhow::{Context, Result, ensure};
@@ -79,6 +85,15 @@ pub enum LayerKind {
 }
 
 impl LayerKind {
+    /// Whether layers of this kind have parameters.
+    pub fn has_parameters(&self) -> bool {
+        match self {
+            Self::Op { op, .. } => matches!(op, Op::Conv { .. } | Op::Depthwise { .. } | Op::Dense { .. }),
+            Self::BatchNorm { .. } => true,
+            _ => false,
+        }
+    }
+
     /// What it is called in the field, for reports.
     pub fn name(&self) -> &'static str {
         match self {

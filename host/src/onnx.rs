@@ -16,7 +16,6 @@
 //! | `ocellus.scales` | int8: what each value's integers stand for, JSON object of name to `[scale, zero point]` |
 //! | `ocellus.sha256` | last in the file: SHA-256 of all bytes before this entry, hex |
 
-mod builder;
 mod float;
 mod int8;
 

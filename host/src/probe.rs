@@ -1,22 +1,20 @@
 //! Debug probes and the boards behind them: with `probe/` the only place that knows probe-rs.
 //!
 //! A probe is found ([`list()`], [`Selector`]), a chip attached to ([`Link::attach`]), its flash programmed
-//! ([`Link::flash`]), its program listened to ([`Link::listen`]) and talked to ([`Link::converse`]). Whatever goes wrong is told as what, where and the remedy; see `trouble`. [`simulated`] is a probe
-//! and a board in software, which the whole way can be tried and tested on.
+//! ([`Link::flash`]), and the rings of its program opened ([`Link::open_channels`]). Whatever goes wrong is told as what,
+//! where and the remedy; see `diagnostics`. [`simulated`] is a probe and a board in software, which the whole way can be tried
+//! and tested on.
 
-mod conversation;
+mod channels;
+mod diagnostics;
 mod flash;
-mod identity;
 mod link;
-mod log;
 pub mod simulated;
-mod trouble;
+mod target;
 
-pub use conversation::{Conversation, Cycles, Shot};
+pub use channels::{Channels, Restarted};
 pub use flash::{Image, Phase, Written};
-pub use identity::{check_model, check_program};
 pub use link::{Link, Settings};
-pub use log::Heard;
 
 use std::str::FromStr;
 
@@ -34,7 +32,7 @@ pub const NONE_FOUND: &str = "no debug probe found: plug in an ST-Link, J-Link, 
 
 /// A probe that is plugged in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Found {
+pub struct ProbeInfo {
     /// What `--probe` calls it: `vid:pid:serial`, in hexadecimal but for the serial number.
     pub selector: String,
     /// Its own name.
@@ -49,7 +47,7 @@ pub struct Found {
     pub product_id: u16,
 }
 
-impl From<&ProbeListItem> for Found {
+impl From<&ProbeListItem> for ProbeInfo {
     fn from(item: &ProbeListItem) -> Self {
         Self {
             selector: DebugProbeSelector::from(&item.info).to_string(),
@@ -63,24 +61,24 @@ impl From<&ProbeListItem> for Found {
 }
 
 /// Every probe that is plugged in, also those that this user may not open.
-pub fn list() -> Vec<Found> {
+pub fn list() -> Vec<ProbeInfo> {
     found(&Lister::new())
 }
 
 /// Every probe that `lister` knows.
-fn found(lister: &Lister) -> Vec<Found> {
-    lister.list_all_with_access().iter().map(Found::from).collect()
+fn found(lister: &Lister) -> Vec<ProbeInfo> {
+    lister.list_all_with_access().iter().map(ProbeInfo::from).collect()
 }
 
 /// How to open the probes among `found` that this user may not open; nothing where there are none.
 ///
 /// A rule for udev gives them to whoever sits at the machine (`uaccess`); its file must be read before systemd's
 /// `73-seat-late.rules`, which does so. HID probes (CMSIS-DAP v1) have a node of their own.
-pub fn access_fix(found: &[Found]) -> Option<String> {
+pub fn access_fix(found: &[ProbeInfo]) -> Option<String> {
     let mut rules: Vec<String> = found
         .iter()
         .filter(|probe| !probe.usable)
-        .flat_map(|Found { vendor_id, product_id, .. }| {
+        .flat_map(|ProbeInfo { vendor_id, product_id, .. }| {
             let ids = format!("ATTRS{{idVendor}}==\"{vendor_id:04x}\", ATTRS{{idProduct}}==\"{product_id:04x}\"");
             ["SUBSYSTEM==\"usb\"", "KERNEL==\"hidraw*\""].map(|what| format!("{what}, {ids}, TAG+=\"uaccess\""))
         })
@@ -102,7 +100,7 @@ pub fn access_fix(found: &[Found]) -> Option<String> {
 /// As for [`Link::attach`]; and on a simulated board as for [`Link::flash`].
 pub fn reach(board: &Board, settings: &Settings, elf: &[u8], plan: &[u8]) -> Result<Link> {
     let Selector::Simulated(fault) = settings.probe else { return Link::attach(board, settings) };
-    let bench = simulated::Bench::of(board, fault)?;
+    let bench = simulated::TestBench::of(board, fault)?;
     let mut link = Link::attach_to(&bench, board, settings)?;
     link.flash(&Image { elf: Some(elf), plan }, &mut |_, _, _| {})?;
     bench.run_firmware(board, elf)?;
@@ -156,7 +154,7 @@ mod tests {
 
     #[test]
     fn the_rule_names_each_probe_that_may_not_be_opened() {
-        let probe = |product_id, usable| Found {
+        let probe = |product_id, usable| ProbeInfo {
             selector: String::new(),
             name: String::new(),
             kind: String::new(),
@@ -172,7 +170,7 @@ mod tests {
 
     #[test]
     fn a_probe_is_listed_whether_it_may_be_opened_or_not() {
-        let listed = |fault| found(&simulated::Bench::new(fault).lister());
+        let listed = |fault| found(&simulated::TestBench::new(fault).lister());
         assert!(listed(Some(Fault::Absent)).is_empty());
         let states =
             [None, Some(Fault::Denied)].map(|fault| listed(fault).iter().map(|p| p.usable).collect::<Vec<_>>());

@@ -1,18 +1,17 @@
 //! The fork: the quantized graph, from which both the ONNX file and the plan are written.
 
 mod bias;
-mod layers;
 mod scales;
 
+pub use crate::ops::{QuantNode, Value};
 pub use bias::correct_bias;
-pub use layers::differ;
 
 use crate::calibrate::Ranges;
-use crate::graph::{Graph, Node, Origin, out_channel};
+use crate::graph::{Graph, Node, Origin};
+use crate::ops::{self, Integers};
 use anyhow::{Context, Result, ensure};
 use ocellus_shared::op::ParamCounts;
 use ocellus_shared::plan::Crop;
-use ocellus_shared::quant::QuantParams;
 use ocellus_shared::{Op, Shape};
 use sha2::{Digest, Sha256};
 
@@ -35,34 +34,6 @@ pub struct QuantGraph {
     pub nodes: Vec<QuantNode>,
 }
 
-/// An int8 feature map.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Value {
-    /// Its shape.
-    pub shape: Shape,
-    /// What its integers stand for.
-    pub params: QuantParams,
-}
-
-/// One operator of a [`QuantGraph`].
-#[derive(Clone, Debug, PartialEq)]
-pub struct QuantNode {
-    /// Name of the layer; unique.
-    pub name: String,
-    /// What it computes.
-    pub op: Op,
-    /// The values it reads.
-    pub inputs: Vec<usize>,
-    /// int8 parameters in the layout of [`Op::param_counts`], but without filling between rows. Within `[-127, 127]`,
-    /// except a table's.
-    pub weights: Vec<i8>,
-    /// Convolutions, dense layers and channel scales: what is added to each channel's `sum((x - zero) * weight)`.
-    /// Additions: the factors of both inputs. Nothing elsewhere.
-    pub biases: Vec<i32>,
-    /// Multipliers, as many as [`Op::param_counts`] says.
-    pub multipliers: Vec<f32>,
-}
-
 /// Quantizes `graph`, which should be [centred](crate::fold::centre): weights per output channel, values per tensor as `ranges` says.
 ///
 /// # Errors
@@ -73,13 +44,28 @@ pub fn quantize(graph: &Graph, ranges: &Ranges) -> Result<QuantGraph> {
         params.into_iter().enumerate().map(|(v, params)| Value { shape: graph.shape(v), params }).collect();
     let node = |(i, node): (usize, &Node)| {
         let inputs: Vec<Value> = node.inputs.iter().map(|&v| values[v]).collect();
-        layers::node(node, &inputs, values[i + 1]).with_context(|| format!("layer `{}`", node.name))
+        quantized(node, &inputs, values[i + 1]).with_context(|| format!("layer `{}`", node.name))
     };
     let nodes = graph.nodes.iter().enumerate().map(node).collect::<Result<_>>()?;
     let quantized =
         QuantGraph { crop: graph.crop, labels: graph.labels.clone(), origin: graph.origin.clone(), values, nodes };
     quantized.check()?;
     Ok(quantized)
+}
+
+/// Quantizes `node` for inputs and a result that are stored like this.
+fn quantized(node: &Node, inputs: &[Value], output: Value) -> Result<QuantNode> {
+    let Integers { weights, biases, mut multipliers } = ops::of(node.op).quantize(node, inputs, output)?;
+    break_multiplier_ties(&mut multipliers);
+    Ok(QuantNode { name: node.name.clone(), op: node.op, inputs: node.inputs.clone(), weights, biases, multipliers })
+}
+
+/// Moves the first of several equal multipliers by the smallest step: tract requantizes a layer whose multipliers are
+/// all equal in another way, with other results on ties.
+pub fn break_multiplier_ties(multipliers: &mut [f32]) {
+    if multipliers.len() > 1 && multipliers.iter().all(|m| *m == multipliers[0]) {
+        multipliers[0] = multipliers[0].next_up();
+    }
 }
 
 impl QuantGraph {
@@ -118,7 +104,7 @@ impl QuantGraph {
         let shapes: Vec<Shape> = inputs.iter().map(|&v| self.values[v].shape).collect();
         let output = self.values[i + 1].shape;
         ensure!(op.out_shape(&shapes)? == output, "its result has another shape than {output}");
-        let counts = counts(*op, shapes[0], output);
+        let counts = ops::of(*op).counts(op.param_counts(shapes[0], output), shapes[0], output);
         let found = ParamCounts { weights: weights.len(), biases: biases.len(), multipliers: multipliers.len() };
         ensure!(found == counts, "has {found:?}, needs {counts:?}");
         ensure!(*op == Op::Lut || !weights.contains(&i8::MIN), "a weight is -128");
@@ -127,7 +113,8 @@ impl QuantGraph {
             multipliers.len() < 2 || multipliers.iter().any(|m| *m != multipliers[0]),
             "all multipliers are equal, which would make tract round differently"
         );
-        for (largest, multiplier) in self.largest_accumulators(i).into_iter().zip(multipliers) {
+        let largest = ops::of(*op).largest_sums(&self.nodes[i], &self.input_values(i));
+        for (largest, multiplier) in largest.into_iter().zip(multipliers) {
             ensure!(largest < 1 << 31, "an accumulator can reach {largest}, beyond int32");
             ensure!(
                 largest as f64 * f64::from(*multiplier) < MAX_PRODUCT,
@@ -137,26 +124,9 @@ impl QuantGraph {
         Ok(())
     }
 
-    /// The largest magnitude that each output channel's accumulator can have, for any input.
-    fn largest_accumulators(&self, i: usize) -> Vec<i64> {
-        let QuantNode { op, inputs, weights, biases, multipliers, .. } = &self.nodes[i];
-        let reach = |v: usize| 128 + i64::from(self.values[v].params.zero).abs();
-        let input = self.values[inputs[0]];
-        match op {
-            Op::Conv { .. } | Op::Winograd { .. } | Op::Depthwise { .. } | Op::Dense { .. } | Op::ChannelScale => {
-                let mut largest: Vec<i64> = biases.iter().map(|&b| i64::from(b).abs()).collect();
-                for (k, w) in weights.iter().enumerate() {
-                    let channel = out_channel(*op, k, weights.len(), biases.len());
-                    largest[channel] += i64::from(*w).abs() * reach(inputs[0]);
-                }
-                largest
-            }
-            Op::AvgPool { window } => vec![window.taps() as i64 * reach(inputs[0]); multipliers.len()],
-            Op::GlobalAvgPool => vec![input.shape.pixels() as i64 * reach(inputs[0])],
-            Op::Add => vec![(0..2).map(|k| i64::from(biases[k]).abs() * reach(inputs[k])).sum()],
-            Op::Mul => vec![reach(inputs[0]) * reach(inputs[1])],
-            Op::MaxPool { .. } | Op::Lut | Op::Flatten | Op::Concat => Vec::new(),
-        }
+    /// What node `i` reads.
+    pub fn input_values(&self, i: usize) -> Vec<Value> {
+        self.nodes[i].inputs.iter().map(|&v| self.values[v]).collect()
     }
 
     /// First 8 bytes of the SHA-256 of everything that decides what the graph computes and what its scores mean.
@@ -179,19 +149,5 @@ impl QuantGraph {
         }
         let digest = hash.finalize();
         std::array::from_fn(|i| digest[i])
-    }
-}
-
-/// How many parameters a [`QuantNode`] has: rows are not filled up, and offsets that follow from a zero point are
-/// left to the packer.
-fn counts(op: Op, input: Shape, output: Shape) -> ParamCounts {
-    let packed = op.param_counts(input, output);
-    let channels = usize::from(output.c);
-    match op {
-        Op::Conv { window, .. } => ParamCounts { weights: channels * window.taps() * usize::from(input.c), ..packed },
-        Op::Dense { .. } => ParamCounts { weights: channels * input.len(), ..packed },
-        Op::AvgPool { .. } | Op::GlobalAvgPool => ParamCounts { biases: 0, ..packed },
-        Op::Add => ParamCounts { biases: 2, ..packed },
-        _ => packed,
     }
 }

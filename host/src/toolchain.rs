@@ -15,10 +15,12 @@ use crate::board::Board;
 
 mod build;
 mod elf;
+mod source;
 
 pub(crate) use build::cargo;
 pub use build::{BARE, Built, Program, build_firmware, build_program};
-pub use elf::{check_board, program_bytes, static_bytes};
+pub use elf::{ProgramSize, check_board};
+pub use source::source_tree;
 
 /// Everything that compiles and links for one target.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +40,14 @@ pub enum CoreLibrary {
     Installed,
     /// cargo builds it from the library source that lies beside the compiler.
     FromSource,
+}
+
+/// Whether this machine can build firmware for `board`: the source tree, a compiler and a linker are there.
+///
+/// # Errors
+/// `$OCELLUS_SOURCE` names a folder that holds no source tree.
+pub fn can_build(board: &Board) -> Result<bool> {
+    Ok(source::find()?.is_some() && Toolchain::find(&board.target).is_ok())
 }
 
 impl Toolchain {

@@ -1,10 +1,10 @@
-//! Takes out of a quantized graph the channels that decide nothing, without changing a single score.
+//! Dead-channel elimination: takes channels out of a quantized graph without changing a single score.
 //!
-//! Training leaves such channels behind: a filter whose weights became zero, or whose results all end where the
-//! activation clips. Three steps, each a file:
+//! Training leaves dead channels behind: a filter whose weights became zero, or whose results all end where the
+//! activation clips. Three steps:
 //!
-//! 1. `range`: interval arithmetic over the integers gives the least and the largest value that every channel can have for
-//!    any image. Where both are one, the channel is a constant.
+//! 1. Interval arithmetic over the integers ([`crate::ops::interval`]) gives the least and the largest value that every
+//!    channel can have for any image. Where both are one, the channel is a constant.
 //! 2. `choose`: a channel can go where everything that reads it can do without: a filter whose weights for it are zero,
 //!    or one that takes the constant's part into its bias. Under padding a constant's part is the same everywhere only if
 //!    the constant is the zero point, which is what padding counts as. Channels that an operator maps one to one
@@ -13,14 +13,14 @@
 
 mod choose;
 mod cut;
-mod range;
 
+use crate::ops::interval::{Input, Interval};
+use crate::ops::{self, is_filter};
 use crate::quantize::QuantGraph;
 use anyhow::Result;
-use ocellus_shared::Op;
 use serde::Serialize;
 
-/// A graph without the channels that decide nothing.
+/// A graph without dead channels.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trimmed {
     /// The graph.
@@ -55,7 +55,7 @@ pub struct Narrowed {
     pub after: usize,
 }
 
-/// Takes every channel out of `graph` that decides nothing; the image and the scores keep theirs, and every value at least
+/// Takes every dead channel out of `graph`; the image and the scores keep theirs, and every value at least
 /// one.
 ///
 /// A map whose pixels are whole 32-bit words stays one, and keeps up to three channels for it: kernels read four channels
@@ -65,16 +65,27 @@ pub struct Narrowed {
 /// The graph breaks a rule of [`QuantGraph::check`].
 pub fn trim(graph: &QuantGraph) -> Result<Trimmed> {
     graph.check()?;
-    let ranges = range::ranges(graph);
-    let kept = choose::kept(graph, &ranges);
-    let trimmed = cut::cut(graph, &ranges, &kept);
+    let intervals = intervals(graph);
+    let kept = choose::kept(graph, &intervals);
+    let trimmed = cut::cut(graph, &intervals, &kept);
     trimmed.check()?;
     let removed = removed(graph, &trimmed);
     Ok(Trimmed { graph: trimmed, kept, removed })
 }
 
+/// Bounds of every channel of every value.
+fn intervals(graph: &QuantGraph) -> Vec<Vec<Interval>> {
+    let mut intervals = vec![vec![Interval::ANY; graph.values[0].shape.c.into()]];
+    for (i, node) in graph.nodes.iter().enumerate() {
+        let input = |&v: &usize| Input { value: graph.values[v], intervals: &intervals[v] };
+        let inputs: Vec<Input> = node.inputs.iter().map(input).collect();
+        let results = ops::of(node.op).intervals(node, &inputs, graph.values[i + 1]);
+        intervals.push(results);
+    }
+    intervals
+}
+
 fn removed(before: &QuantGraph, after: &QuantGraph) -> Removed {
-    let is_filter = |op| matches!(op, Op::Conv { .. } | Op::Depthwise { .. } | Op::Dense { .. });
     let filters = |graph: &QuantGraph, i: usize| usize::from(graph.values[i + 1].shape.c);
     let layers: Vec<Narrowed> = (before.nodes.iter().enumerate())
         .filter(|(_, node)| is_filter(node.op))

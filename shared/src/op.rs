@@ -1,70 +1,92 @@
 //! The closed set of operators, and everything that follows from an operator and its input shapes alone.
 //!
-//! Planner, engine and report call the same functions here, so none of them can disagree about a size.
+//! Each operator has a file, which implements [`Facts`] for its parameters. Planner, engine and report ask them through
+//! [`Op`], so that none of them can disagree about a size.
 
 use crate::shape::Shape;
 
+mod add;
+mod concat;
+mod conv;
+mod dense;
+mod depthwise;
+mod facts;
+mod flatten;
 mod linked;
+mod lut;
+mod mul;
+mod pool;
+mod scale;
 mod strips;
+mod window;
 pub mod winograd;
 
+pub use conv::{BLOCK, PATCHES, pair_index, row_bytes};
+pub use depthwise::Bands;
+pub use facts::{Facts, OpError, ParamCounts, Record};
 pub use linked::has_kernel;
 pub use strips::{Strip, strip_ranges};
+pub use window::Window;
 
 /// Most inputs that one operator can have.
 pub const MAX_INPUTS: usize = 4;
 
-/// A sliding window: kernel, stride and explicit zero padding, in pixels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Window {
-    /// Kernel rows and columns, each at least 1.
-    pub kernel: [u8; 2],
-    /// Step between outputs, down and right, each at least 1.
-    pub stride: [u8; 2],
-    /// Padding at top, left, bottom and right; each less than the kernel on its axis.
-    pub pad: [u8; 4],
-}
+/// Makes the enum of all operators; of each a type that holds its parameters alone, for which this crate implements
+/// [`Facts`], the firmware its kernel, and the host what it does with the operator; and the one `match` that leads from
+/// the enum to these types. The compiler names what a new operator lacks.
+macro_rules! operators {
+    (($d:tt) $($(#[$doc:meta])* $name:ident $({ $($(#[$field_doc:meta])* $field:ident: $type:ty,)* })?,)*) => {
+        /// One layer's operator.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Op {
+            $($(#[$doc])* $name $({ $($(#[$field_doc])* $field: $type,)* })?,)*
+        }
 
-impl Window {
-    /// A square window without padding.
-    pub const fn valid(kernel: u8, stride: u8) -> Self {
-        Self { kernel: [kernel; 2], stride: [stride; 2], pad: [0; 4] }
-    }
+        $(
+            $(#[$doc])*
+            #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+            pub struct $name { $($($(#[$field_doc])* pub $field: $type,)*)? }
 
-    /// A square window of odd size at stride 1 whose output is as large as its input.
-    pub const fn same(kernel: u8) -> Self {
-        Self { kernel: [kernel; 2], stride: [1; 2], pad: [(kernel - 1) / 2; 4] }
-    }
-
-    /// Whether any side is padded.
-    pub const fn is_padded(&self) -> bool {
-        self.pad[0] | self.pad[1] | self.pad[2] | self.pad[3] != 0
-    }
-
-    /// Kernel rows times columns.
-    pub const fn taps(&self) -> usize {
-        self.kernel[0] as usize * self.kernel[1] as usize
-    }
-
-    /// Output rows and columns for `input`, or the rule that it breaks.
-    fn out_size(&self, input: Shape) -> Result<(u16, u16), OpError> {
-        let [kh, kw] = self.kernel;
-        let [top, left, bottom, right] = self.pad;
-        let axis = |size: u16, kernel: u8, stride: u8, before: u8, after: u8| {
-            if kernel == 0 || stride == 0 || before >= kernel || after >= kernel {
-                return Err(OpError::Window);
+            impl From<$name> for Op {
+                fn from($name { $($($field),*)? }: $name) -> Self {
+                    Self::$name { $($($field),*)? }
+                }
             }
-            let padded = u32::from(size) + u32::from(before) + u32::from(after);
-            let room = padded.checked_sub(u32::from(kernel)).ok_or(OpError::Window)?;
-            u16::try_from(room / u32::from(stride) + 1).map_err(|_| OpError::Shape)
-        };
-        Ok((axis(input.h, kh, self.stride[0], top, bottom)?, axis(input.w, kw, self.stride[1], left, right)?))
-    }
+        )*
+
+        impl Op {
+            /// One of each, with parameters that are all zero.
+            pub fn kinds() -> impl ExactSizeIterator<Item = Self> {
+                [$(Self::from($name::default())),*].into_iter()
+            }
+
+            /// The operator with this tag in a step record; nothing for an unknown one, one that is not linked, or a record
+            /// that says more than the operator has.
+            pub fn from_record(tag: u8, record: &Record) -> Option<Self> {
+                match tag {
+                    $(<$name as Facts>::TAG => parsed::<$name>(record),)*
+                    _ => None,
+                }
+            }
+        }
+
+        /// `body` with the operator's own type as `operator`: a `match` of all operators, each with the same answer.
+        #[macro_export]
+        macro_rules! with_operator {
+            ($d op:expr, $d operator:ident => $d body:expr) => {
+                match $d op {
+                    $($crate::op::Op::$name { $($($field),*)? } => {
+                        let $d operator = $crate::op::$name { $($($field),*)? };
+                        $d body
+                    })*
+                }
+            };
+        }
+    };
 }
 
-/// One layer's operator. Adding a variant makes the compiler name every place that must learn it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Op {
+operators! {
+    ($)
     /// Convolution over all input channels.
     Conv {
         /// Kernel, stride, padding.
@@ -72,7 +94,7 @@ pub enum Op {
         /// Channels of the output.
         out_channels: u16,
     },
-    /// [`Self::Conv`] of 3x3 windows at stride 1 with fewer multiplications and larger weights: see [`winograd`].
+    /// [`Conv`] of 3x3 windows at stride 1 with fewer multiplications and larger weights: see [`winograd`].
     Winograd {
         /// Kernel, stride, padding.
         window: Window,
@@ -115,118 +137,105 @@ pub enum Op {
     ChannelScale,
 }
 
-/// How many parameters of each kind an operator carries in a plan.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ParamCounts {
-    /// int8 values, in the layout that [`Op::param_counts`] documents.
-    pub weights: usize,
-    /// int32 values.
-    pub biases: usize,
-    /// f32 values.
-    pub multipliers: usize,
+fn parsed<F: Facts + Into<Op>>(record: &Record) -> Option<Op> {
+    if !F::IS_LINKED {
+        return None;
+    }
+    let op = F::from_record(record);
+    (op.record() == *record).then(|| op.into())
 }
 
-/// Why an operator cannot take its inputs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OpError {
-    /// It takes another number of inputs.
-    Arity,
-    /// Kernel, stride or padding is impossible or not supported for this input.
-    Window,
-    /// An axis is zero, too large, or differs between inputs that must agree.
-    Shape,
-}
-
-impl core::fmt::Display for OpError {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str(match self {
-            Self::Arity => "wrong number of inputs",
-            Self::Window => "the window (kernel, stride, padding) does not fit its input",
-            Self::Shape => "input shapes are empty, too large or do not agree",
-        })
+/// What a type says, for whoever has a value of it.
+#[inline(always)]
+const fn constants<F: Facts>(_: &F) -> Constants {
+    Constants {
+        name: F::NAME,
+        tag: F::TAG,
+        inputs: F::INPUTS,
+        copies: F::COPIES,
+        words: F::WORDS,
+        is_linked: F::IS_LINKED,
     }
 }
 
-impl core::error::Error for OpError {}
+struct Constants {
+    name: &'static str,
+    tag: u8,
+    inputs: [usize; 2],
+    copies: bool,
+    words: bool,
+    is_linked: bool,
+}
 
 impl Op {
     /// The operator's name in the field, for reports.
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::Conv { .. } => "conv",
-            Self::Winograd { .. } => "winograd",
-            Self::Depthwise { .. } => "depthwise",
-            Self::Dense { .. } => "dense",
-            Self::MaxPool { .. } => "max_pool",
-            Self::AvgPool { .. } => "avg_pool",
-            Self::GlobalAvgPool => "global_avg_pool",
-            Self::Add => "add",
-            Self::Mul => "mul",
-            Self::Lut => "lut",
-            Self::Flatten => "flatten",
-            Self::Concat => "concat",
-            Self::ChannelScale => "channel_scale",
-        }
+    pub fn name(&self) -> &'static str {
+        with_operator!(*self, op => constants(&op).name)
+    }
+
+    /// Its number in a step record.
+    pub fn tag(&self) -> u8 {
+        with_operator!(*self, op => constants(&op).tag)
+    }
+
+    /// What a step record says of it.
+    pub fn record(&self) -> Record {
+        with_operator!(*self, op => op.record())
+    }
+
+    /// Whether it only moves or compares values, so that its inputs and its result share their scale and zero point.
+    pub fn copies(&self) -> bool {
+        with_operator!(*self, op => constants(&op).copies)
+    }
+
+    /// Whether its weights are words, which must lie at a multiple of 4 in memory.
+    pub fn has_word_weights(&self) -> bool {
+        with_operator!(*self, op => constants(&op).words)
+    }
+
+    /// Whether some kernel of the operator is part of the program.
+    #[inline(always)]
+    pub fn is_linked(&self) -> bool {
+        with_operator!(*self, op => constants(&op).is_linked)
+    }
+
+    /// The window that slides over its input, if one does.
+    pub fn window(&self) -> Option<Window> {
+        with_operator!(*self, op => op.window())
+    }
+
+    /// The same operator with another window; itself where it has none.
+    pub fn with_window(&self, window: Window) -> Self {
+        with_operator!(*self, op => op.with_window(window).into())
+    }
+
+    /// The same operator with so many channels of the output; itself where its input decides that.
+    pub fn with_out_channels(&self, channels: u16) -> Self {
+        with_operator!(*self, op => op.with_out_channels(channels).into())
     }
 
     /// Shape of the output for these inputs, or the rule they break.
     pub fn out_shape(&self, inputs: &[Shape]) -> Result<Shape, OpError> {
-        let arity = match self {
-            Self::Add | Self::Mul => 2..=2,
-            Self::Concat => 2..=MAX_INPUTS,
-            _ => 1..=1,
-        };
-        if !arity.contains(&inputs.len()) || !self.is_linked() {
+        let [least, most] = with_operator!(*self, op => constants(&op).inputs);
+        if !(least..=most).contains(&inputs.len()) || !self.is_linked() {
             return Err(OpError::Arity);
         }
         if inputs.iter().any(|s| s.checked_len().is_none()) {
             return Err(OpError::Shape);
         }
-        let x = inputs[0];
-        let out = match *self {
-            Self::Winograd { window, out_channels } if !winograd::takes(&window, x, out_channels) => {
-                return Err(OpError::Window);
-            }
-            Self::Conv { window, out_channels } | Self::Winograd { window, out_channels } => {
-                let (h, w) = window.out_size(x)?;
-                Shape::new(h, w, out_channels)
-            }
-            Self::AvgPool { window } if window.is_padded() => return Err(OpError::Window),
-            Self::Depthwise { window } | Self::MaxPool { window } | Self::AvgPool { window } => {
-                let (h, w) = window.out_size(x)?;
-                Shape::new(h, w, x.c)
-            }
-            Self::Dense { out_channels } => Shape::vector(out_channels),
-            Self::GlobalAvgPool => Shape::vector(x.c),
-            Self::Flatten => Shape::vector(u16::try_from(x.len()).map_err(|_| OpError::Shape)?),
-            Self::Add if inputs[1] != x => return Err(OpError::Shape),
-            Self::Mul if inputs[1] != Shape::vector(x.c) => return Err(OpError::Shape),
-            Self::Concat => {
-                let mut c = 0u16;
-                for s in inputs {
-                    if (s.h, s.w) != (x.h, x.w) {
-                        return Err(OpError::Shape);
-                    }
-                    c = c.checked_add(s.c).ok_or(OpError::Shape)?;
-                }
-                Shape::new(x.h, x.w, c)
-            }
-            Self::Add | Self::Mul | Self::Lut | Self::ChannelScale => x,
-        };
+        let out = with_operator!(*self, op => linked(&op, |op| op.out_shape(inputs)).unwrap_or(Err(OpError::Arity)))?;
         out.checked_len().map(|_| out).ok_or(OpError::Shape)
     }
 
     /// Multiply-accumulates of one inference, padding included, for an operator that takes `input` to `output`; those of
     /// the layer, however few a kernel gets by with.
-    pub const fn macs(&self, input: Shape, output: Shape) -> u64 {
-        let out = output.len() as u64;
-        match self {
-            Self::Conv { window, .. } | Self::Winograd { window, .. } => out * window.taps() as u64 * input.c as u64,
-            Self::Depthwise { window } => out * window.taps() as u64,
-            Self::Dense { .. } => out * input.len() as u64,
-            Self::ChannelScale => out,
-            _ => 0,
-        }
+    pub fn macs(&self, input: Shape, output: Shape) -> u64 {
+        with_operator!(*self, op => op.macs(input, output))
+    }
+
+    /// What its time goes with: its multiply-accumulates, and the values that a pooling reads under its windows.
+    pub fn work(&self, input: Shape, output: Shape) -> u64 {
+        with_operator!(*self, op => op.work(input, output))
     }
 
     /// Number of parameters, with their layout in a plan:
@@ -246,123 +255,71 @@ impl Op {
     ///
     /// Biases already hold the input's zero point: `bias - zero * sum(weights)`.
     pub fn param_counts(&self, input: Shape, output: Shape) -> ParamCounts {
-        // Saturating: a count that leaves 32 bits is one that no file can hold, and must not wrap into one that it can.
-        let c = output.c as usize;
-        let filters = |weights| ParamCounts { weights, biases: c, multipliers: c };
-        match self {
-            _ if !self.is_linked() => ParamCounts::default(),
-            Self::Conv { window, .. } => {
-                filters(c.next_multiple_of(2).saturating_mul(row_bytes(window.taps() * input.c as usize)))
+        with_operator!(*self, op => linked(&op, |op| op.param_counts(input, output)).unwrap_or_default())
+    }
+
+    /// Bytes of scratch memory that the engine's kernel needs to take `input` to `output`; the planner reserves exactly
+    /// these.
+    pub fn scratch_bytes(&self, input: Shape, output: Shape) -> usize {
+        with_operator!(*self, op => linked(&op, |op| op.scratch_bytes(input, output)).unwrap_or(0))
+    }
+
+    /// Whether input `index` is read from top to bottom while the output is written; if not, it is needed whole.
+    pub fn reads_rows(&self, index: usize) -> bool {
+        with_operator!(*self, op => op.reads_rows(index))
+    }
+
+    /// Name of the kernel that computes the operator for `input`: [`Op::name`], but a depthwise convolution has one for
+    /// windows of 3x3, one for 5x5, and one for all others.
+    pub fn kernel(&self, input: Shape) -> &'static str {
+        with_operator!(*self, op => op.kernel(input))
+    }
+
+    /// Whether that kernel is part of the program.
+    pub(crate) fn has_kernel(&self, input: Shape) -> bool {
+        with_operator!(*self, op => op.has_kernel(input))
+    }
+}
+
+/// What a linked operator answers: code that only others need is left out of the program.
+#[inline(always)]
+fn linked<F: Facts, R>(op: &F, ask: impl FnOnce(&F) -> R) -> Option<R> {
+    if F::IS_LINKED { Some(ask(op)) } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_tags_tell_operators_apart() {
+        let distinct = |of: &dyn Fn(&Op) -> String| {
+            let mut all: Vec<String> = Op::kinds().map(|op| of(&op)).collect();
+            all.sort();
+            all.dedup();
+            all.len()
+        };
+        assert_eq!(distinct(&|op| op.name().into()), Op::kinds().len());
+        assert_eq!(distinct(&|op| op.tag().to_string()), Op::kinds().len());
+    }
+
+    #[test]
+    fn records_say_no_more_than_the_operator_has() {
+        let window = Window { kernel: [1, 2], stride: [3, 4], pad: [5, 6, 7, 8] };
+        for op in Op::kinds().map(|op| op.with_window(window)) {
+            assert_eq!(Op::from_record(op.tag(), &op.record()), Some(op));
+            let full = Record { window, out_channels: 9, own: [10, 11, 12, 13] };
+            let stray = [
+                Record { window, ..op.record() },
+                Record { out_channels: 9, ..op.record() },
+                Record { own: full.own, ..op.record() },
+            ];
+            for record in stray.into_iter().filter(|record| *record != op.record()) {
+                let read = Op::from_record(op.tag(), &record);
+                assert!(read.is_none_or(|read| read.record() == record), "{op:?}: {record:?}");
             }
-            Self::Winograd { .. } => filters((c / 2).saturating_mul(winograd::pair_bytes(input.c.into()))),
-            Self::Dense { .. } => filters(c.saturating_mul(row_bytes(input.len()))),
-            Self::Depthwise { window } => filters(c * window.taps()),
-            Self::ChannelScale => filters(c),
-            Self::AvgPool { .. } => filters(0),
-            Self::GlobalAvgPool => ParamCounts { weights: 0, biases: 1, multipliers: 1 },
-            Self::Add => ParamCounts { weights: 0, biases: 3, multipliers: 1 },
-            Self::Mul => ParamCounts { weights: 0, biases: 0, multipliers: 1 },
-            Self::Lut => ParamCounts { weights: 256, ..ParamCounts::default() },
-            Self::MaxPool { .. } | Self::Flatten | Self::Concat => ParamCounts::default(),
+            assert_eq!(Op::from_record(op.tag(), &full), None, "{op:?}");
         }
+        assert_eq!(Op::from_record(0, &Record::default()), None);
     }
-
-    /// Bytes of scratch memory that the engine's kernel needs for `input`; the planner reserves exactly these.
-    ///
-    /// Convolutions gather the input under the window of [`PATCHES`] neighbouring outputs, each value widened to 16
-    /// bits, at a multiple of 4 bytes; one more patch is gathered before it is widened. Depthwise convolutions keep
-    /// [`Bands`] of their input.
-    pub fn scratch_bytes(&self, input: Shape) -> usize {
-        match self {
-            _ if !self.is_linked() => 0,
-            Self::Depthwise { window } => Bands::new(window, input).map_or(0, |bands| bands.scratch_bytes()),
-            Self::Conv { window, .. } => {
-                (2 * PATCHES + 1).saturating_mul(row_bytes(window.taps() * input.c as usize)).saturating_add(4)
-            }
-            Self::Winograd { .. } => winograd::scratch_bytes(input.c.into()),
-            _ => 0,
-        }
-    }
-}
-
-/// How a 3x3 or 5x5 depthwise convolution is cut into pieces: [`Bands::CHANNELS`] channels and as many rows as a little memory
-/// holds, with every channel's pixels together and widened to 16 bits.
-///
-/// Two neighbouring pixels make a 32-bit word. The memory holds the words of one channel after those of the other, each
-/// row after row; then the weights of these channels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bands {
-    /// Rows and columns of the window, 3 or 5.
-    pub kernel: usize,
-    /// Outputs of a row.
-    pub out_width: usize,
-    /// Most rows of outputs in a band.
-    pub out_rows: usize,
-    /// Rows of input that such a band needs, padding included.
-    pub rows: usize,
-    /// Words of a row, padding included.
-    pub row_words: usize,
-}
-
-impl Bands {
-    /// Channels of a band.
-    pub const CHANNELS: usize = 4;
-    /// Neighbouring outputs that are computed together.
-    pub const OUTPUTS: usize = 4;
-    /// Words of input that a band aims to stay within.
-    const WORDS: usize = 1024;
-
-    /// The bands of a depthwise convolution of `input`; nothing where the window is of another kind or there are fewer
-    /// channels than a band has.
-    pub fn new(window: &Window, input: Shape) -> Option<Self> {
-        let [down, right] = window.stride.map(usize::from);
-        let kernel = usize::from(window.kernel[0]);
-        let is_known = matches!(window.kernel, [3, 3] | [5, 5]) && (1..=2).contains(&right);
-        if !is_known || usize::from(input.c) < Self::CHANNELS {
-            return None;
-        }
-        let (out_height, out_width) = window.out_size(input).ok()?;
-        let out_width = usize::from(out_width);
-        let row_words = out_width.div_ceil(Self::OUTPUTS) * (Self::OUTPUTS / 2) * right + kernel / 2;
-        let rows = (Self::WORDS / Self::CHANNELS / row_words).max(kernel);
-        let out_rows = ((rows - kernel) / down + 1).min(out_height.into());
-        Some(Self { kernel, out_width, out_rows, rows: (out_rows - 1) * down + kernel, row_words })
-    }
-
-    /// Words of a channel's weights: for each row of the window, every weight but the last with its right neighbour.
-    pub const fn weight_words(&self) -> usize {
-        self.kernel * (self.kernel - 1)
-    }
-
-    /// Words of one channel of a band.
-    pub const fn plane_words(&self) -> usize {
-        self.rows * self.row_words
-    }
-
-    /// Bytes of memory for a band and its weights, at any alignment.
-    pub const fn scratch_bytes(&self) -> usize {
-        4 * Self::CHANNELS * (self.plane_words() + self.weight_words()) + 4
-    }
-}
-
-/// Outputs that the convolution kernel computes together.
-pub const PATCHES: usize = 3;
-
-/// Values of one filter that lie together in a pair of filters.
-pub const BLOCK: usize = 16;
-
-/// Where value `k` of `filter` lies among the weights of a convolution whose filters have [`row_bytes`] `row`.
-///
-/// Kernels read two filters at a time with one pointer: a block of [`BLOCK`] values of the one, then as many of the
-/// other, and so on; what does not fill the last block makes a shorter one. Filters are zero-filled to `row`, and where
-/// their number is odd, so is the other half of the last pair.
-pub const fn pair_index(filter: usize, k: usize, row: usize) -> usize {
-    let start = k / BLOCK * BLOCK;
-    let len = if row - start < BLOCK { row - start } else { BLOCK };
-    filter / 2 * 2 * row + 2 * start + filter % 2 * len + k % BLOCK
-}
-
-/// Length of a row of `len` int8 values once filled up to whole 32-bit words.
-pub const fn row_bytes(len: usize) -> usize {
-    len.saturating_add(3) & !3
 }

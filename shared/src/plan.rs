@@ -20,15 +20,18 @@
 //! | 48 | 8 | output: arena offset u32, scale f32 |
 //! | 56 | 1 | output zero point i8 |
 //! | 57 | 3 | reserved, zero |
-//! | 60 | 8 | labels: region offset u32, length u32; UTF-8, one class per line, as many as the output has values |
+//! | 60 | 8 | labels: region offset u32, length u32; UTF-8 without control characters, one class per line, as many as the output has values |
 //! | 68 | 128 * steps | the steps, in the order they run |
-//! | ... | | labels and parameters, each region aligned to 4 bytes |
+//! | ... | | labels, then the parameters of each step: weights, biases, multipliers |
+//!
+//! Regions of parameters are aligned to 4 bytes. Regions stand in the order above behind the steps, and none overlaps another, so
+//! that all of them can be checked in time proportional to the file.
 //!
 //! # Step
 //!
 //! | at | bytes | field |
 //! |---|---|---|
-//! | 0 | 1 | operator, see `TAG_*` in the source |
+//! | 0 | 1 | operator: [`Facts::TAG`](crate::op::Facts::TAG) |
 //! | 1 | 1 | number of inputs |
 //! | 2 | 8 | window: kernel h, w; stride h, w; padding top, left, bottom, right (zero where there is none) |
 //! | 10 | 2 | out channels u16 (zero where the operator has none) |
@@ -39,7 +42,8 @@
 //! | 84 | 4 | biases: region offset, aligned to 4 |
 //! | 88 | 4 | multipliers: region offset, aligned to 4 |
 //! | 92 | 2 | strip rows u16: how many rows of the output are computed at a time; 0 for all |
-//! | 94 | 34 | reserved, zero |
+//! | 94 | 4 | what only this operator has: [`Record::own`](crate::op::Record) (zero where there is nothing) |
+//! | 98 | 30 | reserved, zero |
 //!
 //! An operand is: arena offset u32, shape h, w, c u16 each, zero point i8, one reserved byte. How many parameters
 //! there are, and in what layout, follows from the operator and its shapes: [`Op::param_counts`].
@@ -80,6 +84,29 @@ pub(crate) fn checksum(plan: &[u8]) -> u32 {
     crc.update(&plan[..CRC_FIELD.start]);
     crc.update(&plan[CRC_FIELD.end..]);
     crc.finish()
+}
+
+/// Where the steps end.
+const fn steps_end(steps: u16) -> usize {
+    HEADER_LEN + steps as usize * STEP_LEN
+}
+
+/// `bytes` as `count` labels. Counts line breaks as `str::lines` finds them, which would bring a search for any character along.
+fn labels_of(bytes: &[u8], count: usize) -> Result<&str, PlanError> {
+    let labels = core::str::from_utf8(bytes).map_err(|_| PlanError::Labels)?;
+    let (mut breaks, mut before) = (0, 0);
+    for byte in bytes {
+        match byte {
+            b'\n' => breaks += 1,
+            // ASCII's, and Unicode's others, whose second byte this is.
+            0..0x20 | 0x7f => return Err(PlanError::ControlCharacter { label: breaks }),
+            0x80..0xa0 if before == 0xc2 => return Err(PlanError::ControlCharacter { label: breaks }),
+            _ => {}
+        }
+        before = *byte;
+    }
+    let last = usize::from(!matches!(before, 0 | b'\n'));
+    if breaks as usize + last == count { Ok(labels) } else { Err(PlanError::Labels) }
 }
 
 /// How a frame of another shape is brought to the input's aspect ratio before it is resized.
@@ -220,6 +247,11 @@ impl<'a> Step<'a> {
         self.op.macs(self.input().shape, self.output.shape)
     }
 
+    /// What its time goes with: see [`Op::work`].
+    pub fn work(&self) -> u64 {
+        self.op.work(self.input().shape, self.output.shape)
+    }
+
     /// Where its inputs come from: one to [`MAX_INPUTS`].
     pub fn inputs(&self) -> &[Operand] {
         &self.inputs[..self.input_count]
@@ -249,7 +281,8 @@ impl<'a> Plan<'a> {
     /// may be passed.
     ///
     /// # Errors
-    /// Whatever would make a run impossible, wrong or unsafe is refused here; no input makes it panic.
+    /// Whatever would make a run impossible, wrong or unsafe is refused here; no input makes it panic, or takes longer than in
+    /// proportion to its length.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, PlanError> {
         let truncated = |needed: usize| PlanError::Truncated { needed: needed as u32 };
         let header: &[u8; HEADER_LEN] = bytes.first_chunk().ok_or(truncated(HEADER_LEN))?;
@@ -270,8 +303,11 @@ impl<'a> Plan<'a> {
             return Err(PlanError::Crc { stored, computed });
         }
         let plan = Self::header(header, bytes)?;
+        // Where the next region may begin.
+        let mut regions_end = (field.u32(60) as usize + plan.labels.len()).max(steps_end(plan.steps));
         for index in 0..plan.steps {
-            check(bytes, index, plan.arena_bytes).map_err(|fault| PlanError::Step { index, fault })?;
+            check(bytes, index, plan.arena_bytes, &mut regions_end)
+                .map_err(|fault| PlanError::Step { index, fault })?;
         }
         Ok(plan)
     }
@@ -288,9 +324,8 @@ impl<'a> Plan<'a> {
             None => return Err(PlanError::Header),
         };
         let output_scale = f32::from_bits(field.u32(52));
-        let steps_end = HEADER_LEN + steps as usize * STEP_LEN;
         let sound = steps > 0
-            && steps_end <= bytes.len()
+            && steps_end(steps) <= bytes.len()
             && arena_bytes <= i32::MAX as usize
             && in_arena(&input, arena_bytes)
             && in_arena(&output, arena_bytes)
@@ -301,15 +336,11 @@ impl<'a> Plan<'a> {
         if !sound {
             return Err(PlanError::Header);
         }
-        let labels = region(bytes, field.u32(60), field.u32(64) as usize, 1)
-            .and_then(|b| core::str::from_utf8(b).ok())
-            .ok_or(PlanError::Labels)?;
-        // As many lines as `str::lines` finds, which would bring a search for any character along.
-        let lines = labels.bytes().filter(|byte| *byte == b'\n').count();
-        let last = usize::from(!labels.is_empty() && !labels.ends_with('\n'));
-        if lines + last != output.shape.len() {
+        let labels = region(bytes, field.u32(60), field.u32(64) as usize, 1).ok_or(PlanError::Labels)?;
+        if !labels.is_empty() && (field.u32(60) as usize) < steps_end(steps) {
             return Err(PlanError::Labels);
         }
+        let labels = labels_of(labels, output.shape.len())?;
         Ok(Self { bytes, steps, arena_bytes, input, crop, output, output_scale, labels })
     }
 
@@ -379,6 +410,11 @@ impl<'a> Plan<'a> {
     /// Multiply-accumulates of a run.
     pub fn macs(&self) -> u64 {
         self.steps().map(|step| step.macs()).sum()
+    }
+
+    /// What the time of a run goes with: see [`Op::work`].
+    pub fn work(&self) -> u64 {
+        self.steps().fold(0, |all, step| all.saturating_add(step.work()))
     }
 }
 

@@ -6,7 +6,7 @@
 //!
 //! | at | bytes | field |
 //! |---|---|---|
-//! | 0 | 4 | magic `OCMS` |
+//! | 0 | 4 | magic `OCM2`, whose digit is the version: others are refused |
 //! | 4 | 1 | kind ([`Kind`]) |
 //! | 5 | 1 | pixel format ([`PixelFormat`]); zero unless a frame |
 //! | 6 | 2 | width; zero unless a frame |
@@ -15,86 +15,74 @@
 //! | 12 | 4 | sequence number, which the replies repeat |
 //! | 16 | 4 | length of the payload |
 //!
-//! The first message is a plan, the last one [`Kind::End`]. A message whose content is wrong is answered with an error
-//! and the next one is read; a header that is wrong ends the conversation, since the stream is lost.
+//! No payload is longer than [`MAX_PAYLOAD_LEN`]. A message whose content is wrong is answered with an error and the next one is
+//! read. After a header that is wrong, or a payload that breaks off, the stream is out of step: a real board waits for silence
+//! and goes on, an emulated one ends.
 //!
-//! A real board that has its plan in flash takes no [`Kind::Plan`]: its first message may be any other, usually
-//! [`Kind::Hello`], and after a header that is wrong, or a payload that breaks off, it waits for silence and goes on.
+//! There is nothing to open, but a host begins with [`Kind::Hello`]. A board with a slot for a plan in RAM runs images once it
+//! got a [`Kind::Plan`]; one that has its plan in flash takes none.
 //!
 //! # Board to host
 //!
-//! One defmt log line per reply; decoded, it is a word and then `key=value` pairs in this order. [`Reply::parse`] reads
-//! them back; the firmware's `report` writes them. A real board answers in the binary form that [`packet`] describes, on
-//! an RTT channel of its own beside the log.
-//!
-//! | line | when |
-//! |---|---|
-//! | `ready board=B plan_bytes=N arena_bytes=N` | once, before the first message |
-//! | `plan seq=N digest=HEX16 steps=N arena_bytes=N` | a plan is in place |
-//! | `scores seq=N crc=HEX8 values=[N, N, ...]` | the int8 scores of a tensor or frame, and the CRC-32 of them |
-//! | `label seq=N class=N margin=F steady=BOOL name=TEXT` | after a frame's scores: the best class, its lead in logits, whether recent frames agree |
-//! | `step seq=N index=N crc=HEX8` | after each step of a traced tensor: the CRC-32 of its output |
-//! | `cost seq=N index=N instructions=N` | what each step of a profiled tensor took; on a real board core cycles |
-//! | `profile seq=N instructions=N stack_bytes=N` | what the whole run took |
-//! | `seen seq=N class=N settled=BOOL margin=F latency_us=N interval_us=N name=TEXT` | after the scores of each live frame: the label that stands once settled, its lead, the time from frame to label and from frame to frame |
-//! | `fault seq=N what=WORD turns=N frames=N missing=N overruns=N losses=N restarts=N` | a live frame did not come: why, and how often what happened so far |
-//! | `watched seq=N turns=N frames=N missing=N overruns=N losses=N restarts=N` | a watch is over |
-//! | `error seq=N code=NAME needed=N available=N detail=TEXT` | instead of the reply that cannot be given |
-//! | `end messages=N` | the last line |
-//! | `picture seq=N format=N width=N height=N` | the newest camera frame follows; never in the log |
-//! | `rows seq=N first=N` and bytes | some of its rows, from row `first` on; never in the log |
+//! Packets with one [`Reply`] each, as [`packet`] describes. Nothing else is written to that stream: logs for people go elsewhere.
 
 use crate::checksum::Crc32;
 use crate::frame::PixelFormat;
 
 pub mod packet;
 mod reply;
-mod watch;
+mod simulation;
 
-pub use reply::{Refusal, Reply, Tally, Values};
-pub use watch::{EVENT_LEN, Event, MAX_EVENTS, Mishap, WATCH_LEN};
+pub use reply::{FrameCounts, Refusal, Reply};
+pub use simulation::{CameraFault, EVENT_LEN, Event, MAX_EVENTS, SIMULATION_LEN};
 
 /// First bytes of every message.
-pub const MAGIC: [u8; 4] = *b"OCMS";
+pub const MAGIC: [u8; 4] = *b"OCM2";
 /// Bytes of a header.
 pub const HEADER_LEN: usize = 20;
+/// Longest payload: twice what any board has room for.
+pub const MAX_PAYLOAD_LEN: u32 = 1 << 24;
 
-/// What a message asks for.
+/// What a message asks for, and the replies that answer it. A message that cannot be done is answered by [`Reply::Error`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Kind {
-    /// Take the payload as the plan to run from now on. Answered by `plan`.
+    /// Take the payload as the plan to run from now on: [`Reply::Plan`].
     Plan = 1,
-    /// Run an int8 image `(h, w, c)` as it is. Answered by `scores`.
+    /// Run an int8 image `(h, w, c)` as it is: [`Reply::Scores`].
     Tensor = 2,
-    /// Preprocess and run a camera frame. Answered by `scores` and `label`.
+    /// Preprocess and run a camera frame: [`Reply::Scores`] and [`Reply::Label`].
     Frame = 3,
-    /// Run an int8 image and tell every step's output. Answered by `step` lines and `scores`.
+    /// Run an int8 image and checksum every step's output: [`Reply::Step`] for each, and [`Reply::Scores`].
     Trace = 4,
-    /// Run an int8 image and tell what it took. Answered by `cost` lines, `profile` and `scores`.
+    /// Run an int8 image and count what it takes: [`Reply::Cost`] for each step, [`Reply::Profile`] and [`Reply::Scores`].
     Profile = 5,
-    /// Stop. Answered by `end`.
+    /// Stop, also following: [`Reply::End`].
     End = 6,
-    /// Run the camera loop on a simulated sensor, through the events in the payload ([`Event`]). Answered by `seen` and
-    /// `fault` lines and at last by `watched`.
-    Watch = 7,
-    /// Say who you are and what you run. Answered by `ready`, and then by `plan` or `error`.
+    /// Run the camera loop on a simulated sensor, through the events in the payload ([`Event`]): what [`Kind::Follow`] brings,
+    /// and at last [`Reply::Simulated`].
+    Simulate = 7,
+    /// Say who you are and what you run: [`Reply::Ready`], and then [`Reply::Plan`] or [`Reply::Error`].
     Hello = 8,
-    /// Send the newest camera frame as the sensor delivered it. Answered by `picture` and `rows`.
-    Show = 9,
+    /// Send the newest camera frame as the sensor delivered it: [`Reply::Frame`] and [`Reply::Rows`].
+    NewestFrame = 9,
+    /// Send what the camera loop does from now on: [`Reply::Scores`] and [`Reply::Classified`] for each frame, and
+    /// [`Reply::Fault`] for each that does not come.
+    Follow = 10,
 }
 
 impl Kind {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Plan,
         Self::Tensor,
         Self::Frame,
         Self::Trace,
         Self::Profile,
         Self::End,
-        Self::Watch,
+        Self::Simulate,
         Self::Hello,
-        Self::Show,
+        Self::NewestFrame,
+        Self::Follow,
     ];
 }
 
@@ -118,13 +106,18 @@ pub enum HeaderError {
     Magic,
     /// Unknown kind or pixel format, or a field that must be zero is not.
     Field,
+    /// The payload is longer than [`MAX_PAYLOAD_LEN`].
+    Length,
 }
 
 impl core::fmt::Display for HeaderError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(match self {
-            Self::Magic => "a message does not begin with `OCMS`",
+            Self::Magic => {
+                "a message does not begin with `OCM2`: program and host are of different versions, or bytes were lost"
+            }
             Self::Field => "a message of unknown kind or format",
+            Self::Length => "a message is longer than any that there is",
         })
     }
 }
@@ -178,7 +171,11 @@ impl Header {
         if stray {
             return Err(HeaderError::Field);
         }
-        Ok(Self { kind, sequence: word(12), frame, payload_len: word(16) })
+        let payload_len = word(16);
+        if payload_len > MAX_PAYLOAD_LEN {
+            return Err(HeaderError::Length);
+        }
+        Ok(Self { kind, sequence: word(12), frame, payload_len })
     }
 }
 
@@ -201,11 +198,19 @@ mod tests {
             Header::new(Kind::Trace, 9, 1),
             Header::new(Kind::Profile, 10, 2),
             Header::new(Kind::End, 11, 0),
-            Header::new(Kind::Watch, 12, 20),
+            Header::new(Kind::Simulate, 12, 20),
             Header::new(Kind::Hello, 13, 0),
-            Header::new(Kind::Show, 14, 0),
+            Header::new(Kind::NewestFrame, 14, 0),
+            Header::new(Kind::Follow, 15, MAX_PAYLOAD_LEN),
         ] {
             assert_eq!(Header::parse(&header.emit()), Ok(header));
+        }
+    }
+
+    #[test]
+    fn lengths_that_no_message_has_are_refused() {
+        for length in [MAX_PAYLOAD_LEN + 1, u32::MAX] {
+            assert_eq!(Header::parse(&Header::new(Kind::Plan, 1, length).emit()), Err(HeaderError::Length));
         }
     }
 

@@ -6,7 +6,7 @@ const ABSOLUTE: u16 = 0xFFF1;
 /// Number of the section that log formats are in.
 const DEFMT: u16 = 2;
 
-/// Index of the first format string of a program's log; where there is one only, it is any text.
+/// Index of the format string of a program's log, which is any text.
 pub const LOG_INDEX: u16 = 1;
 
 /// An ELF file for a Cortex-M that puts `data` at `address` (ELF specification, 32-bit layout).
@@ -16,33 +16,18 @@ pub fn program(address: u32, data: &[u8]) -> Vec<u8> {
 
 /// The same with a log: an RTT control block at `log`, and defmt frames, not encoded any further, of text alone.
 pub fn program_with_log(address: u32, data: &[u8], log: u32) -> Vec<u8> {
-    build(address, data, &logging(log, &["{=str}"], "raw"))
+    build(address, data, &logging(log))
 }
 
-/// The same with the firmware's own formats, taken from its source, in frames of `encoding`: `raw` or `rzcobs`.
-pub fn firmware(address: u32, data: &[u8], log: u32, encoding: &str) -> Vec<u8> {
-    let source = include_str!("../../firmware/src/bin/common/report.rs");
-    let literals = source.lines().filter(|line| line.contains("{=")).filter_map(|line| line.split('"').nth(1));
-    let mut symbols = logging(log, &literals.collect::<Vec<_>>(), encoding);
-    symbols.push((symbol("defmt_prim", "{=i8}"), 1000, DEFMT));
-    build(address, data, &symbols)
-}
-
-/// Symbols of a program with a control block at `log` and `formats`, which are counted from [`LOG_INDEX`] on.
-fn logging(log: u32, formats: &[&str], encoding: &str) -> Vec<(String, u32, u16)> {
-    let formats = (u32::from(LOG_INDEX)..).zip(formats);
-    let formats = formats.map(|(index, format)| (symbol("defmt_println", format), index, DEFMT));
-    let fixed = [
+/// Symbols of a program with a control block at `log`, and of a log.
+fn logging(log: u32) -> Vec<(String, u32, u16)> {
+    let format = r#"{"package":"t","tag":"defmt_println","data":"{=str}","disambiguator":"0","crate_name":"t"}"#;
+    vec![
         ("_SEGGER_RTT".to_owned(), log, 1),
         ("_defmt_version_ = 4".to_owned(), 0, ABSOLUTE),
-        (format!("_defmt_encoding_ = {encoding}"), 0, ABSOLUTE),
-    ];
-    fixed.into_iter().chain(formats).collect()
-}
-
-/// Name of the symbol that defmt makes of a format.
-fn symbol(tag: &str, format: &str) -> String {
-    format!(r#"{{"package":"t","tag":"{tag}","data":"{format}","disambiguator":"0","crate_name":"t"}}"#)
+        ("_defmt_encoding_ = raw".to_owned(), 0, ABSOLUTE),
+        (format.to_owned(), LOG_INDEX.into(), DEFMT),
+    ]
 }
 
 /// What a board's log holds for `line`: the index of its format, its length and its bytes.

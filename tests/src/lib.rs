@@ -1,6 +1,9 @@
 //! What the tests of several crates share.
 
+pub mod compare;
 pub mod elf;
+pub mod isa;
+pub mod mutants;
 pub mod overlaps;
 pub mod plans;
 pub mod program;

@@ -36,12 +36,11 @@ impl Sketch {
         let inputs: Vec<Operand> = inputs.iter().map(|i| self.values[*i]).collect();
         let shapes: Vec<Shape> = inputs.iter().map(|i| i.shape).collect();
         let shape = op.out_shape(&shapes).ok()?;
-        let copies = matches!(op, Op::MaxPool { .. } | Op::Flatten | Op::Concat);
-        if copies && inputs.iter().any(|i| i.zero != inputs[0].zero) {
+        if op.copies() && inputs.iter().any(|i| i.zero != inputs[0].zero) {
             return None;
         }
-        let zero = if copies { inputs[0].zero } else { self.zero() };
-        let scratch_bytes = op.scratch_bytes(shapes[0]);
+        let zero = if op.copies() { inputs[0].zero } else { self.zero() };
+        let scratch_bytes = op.scratch_bytes(shapes[0], shape);
         // Scratch on either side of the output.
         let before = self.random.once_in(2).then(|| self.reserve(scratch_bytes));
         let output = match op {

@@ -1,23 +1,20 @@
-//! What the emulated boards share: the host's messages by semihosting, replies as defmt logs, instruction counting, the
-//! LED, and an end.
+//! What the emulated boards share: messages and replies by semihosting, instruction counting, the LED, and an end.
 //!
 //! The program ends with status 0 when the host says so, 1 when the stream of messages is lost, 2 when it cannot be
-//! opened, 3 after a panic or a fault, and 4 when the watchdog was not fed.
+//! opened, 3 after a panic or a fault, and 4 when the watchdog was not fed. What a panic says goes to standard error.
 
 mod count;
 mod led;
 #[cfg(feature = "marks")]
 mod marks;
-#[path = "common/report.rs"]
-mod report;
-mod source;
+mod semihosting;
 #[path = "common/stack.rs"]
 mod stack;
 
+use ::semihosting::{eprintln, process};
+use core::panic::PanicInfo;
 use cortex_m_rt::{ExceptionFrame, exception};
-use ocellus_firmware::session::{Board, Session};
-use semihosting::process;
-use {defmt_semihosting as _, panic_probe as _};
+use ocellus_firmware::emulated;
 
 include!(concat!(env!("OUT_DIR"), "/board.rs"));
 
@@ -39,17 +36,24 @@ impl Memory {
 
 /// Serves the host until it ends the conversation, then ends the program.
 pub fn run(memory: &'static mut Memory) -> ! {
-    let Some(source) = source::Semihosting::open() else { process::exit(2) };
+    let Some(transport) = semihosting::Semihosting::open() else { process::exit(2) };
     let (Some(counter), led) = (count::Instructions::start(), led::Led::new()) else { process::exit(3) };
     let Memory { plan, arena, frame } = memory;
-    let board = Board { name: NAME, plan, arena, frame };
-    match Session::new(source, report::Defmt, counter, led).run(board) {
+    let memory = emulated::Memory { plan, arena, frame };
+    match emulated::run(NAME, memory, transport, &counter, &counter, led) {
         Ok(()) => process::exit(0),
         Err(_) => process::exit(1),
     }
 }
 
-/// Ends the program after a fault; panics end here too.
+/// Says what went wrong and ends the program.
+#[panic_handler]
+fn panic(info: &PanicInfo) -> ! {
+    eprintln!("{info}");
+    process::exit(3)
+}
+
+/// Ends the program after a fault.
 #[exception]
 unsafe fn HardFault(_: &ExceptionFrame) -> ! {
     process::exit(3)

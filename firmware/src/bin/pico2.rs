@@ -2,8 +2,8 @@
 #![no_std]
 #![no_main]
 
-#[path = "common/report.rs"]
-mod report;
+#[path = "common/log.rs"]
+mod log;
 #[path = "common/rp2350.rs"]
 mod rp2350;
 #[path = "common/rtt.rs"]
@@ -16,14 +16,15 @@ use embassy_rp::pio::{InterruptHandler, Pio};
 use embassy_rp::pwm::{self, Pwm};
 use embassy_rp::{bind_interrupts, watchdog};
 use embassy_time::{Delay, Duration, block_for};
+use log::HostPort;
 use ocellus_firmware::app::smooth::Smoothing;
-use ocellus_firmware::boot::{self, Board, Eyes};
+use ocellus_firmware::boot::{self, CameraBoard, CameraParts};
 use ocellus_firmware::camera::ov7670::Ov7670;
 use ocellus_firmware::camera::sensor::Settings;
-use ocellus_firmware::session::door::Door;
+use ocellus_firmware::server::Server;
+use ocellus_firmware::transport::rtt::Rtt;
 use ocellus_shared::PixelFormat;
 use panic_probe as _;
-use report::Defmt;
 use rp2350::{ControlBus, Timer, pio};
 
 include!(concat!(env!("OUT_DIR"), "/board.rs"));
@@ -31,13 +32,13 @@ include!(concat!(env!("OUT_DIR"), "/board.rs"));
 /// What the sensor is set to; `frame-bytes` in the board's table is the size of its frames.
 const SETTINGS: Settings = Settings::new(PixelFormat::Rgb565Be, 160, 120);
 /// A capture waits for the end of one frame and for a whole one: 70 ms at 30 frames a second, more in poor light.
-const PATIENCE: Duration = Duration::from_millis(250);
+const FRAME_TIMEOUT: Duration = Duration::from_millis(250);
 /// Time from clock and power to the sensor's first answer.
 const POWER_UP: Duration = Duration::from_millis(10);
 /// The label that lights the LED, where the builder names one; otherwise any does.
 const LOOK_FOR: Option<&str> = option_env!("OCELLUS_LOOK_FOR");
 /// How labels are smoothed, where the builder says it.
-const SMOOTHING: Smoothing = Smoothing::chosen(option_env!("OCELLUS_STEADY"));
+const SMOOTHING: Smoothing = Smoothing::chosen(option_env!("OCELLUS_SMOOTHING"));
 /// The core's clock, which embassy sets.
 const CORE_HERTZ: u32 = 150_000_000;
 
@@ -57,8 +58,7 @@ struct Memory {
 fn main() -> ! {
     static mut MEMORY: Memory = Memory { frames: [[0; FRAME_BYTES]; 2], arena: [0; ARENA_BYTES] };
     let p = embassy_rp::init(Default::default());
-    let (inlet, outlet) = rtt::open();
-    let mut report = Defmt;
+    let (reader, writer) = rtt::open();
     let watchdog = watchdog::Watchdog::new(p.WATCHDOG);
     if watchdog.reset_reason() == Some(watchdog::ResetReason::TimedOut) {
         defmt::println!("restarted by the watchdog");
@@ -83,12 +83,12 @@ fn main() -> ! {
         c.make_pio_pin(p.PIN_9),
     ];
     let _sync = [c.make_pio_pin(p.PIN_11), c.make_pio_pin(p.PIN_12), c.make_pio_pin(p.PIN_13)];
-    let grabber = pio::Eye::new(pio, Channel::new(p.DMA_CH0, Interrupts), data, PATIENCE);
+    let grabber = pio::PioCamera::new(pio, Channel::new(p.DMA_CH0, Interrupts), data, FRAME_TIMEOUT);
     let sensor = Ov7670::new(ControlBus::new(p.I2C1, p.PIN_15, p.PIN_14), Delay);
     let Memory { frames: [front, back], arena } = MEMORY;
     // SAFETY: the board's table says that there is flash, which nothing writes while the program runs.
     let region = unsafe { core::slice::from_raw_parts(MODEL_START as *const u8, PLAN_BYTES) };
-    let board = Board {
+    let board = CameraBoard {
         name: NAME,
         hertz: CORE_HERTZ,
         look_for: LOOK_FOR,
@@ -99,13 +99,12 @@ fn main() -> ! {
     };
     let timer = Timer::new(watchdog);
     let led = Output::new(p.PIN_25, Level::Low);
-    let mut door = Door::new(inlet, outlet, &timer, rtt::Cycles::start(), board.plate());
-    let eyes = Eyes { sensor, grabber, settings: SETTINGS };
-    match boot::watch(&mut report, board, eyes, led, &timer, &mut door, u32::MAX) {
-        // After years.
-        Ok(_) => cortex_m::peripheral::SCB::sys_reset(),
-        Err(error) => loop {
-            boot::complain(&error, &mut report, &mut door, &timer);
-        },
+    let server = Server::new(Rtt::new(reader, writer, &timer), rtt::Cycles::start(), board.info());
+    let mut host = HostPort::new(server);
+    let camera = CameraParts { sensor, grabber, settings: SETTINGS };
+    if let Err(error) = boot::run(board, camera, led, &timer, &mut host, u32::MAX) {
+        boot::report_error_loop(&error, &mut host, &timer, u32::MAX);
     }
+    // After years.
+    cortex_m::peripheral::SCB::sys_reset()
 }

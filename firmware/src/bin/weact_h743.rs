@@ -11,7 +11,7 @@ use embassy_stm32::rcc::{Mco, Mco1Source, McoConfig, McoPrescaler, PllMul, PllPr
 use embassy_time::{Delay, Duration, block_for};
 use h743::bus::ControlBus;
 use h743::dcmi::{Blank, Dcmi};
-use ocellus_firmware::boot::Eyes;
+use ocellus_firmware::boot::CameraParts;
 use ocellus_firmware::camera::ov2640::Ov2640;
 use ocellus_firmware::camera::sensor::Settings;
 use ocellus_shared::PixelFormat;
@@ -19,7 +19,7 @@ use ocellus_shared::PixelFormat;
 /// What the sensor is set to; `frame-bytes` in the board's table is the size of its frames.
 const SETTINGS: Settings = Settings::new(PixelFormat::Rgb565Be, 160, 120);
 /// A capture waits for the end of one frame and for a whole one: 160 ms at 12 frames a second, the slowest in poor light.
-const PATIENCE: Duration = Duration::from_millis(250);
+const FRAME_TIMEOUT: Duration = Duration::from_millis(250);
 /// Time from clock and power to the sensor's first answer.
 const POWER_UP: Duration = Duration::from_millis(10);
 
@@ -48,7 +48,7 @@ fn main() -> ! {
     ];
     let [d0, d1, d2, d3, d4, d5, d6, d7] = data.map(Flex::new);
     let (hsync, vsync, pixclk) = (Flex::new(p.PA4), Flex::new(p.PB7), Flex::new(p.PA6));
-    let grabber = Dcmi::new([d0, d1, d2, d3, d4, d5, d6, d7, hsync, vsync, pixclk], Blank::Low, PATIENCE, caches);
+    let grabber = Dcmi::new([d0, d1, d2, d3, d4, d5, d6, d7, hsync, vsync, pixclk], Blank::Low, FRAME_TIMEOUT, caches);
     let sensor = Ov2640::new(ControlBus::new(p.I2C1, p.PB8, p.PB9), Delay);
-    h743::run(Eyes { sensor, grabber, settings: SETTINGS }, led, p.IWDG1)
+    h743::run(CameraParts { sensor, grabber, settings: SETTINGS }, led, p.IWDG1)
 }

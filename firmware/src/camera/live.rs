@@ -6,7 +6,7 @@ use ocellus_shared::frame::FrameError;
 
 /// Why a frame did not arrive whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GrabError {
+pub enum CaptureError {
     /// None came in time.
     Missing,
     /// It came faster, or was longer, than it could be stored.
@@ -20,12 +20,12 @@ pub trait Grabber {
     ///
     /// # Errors
     /// No whole frame came. The work was done all the same.
-    fn grab_while<T>(&mut self, buffer: &mut [u8], work: impl FnOnce() -> T) -> (T, Result<(), GrabError>);
+    fn grab_while<T>(&mut self, buffer: &mut [u8], work: impl FnOnce() -> T) -> (T, Result<(), CaptureError>);
 }
 
 /// Why there is no frame, as the loop counts it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum CaptureFault {
     /// The sensor answers, but no frame came in time.
     Missing,
     /// A frame was damaged.
@@ -34,7 +34,7 @@ pub enum Fault {
     Lost(SensorError),
 }
 
-impl Fault {
+impl CaptureFault {
     /// Its name in a report.
     pub const fn name(self) -> &'static str {
         match self {
@@ -51,14 +51,14 @@ pub struct NoRoom;
 
 /// A sensor that was set up, and its grabber.
 #[derive(Debug)]
-pub struct Live<S, G> {
+pub struct Camera<S, G> {
     sensor: S,
     grabber: G,
     settings: Settings,
     frame_bytes: usize,
 }
 
-impl<S: Sensor, G: Grabber> Live<S, G> {
+impl<S: Sensor, G: Grabber> Camera<S, G> {
     /// A camera whose frames have `room` bytes each to go to. The sensor is not touched yet.
     ///
     /// # Errors
@@ -77,16 +77,16 @@ impl<S: Sensor, G: Grabber> Live<S, G> {
         self.sensor.bring_up(&self.settings)
     }
 
-    /// Takes the next frame in while `work` runs. It lies at the start of `buffer`, where [`Live::frame`] finds it.
+    /// Takes the next frame in while `work` runs. It lies at the start of `buffer`, where [`Camera::frame`] finds it.
     ///
     /// # Errors
     /// There is no frame; where none came, the sensor was asked whether it is still there.
-    pub fn capture_while<T>(&mut self, buffer: &mut [u8], work: impl FnOnce() -> T) -> (T, Result<(), Fault>) {
+    pub fn capture_while<T>(&mut self, buffer: &mut [u8], work: impl FnOnce() -> T) -> (T, Result<(), CaptureFault>) {
         let room = buffer.len().min(self.frame_bytes);
         let (done, outcome) = self.grabber.grab_while(&mut buffer[..room], work);
         let outcome = outcome.map_err(|error| match error {
-            GrabError::Overrun => Fault::Overrun,
-            GrabError::Missing => self.sensor.identify().map_or_else(Fault::Lost, |()| Fault::Missing),
+            CaptureError::Overrun => CaptureFault::Overrun,
+            CaptureError::Missing => self.sensor.identify().map_or_else(CaptureFault::Lost, |()| CaptureFault::Missing),
         });
         (done, outcome)
     }

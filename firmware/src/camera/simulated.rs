@@ -4,14 +4,18 @@
 //! frames come only from a sensor whose registers say so, in the size and format that they say, and only in its rhythm. A
 //! frame that is not as long as the buffer does not fill it, or runs over.
 
-use super::live::{GrabError, Grabber};
+use super::live::{CaptureError, Grabber};
 use super::ov2640;
 use super::sccb::Bus;
+use super::sensor::Settings;
 use crate::time::Clock;
 use core::cell::RefCell;
 use embedded_hal::i2c::{ErrorKind, ErrorType, I2c, NoAcknowledgeSource, Operation};
-use ocellus_shared::wire::{Event, Mishap};
+use ocellus_shared::PixelFormat;
+use ocellus_shared::wire::{CameraFault, Event};
 
+/// What it is set to where nothing else is wanted.
+pub const SETTINGS: Settings = Settings::new(PixelFormat::Rgb565Be, 160, 120);
 /// Time of a frame at full rate, in microseconds: 30 a second.
 pub const FRAME_US: u64 = 33_333;
 /// Time that the grabber waits for a frame.
@@ -130,17 +134,17 @@ impl<'s, K: Clock> Simulated<'s, K> {
     }
 
     /// Lets happen what happens from frame `grab` on, and says what the frame itself suffers.
-    fn mishap(&self, state: &mut State, grab: u32) -> Option<(Mishap, u16)> {
+    fn fault(&self, state: &mut State, grab: u32) -> Option<(CameraFault, u16)> {
         state.unplugged = false;
         let mut suffered = None;
         for event in self.events.iter().filter(|e| (e.turn..e.turn.saturating_add(e.turns.into())).contains(&grab)) {
             let begins = grab == event.turn;
-            match event.mishap {
-                Mishap::Unplugged => state.unplugged = true,
-                Mishap::Stuck if begins => state.stuck = true,
-                Mishap::Forgetful if begins => state.power_up(),
-                Mishap::Slow if begins => suffered = Some((Mishap::Slow, event.turns)),
-                Mishap::Missing | Mishap::Overrun => suffered = Some((event.mishap, 1)),
+            match event.fault {
+                CameraFault::Unplugged => state.unplugged = true,
+                CameraFault::Stuck if begins => state.stuck = true,
+                CameraFault::Forgetful if begins => state.power_up(),
+                CameraFault::Slow if begins => suffered = Some((CameraFault::Slow, event.turns)),
+                CameraFault::Missing | CameraFault::Overrun => suffered = Some((event.fault, 1)),
                 _ => {}
             }
         }
@@ -202,15 +206,15 @@ impl<K: Clock> Bus for &Simulated<'_, K> {
 }
 
 impl<K: Clock> Grabber for &Simulated<'_, K> {
-    fn grab_while<T>(&mut self, buffer: &mut [u8], work: impl FnOnce() -> T) -> (T, Result<(), GrabError>) {
+    fn grab_while<T>(&mut self, buffer: &mut [u8], work: impl FnOnce() -> T) -> (T, Result<(), CaptureError>) {
         let start_us = self.clock.now_us();
         let mut state = self.state.borrow_mut();
         let grab = state.grabs;
         state.grabs = grab.wrapping_add(1);
-        let suffered = self.mishap(&mut state, grab);
+        let suffered = self.fault(&mut state, grab);
         let output = state.output().filter(|_| !state.unplugged && !state.stuck);
-        let output = output.filter(|_| !matches!(suffered, Some((Mishap::Missing, _))));
-        let extra = if let Some((Mishap::Slow, frames)) = suffered { u64::from(frames) } else { 0 };
+        let output = output.filter(|_| !matches!(suffered, Some((CameraFault::Missing, _))));
+        let extra = if let Some((CameraFault::Slow, frames)) = suffered { u64::from(frames) } else { 0 };
         let due_us = output.map(|_| self.schedule(&mut state, start_us, extra));
         let pattern = state.registers[SENSOR][COM7] & 2 != 0;
         drop(state);
@@ -218,7 +222,7 @@ impl<K: Clock> Grabber for &Simulated<'_, K> {
         let (Some((columns, rows, mode)), Some(due_us)) = (output, due_us.filter(|due| *due <= start_us + TIMEOUT_US))
         else {
             self.clock.wait_until_us(start_us + TIMEOUT_US);
-            return (done, Err(GrabError::Missing));
+            return (done, Err(CaptureError::Missing));
         };
         self.clock.wait_until_us(due_us);
         let bytes = 2 * columns * rows;
@@ -226,9 +230,9 @@ impl<K: Clock> Grabber for &Simulated<'_, K> {
         let shift = if pattern { 0 } else { grab as usize };
         buffer.iter_mut().take(bytes).enumerate().for_each(|(at, byte)| *byte = pixel_byte(at, columns, shift, mode));
         let outcome = match bytes.cmp(&buffer.len()) {
-            core::cmp::Ordering::Less => Err(GrabError::Missing),
-            core::cmp::Ordering::Equal if !matches!(suffered, Some((Mishap::Overrun, _))) => Ok(()),
-            _ => Err(GrabError::Overrun),
+            core::cmp::Ordering::Less => Err(CaptureError::Missing),
+            core::cmp::Ordering::Equal if !matches!(suffered, Some((CameraFault::Overrun, _))) => Ok(()),
+            _ => Err(CaptureError::Overrun),
         };
         (done, outcome)
     }

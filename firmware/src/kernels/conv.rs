@@ -1,33 +1,51 @@
 //! Convolution: the input under the window of [`PATCHES`] neighbouring outputs is gathered into patches, and the filters
 //! are applied to them two at a time.
 
+use super::reference::Point;
 use super::simd::Patches;
 use super::window::Reach;
+use super::{Inputs, Kernel};
 use core::ops::Range;
-use ocellus_shared::op::{PATCHES, row_bytes};
+use ocellus_shared::op::{Conv, PATCHES, pair_index, row_bytes};
 use ocellus_shared::plan::Step;
 use ocellus_shared::{Shape, Window};
 
-pub fn run(step: &Step, window: &Window, input: &[i8], scratch: &mut [i8], output: &mut [i8]) {
-    #[cfg(target_arch = "x86_64")]
-    if super::simd::x86::conv::run(step, window, input, output) {
-        return;
-    }
-    let (shape, out) = (step.input().shape, step.output.shape);
-    let channels = usize::from(out.c);
-    let patch_len = window.taps() * usize::from(shape.c);
-    let row = row_bytes(patch_len);
-    let (staging, scratch) = scratch.split_at_mut(row);
-    // What fills the filters up to whole words meets zeros.
-    staging[patch_len..].fill(0);
-    let mut patches = Patches::new(step, scratch, row);
-    let mut gather = Gather::new(step, window, input, staging);
-    for pixels in output.chunks_mut(PATCHES * channels) {
-        let count = pixels.len() / channels;
-        if !gather.group(&mut patches, count) {
-            (0..count).for_each(|p| gather.next(&mut patches, p));
+impl Kernel for Conv {
+    fn run(&self, step: &Step, inputs: Inputs, scratch: &mut [i8], output: &mut [i8]) {
+        let (window, input) = (&self.window, inputs.get(step.input()));
+        #[cfg(target_arch = "x86_64")]
+        if super::simd::x86::conv::run(step, window, input, output) {
+            return;
         }
-        patches.apply(pixels);
+        let (shape, out) = (step.input().shape, step.output.shape);
+        let channels = usize::from(out.c);
+        let patch_len = window.taps() * usize::from(shape.c);
+        let row = row_bytes(patch_len);
+        let (staging, scratch) = scratch.split_at_mut(row);
+        // What fills the filters up to whole words meets zeros.
+        staging[patch_len..].fill(0);
+        let mut patches = Patches::new(step, scratch, row);
+        let mut gather = Gather::new(step, window, input, staging);
+        for pixels in output.chunks_mut(PATCHES * channels) {
+            let count = pixels.len() / channels;
+            if !gather.group(&mut patches, count) {
+                (0..count).for_each(|p| gather.next(&mut patches, p));
+            }
+            patches.apply(pixels);
+        }
+    }
+
+    fn value(&self, at: &Point, inputs: Inputs) -> i8 {
+        let channels = usize::from(at.step.input().shape.c);
+        let row = row_bytes(self.window.taps() * channels);
+        let mut acc = 0i32;
+        for channel in 0..channels {
+            for (tap, x) in at.padded(&self.window, inputs, channel).enumerate() {
+                let w = at.step.weights[pair_index(at.c, tap * channels + channel, row)];
+                acc = acc.wrapping_add(x * i32::from(w));
+            }
+        }
+        at.finish(acc, at.c)
     }
 }
 

@@ -1,31 +1,41 @@
 //! Depthwise convolution: one filter per channel, computed for [`LANES`] channels at a time.
 
-use super::simd::requantize;
-use super::simd::{LANES, multiply_add};
+use super::reference::Point;
+use super::simd::{LANES, multiply_add, requantize};
 use super::window::{Reach, each_pixel};
+use super::{Inputs, Kernel};
 use ocellus_shared::Window;
-use ocellus_shared::op::has_kernel;
+use ocellus_shared::op::{Depthwise, has_kernel};
 use ocellus_shared::plan::Step;
 
-pub fn run(step: &Step, window: &Window, input: &[i8], scratch: &mut [i8], output: &mut [i8]) {
-    #[cfg(all(target_arch = "arm", any(feature = "dsp", feature = "mve")))]
-    if let Some(bands) = ocellus_shared::op::Bands::new(window, step.input().shape) {
-        return super::simd::depthwise::run(step, window, bands, input, scratch, output);
-    }
-    #[cfg(target_arch = "x86_64")]
-    if super::simd::x86::depthwise::run(step, window, input, output) {
-        return;
-    }
-    let _ = scratch; // Only the fast path has a use for it.
-    if const { !has_kernel("depthwise") } {
-        return;
-    }
-    each_pixel(window, step.input().shape, step.output.shape, output, &mut |rows, columns, pixel| {
-        let position = Position { step, window, input, rows, columns };
-        for (index, block) in pixel.chunks_mut(LANES).enumerate() {
-            position.apply(index * LANES, block);
+impl Kernel for Depthwise {
+    fn run(&self, step: &Step, inputs: Inputs, scratch: &mut [i8], output: &mut [i8]) {
+        let (window, input) = (&self.window, inputs.get(step.input()));
+        #[cfg(all(target_arch = "arm", any(feature = "dsp", feature = "mve")))]
+        if let Some(bands) = ocellus_shared::op::Bands::new(window, step.input().shape) {
+            return super::simd::depthwise::run(step, window, bands, input, scratch, output);
         }
-    });
+        #[cfg(target_arch = "x86_64")]
+        if super::simd::x86::depthwise::run(step, window, input, output) {
+            return;
+        }
+        let _ = scratch; // Only the fast path has a use for it.
+        if const { !has_kernel("depthwise") } {
+            return;
+        }
+        each_pixel(window, step.input().shape, step.output.shape, output, &mut |rows, columns, pixel| {
+            let position = Position { step, window, input, rows, columns };
+            for (index, block) in pixel.chunks_mut(LANES).enumerate() {
+                position.apply(index * LANES, block);
+            }
+        });
+    }
+
+    fn value(&self, at: &Point, inputs: Inputs) -> i8 {
+        let weights = at.step.weights.iter().skip(at.c).step_by(usize::from(at.step.output.shape.c));
+        let products = at.padded(&self.window, inputs, at.c).zip(weights).map(|(x, w)| x * i32::from(*w));
+        at.finish(products.fold(0, i32::wrapping_add), at.c)
+    }
 }
 
 /// One output pixel: the window and what it reaches.

@@ -1,24 +1,63 @@
 //! Pooling: the largest value or the mean under a window, and the mean of whole maps.
 
+use super::reference::Point;
 use super::simd::{GROUP, add_pixels, requantize};
 use super::window::each_pixel;
-use ocellus_shared::Window;
+use super::{Inputs, Kernel};
+use ocellus_shared::op::{AvgPool, GlobalAvgPool, MaxPool};
 use ocellus_shared::plan::Step;
 
-/// Largest value under the window; padding never wins.
-pub fn max(step: &Step, window: &Window, input: &[i8], output: &mut [i8]) {
-    let shape = step.input().shape;
-    each_pixel(window, shape, step.output.shape, output, &mut |rows, columns, pixel| {
-        let line = usize::from(shape.w) * pixel.len();
-        let mut start = rows.at * line + columns.at * pixel.len();
-        pixel.fill(i8::MIN);
-        for _ in 0..rows.len {
-            for values in input[start..][..columns.len * pixel.len()].chunks_exact(pixel.len()) {
-                larger(pixel, values);
+/// Padding never wins.
+impl Kernel for MaxPool {
+    fn run(&self, step: &Step, inputs: Inputs, _: &mut [i8], output: &mut [i8]) {
+        let (input, shape) = (inputs.get(step.input()), step.input().shape);
+        each_pixel(&self.window, shape, step.output.shape, output, &mut |rows, columns, pixel| {
+            let line = usize::from(shape.w) * pixel.len();
+            let mut start = rows.at * line + columns.at * pixel.len();
+            pixel.fill(i8::MIN);
+            for _ in 0..rows.len {
+                for values in input[start..][..columns.len * pixel.len()].chunks_exact(pixel.len()) {
+                    larger(pixel, values);
+                }
+                start += line;
             }
-            start += line;
-        }
-    });
+        });
+    }
+
+    fn value(&self, at: &Point, inputs: Inputs) -> i8 {
+        at.under(&self.window, inputs, at.c).flatten().max().unwrap_or(i8::MIN)
+    }
+}
+
+impl Kernel for AvgPool {
+    fn run(&self, step: &Step, inputs: Inputs, _: &mut [i8], output: &mut [i8]) {
+        let (input, shape) = (inputs.get(step.input()), step.input().shape);
+        each_pixel(&self.window, shape, step.output.shape, output, &mut |rows, columns, pixel| {
+            let pitch = usize::from(shape.w) * pixel.len();
+            let values = &input[rows.at * pitch + columns.at * pixel.len()..];
+            mean(step, values, [rows.len, columns.len], pitch, 1, pixel);
+        });
+    }
+
+    fn value(&self, at: &Point, inputs: Inputs) -> i8 {
+        at.finish(sum(at.under(&self.window, inputs, at.c).flatten()), at.c)
+    }
+}
+
+/// All channels share the one bias and multiplier.
+impl Kernel for GlobalAvgPool {
+    fn run(&self, step: &Step, inputs: Inputs, _: &mut [i8], output: &mut [i8]) {
+        mean(step, inputs.get(step.input()), [1, step.input().shape.pixels()], 0, 0, output);
+    }
+
+    fn value(&self, at: &Point, inputs: Inputs) -> i8 {
+        let channel = inputs.get(at.step.input()).iter().skip(at.c).step_by(at.step.output.shape.c.into());
+        at.finish(sum(channel.copied()), 0)
+    }
+}
+
+fn sum(values: impl Iterator<Item = i8>) -> i32 {
+    values.fold(0, |sum, value| sum.wrapping_add(i32::from(value)))
 }
 
 /// Keeps the larger of each of `most` and `values`.
@@ -31,21 +70,6 @@ fn larger(most: &mut [i8], values: &[i8]) {
     for (most, value) in most.iter_mut().zip(values).skip(done) {
         *most = (*most).max(*value);
     }
-}
-
-/// Mean under the window.
-pub fn average(step: &Step, window: &Window, input: &[i8], output: &mut [i8]) {
-    let shape = step.input().shape;
-    each_pixel(window, shape, step.output.shape, output, &mut |rows, columns, pixel| {
-        let pitch = usize::from(shape.w) * pixel.len();
-        let values = &input[rows.at * pitch + columns.at * pixel.len()..];
-        mean(step, values, [rows.len, columns.len], pitch, 1, pixel);
-    });
-}
-
-/// Mean of each channel over the whole map. All channels share the one bias and multiplier.
-pub fn global_average(step: &Step, input: &[i8], output: &mut [i8]) {
-    mean(step, input, [1, step.input().shape.pixels()], 0, 0, output);
 }
 
 /// Requantized sums over some rows of `columns` pixels, the first of which begins with `values`, and each of the others `pitch`

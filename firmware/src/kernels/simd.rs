@@ -61,15 +61,39 @@ impl Place {
 /// times the first tile, then times the others.
 pub type TileSums = [[i32; 2 * TILES]; POINTS];
 
-/// The vector instructions that the kernels use on this machine, by their makers' name; what a board has follows from its
-/// core.
+/// The vector instructions that the kernels use on this machine; what a board has follows from its core.
 pub fn instruction_set() -> &'static str {
     #[cfg(target_arch = "x86_64")]
-    let name = x86::instruction_set();
+    let name = x86::Isa::in_use().name();
     #[cfg(not(target_arch = "x86_64"))]
-    let name = "what the compiler finds";
+    let name = COMPILERS;
     name
 }
+
+/// The sets of vector instructions of this machine that there are kernels for, the best one last.
+pub fn instruction_sets() -> impl Iterator<Item = &'static str> {
+    #[cfg(target_arch = "x86_64")]
+    let names = x86::Isa::ALL.into_iter().filter(|isa| isa.is_here()).map(x86::Isa::name);
+    #[cfg(not(target_arch = "x86_64"))]
+    let names = core::iter::once(COMPILERS);
+    names
+}
+
+/// Lets the kernels of this process use at most the instructions called `name`, whatever its case, from their next step on; `false`, and
+/// nothing changed, where this machine has none of that name. Results are the same with all.
+pub fn limit(name: &str) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    let found = x86::Isa::ALL.into_iter().find(|isa| isa.is_here() && isa.name().eq_ignore_ascii_case(name));
+    #[cfg(target_arch = "x86_64")]
+    found.inspect(|isa| isa.limit());
+    #[cfg(not(target_arch = "x86_64"))]
+    let found = COMPILERS.eq_ignore_ascii_case(name).then_some(());
+    found.is_some()
+}
+
+/// Of a machine without kernels of its own.
+#[cfg(not(target_arch = "x86_64"))]
+const COMPILERS: &str = "scalar";
 
 /// Rows that [`dots`] takes at a time, which share each load of what they are multiplied with.
 pub const ROWS: usize = if cfg!(all(target_arch = "arm", feature = "dsp")) { 4 } else { 2 };

@@ -9,7 +9,8 @@ pub struct Reach {
     pub tap: usize,
     /// Where on the input it falls.
     pub at: usize,
-    /// Number of taps on the input; at least one, since padding is narrower than the window.
+    /// Number of taps on the input; at least one, since padding is narrower than the window, and none only past the last
+    /// output, where a window may begin behind the input.
     pub len: usize,
 }
 
@@ -19,7 +20,7 @@ impl Reach {
         let (start, before) = (index * usize::from(stride), usize::from(before));
         let end = (start + usize::from(kernel)).min(before + usize::from(size));
         let first = start.max(before);
-        Self { tap: first - start, at: first - before, len: end - first }
+        Self { tap: first - start, at: first - before, len: end.saturating_sub(first) }
     }
 
     /// Where on the input `tap` falls, if it does.
@@ -75,6 +76,8 @@ mod tests {
         assert_eq!(reach(1, 2, 0, 5), (0, 2, 3));
         // A single pixel between two of padding: each window sees it with another tap.
         assert_eq!([reach(0, 1, 2, 1), reach(1, 1, 2, 1), reach(2, 1, 2, 1)], [(2, 0, 1), (1, 0, 1), (0, 0, 1)]);
+        // One output more than there are, of windows of 1 at stride 2 over 5: the next would begin behind the input.
+        assert_eq!(Reach::new(3, 2, 0, 1, 5).len, 0);
         let last = Reach { tap: 1, at: 3, len: 2 };
         assert_eq!([0, 1, 2, 3].map(|tap| last.on_input(tap)), [None, Some(3), Some(4), None]);
     }

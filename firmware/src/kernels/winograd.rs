@@ -1,33 +1,56 @@
 //! 3x3 convolution with fewer multiplications: the points of [`TILES`] tiles of 2x2 outputs are computed, and the filters are
 //! applied to them two at a time. See [`ocellus_shared::op::winograd`] for the formula.
 
+use super::reference::Point;
 use super::simd::{Place, Tiles};
 use super::window::Reach;
-use ocellus_shared::op::winograd::{POINTS, TILES};
+use super::{Inputs, Kernel};
+use ocellus_shared::op::Winograd;
+use ocellus_shared::op::winograd::{POINTS, TILES, index, taps};
 use ocellus_shared::plan::Step;
 use ocellus_shared::{Shape, Window};
 
 /// Inputs of a tile along each axis.
 const SIDE: usize = 4;
 
-pub fn run(step: &Step, window: &Window, input: &[i8], scratch: &mut [i8], output: &mut [i8]) {
-    let Shape { h, w, .. } = step.output.shape;
-    let channels = usize::from(step.input().shape.c);
-    let across = usize::from(w).div_ceil(2);
-    let count = usize::from(h).div_ceil(2) * across;
-    let (staging, scratch) = scratch.split_at_mut(POINTS * channels);
-    let mut tiles = Tiles::new(scratch, channels);
-    let mut gather = Gather { input, shape: step.input().shape, window, zero: step.input().zero, staging };
-    for first in (0..count).step_by(TILES) {
-        let mut places = [Place::default(); TILES];
-        for (t, place) in places.iter_mut().enumerate() {
-            // Where fewer are left, the last is computed more than once.
-            let tile = (first + t).min(count - 1);
-            let (y, x) = (tile / across * 2, tile % across * 2);
-            gather.write(&mut tiles, t, y, x);
-            *place = Place::new(step.output.shape, y, x);
+impl Kernel for Winograd {
+    fn run(&self, step: &Step, inputs: Inputs, scratch: &mut [i8], output: &mut [i8]) {
+        let (window, input) = (&self.window, inputs.get(step.input()));
+        let Shape { h, w, .. } = step.output.shape;
+        let channels = usize::from(step.input().shape.c);
+        let across = usize::from(w).div_ceil(2);
+        let count = usize::from(h).div_ceil(2) * across;
+        let (staging, scratch) = scratch.split_at_mut(POINTS * channels);
+        let mut tiles = Tiles::new(scratch, channels);
+        let mut gather = Gather { input, shape: step.input().shape, window, zero: step.input().zero, staging };
+        for first in (0..count).step_by(TILES) {
+            let mut places = [Place::default(); TILES];
+            for (t, place) in places.iter_mut().enumerate() {
+                // Where fewer are left, the last is computed more than once.
+                let tile = (first + t).min(count - 1);
+                let (y, x) = (tile / across * 2, tile % across * 2);
+                gather.write(&mut tiles, t, y, x);
+                *place = Place::new(step.output.shape, y, x);
+            }
+            tiles.filter(step, &places, output);
         }
-        tiles.filter(step, &places, output);
+    }
+
+    /// The convolution whose filters have these points.
+    fn value(&self, at: &Point, inputs: Inputs) -> i8 {
+        let channels = usize::from(at.step.input().shape.c);
+        let weight = |point, channel| {
+            let index = 2 * index(at.c, point, channel, channels);
+            i16::from_le_bytes([at.step.weights[index] as u8, at.step.weights[index + 1] as u8])
+        };
+        let mut acc = 0i32;
+        for channel in 0..channels {
+            let taps = taps(core::array::from_fn(|point| weight(point, channel)));
+            for (w, x) in taps.into_iter().zip(at.padded(&self.window, inputs, channel)) {
+                acc = acc.wrapping_add(x * i32::from(w));
+            }
+        }
+        at.finish(acc, at.c)
     }
 }
 

@@ -7,6 +7,7 @@
 
 use super::Channels;
 use crate::graph::{Activation, Graph, Linear, Params, out_channel};
+use crate::ops::{self, is_filter};
 use ocellus_shared::Op;
 
 /// A channel becomes at most this much larger or smaller than the others.
@@ -36,7 +37,6 @@ pub fn equalise(graph: &mut Graph, seen: &mut [Channels]) {
 
 /// The linear operator that alone reads what node `maker` computes, and the values between them.
 fn reader(graph: &Graph, maker: usize) -> Option<(usize, Vec<usize>)> {
-    let is_filter = |op: Op| matches!(op, Op::Conv { .. } | Op::Depthwise { .. } | Op::Dense { .. });
     if !is_filter(graph.nodes[maker].op) && graph.nodes[maker].op != Op::ChannelScale {
         return None;
     }
@@ -46,7 +46,7 @@ fn reader(graph: &Graph, maker: usize) -> Option<(usize, Vec<usize>)> {
         let node = &graph.nodes[reader];
         match node.op {
             op if is_filter(op) => return Some((reader, between)),
-            Op::MaxPool { .. } | Op::AvgPool { .. } | Op::GlobalAvgPool if node.activation == Activation::None => {
+            op if ops::of(op).moves_scale(&[]) && node.activation == Activation::None => {
                 value = reader + 1;
                 between.push(value);
             }

@@ -1,28 +1,29 @@
 //! The arguments of the commands that run a model on this machine or on a board.
 
-use super::{FrameFormat, ImageCount, ProbeArgs, Stage, Target};
+use super::{FrameFormat, ImageCount, ProbeArgs, Stage, Target, examples};
 use crate::camera::FrameSize;
 use clap::Args;
 use std::path::PathBuf;
 
 /// Arguments of `ocellus validate`.
 #[derive(Args, Debug)]
+#[command(after_help = examples::VALIDATE)]
 pub struct ValidateArgs {
-    /// Plan, or the folder that holds it and its ONNX file
+    /// Plan, or the folder with the plan and its ONNX file
     pub plan: PathBuf,
-    /// What to compare with tract: the engine on this machine, or also a board
+    /// What to compare with the ONNX model (run by tract): the engine on this machine, or also a board
     #[arg(long, value_enum, default_value = "engine")]
     pub on: Target,
-    /// The board of `--on`.
+    /// Board.
     #[command(flatten)]
     pub device: DeviceArgs,
-    /// int8 ONNX file, where it does not lie beside the plan
+    /// int8 ONNX file, if it is not beside the plan
     #[arg(long, value_name = "FILE")]
     pub onnx: Option<PathBuf>,
-    /// Folder of the dataset; else the one of the model's recipe, a fetched one, or the built-in one
+    /// Dataset folder; by default the recipe's, a downloaded one with the same classes, or the built-in shapes dataset
     #[arg(long, env = "OCELLUS_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// Number of test images, from the first, or `all`
+    /// Number of test images, or `all`
     #[arg(long, default_value = "100", value_name = "N")]
     pub images: ImageCount,
     /// Print one JSON object
@@ -32,22 +33,23 @@ pub struct ValidateArgs {
 
 /// Arguments of `ocellus run`.
 #[derive(Args, Debug)]
+#[command(after_help = examples::RUN)]
 pub struct RunArgs {
-    /// Plan, or the folder that holds it
+    /// Plan, or the folder with the plan
     pub model: PathBuf,
-    /// JPEG or PNG files
+    /// JPEG or PNG files to classify
     #[arg(required = true, value_name = "PICTURE")]
     pub pictures: Vec<PathBuf>,
     /// Where the engine runs
     #[arg(long, value_enum, default_value = "engine")]
     pub on: Target,
-    /// The board of `--on`.
+    /// Board.
     #[command(flatten)]
     pub device: DeviceArgs,
-    /// Show the picture as a camera frame of this format (on a board always; rgb565 by default)
+    /// Convert the image to a camera frame of this pixel format first; on a board always, by default rgb565
     #[arg(long, value_enum)]
     pub frame_format: Option<FrameFormat>,
-    /// Columns and rows of the camera frame (160x120 by default)
+    /// Width and height of the camera frame, by default 160x120
     #[arg(long, value_name = "WxH")]
     pub frame_size: Option<FrameSize>,
     /// Print one JSON object
@@ -57,13 +59,14 @@ pub struct RunArgs {
 
 /// Arguments of `ocellus profile`.
 #[derive(Args, Debug)]
+#[command(after_help = examples::PROFILE)]
 pub struct ProfileArgs {
-    /// Plan, or the folder that holds it
+    /// Plan, or the folder with the plan
     pub model: PathBuf,
-    /// Where to count: instructions on an emulated board, or cycles on a real one
+    /// Where to profile: instructions on an emulated board, or cycles on a real one
     #[arg(long, value_enum, default_value = "sim")]
     pub on: Stage,
-    /// The board of `--on`.
+    /// Board.
     #[command(flatten)]
     pub device: DeviceArgs,
     /// Print one JSON object
@@ -71,16 +74,16 @@ pub struct ProfileArgs {
     pub json: bool,
 }
 
-/// A board, and how to reach it.
+/// A board and its debug probe.
 #[derive(Args, Debug)]
 pub struct DeviceArgs {
-    /// Board; for `--on sim` the emulated Cortex-M7 where none is named
+    /// Board; with --on sim by default the emulated Cortex-M7
     #[arg(long, env = "OCELLUS_BOARD")]
     pub board: Option<String>,
-    /// Program on the board of `--on board`, where it was built before
+    /// ELF file of the firmware on the real board, if it is prebuilt
     #[arg(long, value_name = "FILE")]
     pub elf: Option<PathBuf>,
-    /// How to reach the board of `--on board`.
+    /// Debug probe.
     #[command(flatten)]
     pub probe: ProbeArgs,
 }

@@ -15,7 +15,7 @@ const CAMERA: [&str; 3] = ["source", "frame_format", "frame_size"];
 pub(super) fn find(command: &str, options: &ArgMatches) -> Option<String> {
     if command == "eval" {
         let is_stray = is_given(options, "board") && value(options, "with") != Some("sim");
-        return is_stray.then(|| "--board means nothing without --with sim".to_owned());
+        return is_stray.then(|| "--board has no effect without --with sim".to_owned());
     }
     if !COMMANDS.contains(&command) {
         return None;
@@ -24,11 +24,11 @@ pub(super) fn find(command: &str, options: &ArgMatches) -> Option<String> {
     let mut given = options.ids().map(clap::Id::as_str).filter(|id| is_given(options, id));
     let id = given.find(|id| !is_for(command, on, id))?;
     let remedy = match (on, id) {
-        ("engine", "board") => "give --on sim or --on board, too",
-        (_, "source" | "frame_format" | "frame_size") => "give --on sim, too",
-        _ => "give --on board, too",
+        ("engine", "board") => "add --on sim or --on board",
+        (_, "source" | "frame_format" | "frame_size") => "add --on sim",
+        _ => "add --on board",
     };
-    Some(format!("--{} means nothing with --on {on}: {remedy}", id.replace('_', "-")))
+    Some(format!("--{} has no effect with --on {on}: {remedy}", id.replace('_', "-")))
 }
 
 /// The value of the option `id`, as it was typed or is by default.
@@ -41,7 +41,7 @@ fn is_given(options: &ArgMatches, id: &str) -> bool {
     options.value_source(id) == Some(ValueSource::CommandLine)
 }
 
-/// Whether the option `id` of `command` means something where it runs `on`.
+/// Whether the option `id` of `command` has an effect where it runs `on`.
 fn is_for(command: &str, on: &str, id: &str) -> bool {
     match id {
         // The camera of `capture --on sim` is no board's in particular.
@@ -69,17 +69,17 @@ mod tests {
     #[test]
     fn options_of_a_board_need_one() {
         for (line, what) in [
-            ("ocellus validate m --board b", "--board means nothing with --on engine: give --on sim or --on board"),
-            ("ocellus validate m --elf e", "--elf means nothing with --on engine: give --on board, too"),
-            ("ocellus run m p.png --probe simulated", "--probe means nothing with --on engine"),
-            ("ocellus run m p.png --on sim --speed 9", "--speed means nothing with --on sim: give --on board"),
-            ("ocellus profile m --connect-under-reset", "--connect-under-reset means nothing with --on sim"),
-            ("ocellus monitor m --on sim --elf e", "--elf means nothing with --on sim"),
-            ("ocellus monitor m --source s", "--source means nothing with --on board: give --on sim"),
-            ("ocellus capture --label l --frame-size 9x9", "--frame-size means nothing with --on board"),
-            ("ocellus eval m --board b", "--board means nothing without --with sim"),
-            ("ocellus eval m --board b --with engine", "--board means nothing without --with sim"),
-            ("ocellus capture --label l --on sim --board b", "--board means nothing with --on sim: give --on board"),
+            ("ocellus validate m --board b", "--board has no effect with --on engine: add --on sim or --on board"),
+            ("ocellus validate m --elf e", "--elf has no effect with --on engine: add --on board"),
+            ("ocellus run m p.png --probe simulated", "--probe has no effect with --on engine"),
+            ("ocellus run m p.png --on sim --speed 9", "--speed has no effect with --on sim: add --on board"),
+            ("ocellus profile m --connect-under-reset", "--connect-under-reset has no effect with --on sim"),
+            ("ocellus monitor m --on sim --elf e", "--elf has no effect with --on sim"),
+            ("ocellus monitor m --source s", "--source has no effect with --on board: add --on sim"),
+            ("ocellus capture --label l --frame-size 9x9", "--frame-size has no effect with --on board"),
+            ("ocellus eval m --board b", "--board has no effect without --with sim"),
+            ("ocellus eval m --board b --with engine", "--board has no effect without --with sim"),
+            ("ocellus capture --label l --on sim --board b", "--board has no effect with --on sim: add --on board"),
         ] {
             let found = stray(line).unwrap_or_default();
             assert!(found.contains(what), "{line}: {found}");

@@ -3,17 +3,18 @@
 use crate::recipe::{self, CalibrationMethod};
 use clap::ValueEnum;
 use ocellus_shared::frame::PixelFormat;
+use std::path::PathBuf;
 
-/// How ranges follow from what calibration sees.
+/// How activation ranges are determined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Calibration {
-    /// From the smallest to the largest
+    /// Smallest and largest value
     MinMax,
-    /// Without the outermost values
+    /// Percentile: clips outliers
     Percentile,
-    /// With the smallest squared error
+    /// Smallest mean squared error
     Mse,
-    /// Whichever of several comes closest to the float network's scores
+    /// The one of several methods whose scores are closest to the float network's
     Auto,
 }
 
@@ -28,12 +29,12 @@ impl From<Calibration> for CalibrationMethod {
     }
 }
 
-/// What a plan is packed for. The scores are the same.
+/// Optimization goal of a plan. The scores are the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Optimize {
-    /// Every weight takes a byte of flash
+    /// One byte of flash per weight
     Size,
-    /// 3x3 convolutions take fewer instructions on Cortex-M4, M7 and M33, and 3.6 times the flash
+    /// Winograd convolutions: fewer instructions for 3x3 on Cortex-M4, M7 and M33, 3.6 times their flash
     Speed,
 }
 
@@ -46,16 +47,16 @@ impl From<Optimize> for recipe::Optimize {
     }
 }
 
-/// What computes scores.
+/// Backend that computes scores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Backend {
-    /// The network in f32, before quantization
+    /// Float network, before quantization
     Float,
-    /// tract, over the int8 ONNX file
+    /// int8 ONNX model, run by tract
     Tract,
-    /// The board's engine on this machine, over the plan
+    /// Plan, run by the board's engine on this machine
     Engine,
-    /// The board's engine on an emulated board
+    /// Plan, run by the engine on an emulated board
     Sim,
 }
 
@@ -75,36 +76,36 @@ pub enum Target {
     Engine,
     /// On an emulated board
     Sim,
-    /// On a real board, behind a debug probe
+    /// On a real board, through a debug probe
     Board,
 }
 
-/// Which kind of board is watched.
+/// Kind of board.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Stage {
-    /// A real one, behind a debug probe
+    /// Real board, through a debug probe
     Board,
-    /// An emulated one
+    /// Emulated board
     Sim,
 }
 
-/// Part of a dataset.
+/// Dataset split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum SplitName {
-    /// Seen by neither training nor calibration
+    /// Test set, used for neither training nor calibration
     Test,
-    /// Chosen between checkpoints by
+    /// Validation set, used to choose the best checkpoint
     Val,
 }
 
 /// Pixel format of a camera frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum FrameFormat {
-    /// 16 bits a pixel
+    /// RGB565, 16 bits per pixel
     Rgb565,
-    /// YUYV
+    /// YUV 4:2:2 (YUYV), 16 bits per pixel
     Yuv422,
-    /// 24 bits a pixel
+    /// RGB888, 24 bits per pixel
     Rgb888,
 }
 
@@ -158,11 +159,20 @@ impl ImageCount {
     }
 }
 
+/// The path of a file to write as PNG: one with that extension, or with none.
+pub(super) fn png_file(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    match path.extension().is_none_or(|extension| extension.eq_ignore_ascii_case("png")) {
+        true => Ok(path),
+        false => Err(format!("expected the name of a PNG file, such as {}", path.with_extension("png").display())),
+    }
+}
+
 /// How a real board smooths its labels, as its program reads it: `SHIFT,LEAD,HOLD`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Steady([u8; 3]);
+pub struct Smoothing([u8; 3]);
 
-impl std::str::FromStr for Steady {
+impl std::str::FromStr for Smoothing {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -174,7 +184,7 @@ impl std::str::FromStr for Steady {
     }
 }
 
-impl std::fmt::Display for Steady {
+impl std::fmt::Display for Smoothing {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let [shift, lead, hold] = self.0;
         write!(f, "{shift},{lead},{hold}")
@@ -184,6 +194,14 @@ impl std::fmt::Display for Steady {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn png_files_are_called_so() {
+        for good in ["a/b.PNG", "/dev/stdout"] {
+            assert_eq!(png_file(good), Ok(PathBuf::from(good)));
+        }
+        assert!(png_file("sheet.jpg").unwrap_err().contains("such as sheet.png"));
+    }
 
     #[test]
     fn image_counts() {
@@ -197,11 +215,11 @@ mod tests {
 
     #[test]
     fn smoothing_is_three_numbers_in_their_ranges() {
-        assert_eq!("2,3,3".parse::<Steady>().unwrap().to_string(), "2,3,3");
+        assert_eq!("2,3,3".parse::<Smoothing>().unwrap().to_string(), "2,3,3");
         // Written as the firmware's source reads it.
-        assert_eq!("02,+3,3".parse::<Steady>().unwrap().to_string(), "2,3,3");
+        assert_eq!("02,+3,3".parse::<Smoothing>().unwrap().to_string(), "2,3,3");
         for bad in ["", "2", "2,3", "2,3,3,3", "9,3,3", "2,256,3", "2,3,0", "2,3,x", "-1,3,3"] {
-            assert!(bad.parse::<Steady>().is_err(), "{bad:?}");
+            assert!(bad.parse::<Smoothing>().is_err(), "{bad:?}");
         }
     }
 }

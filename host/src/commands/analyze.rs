@@ -5,7 +5,9 @@ use crate::board::{Board, DoesNotFit};
 use crate::cli::AnalyzeArgs;
 use crate::cost::{self, Core, Costs};
 use crate::model::ModelFiles;
-use crate::{report, toolchain, view};
+use crate::ops;
+use crate::toolchain::{self, ProgramSize};
+use crate::{report, view};
 use anyhow::Result;
 use ocellus_shared::Op;
 use ocellus_shared::plan::{Operand, Plan, Step};
@@ -28,6 +30,8 @@ pub struct Analysis {
     pub flash_bytes: u64,
     /// Of these, the program.
     pub program_bytes: u64,
+    /// Whether that is the recorded size of the program, since this machine cannot build it.
+    pub program_is_recorded: bool,
     /// Flash that a real board sets aside for it.
     pub program_room_bytes: Option<u64>,
     /// Of these, the plan.
@@ -94,12 +98,12 @@ pub struct Layer {
 /// Says what a plan needs of a board.
 ///
 /// # Errors
-/// There is no plan or no such board, its program cannot be built, nothing was measured on its core, or the plan does not
+/// There is no plan or no such board, its program does not build or has no recorded size, nothing was measured on its core, or the plan does not
 /// fit: the last after everything has been printed.
 pub fn run(args: &AnalyzeArgs) -> Result<()> {
     let bytes = ModelFiles::find(&args.model)?.read_plan()?;
     let plan = Plan::parse(&bytes)?;
-    let board = targets::known_board(&args.board)?;
+    let board = Board::load(&args.board)?;
     if is_for_speed(&plan) && Core::of(&board.cpu)? == Core::Vector {
         view::warn(
             "the plan is packed for the speed of Cortex-M4, M7 and M33; this core takes fewer instructions with \
@@ -117,16 +121,16 @@ pub fn run(args: &AnalyzeArgs) -> Result<()> {
 
 fn analyse(plan: &Plan, board: &Board) -> Result<Analysis> {
     let costs = Costs::load(Core::of(&board.cpu)?)?;
-    let elf = targets::firmware(board)?;
+    let (program, is_recorded) = program_size(board)?;
     let layers: Vec<Layer> = plan.steps().map(|step| layer(&costs, &step)).collect();
-    let (program_bytes, plan_bytes) = (toolchain::program_bytes(&elf)?, plan.bytes().len() as u64);
+    let (program_bytes, plan_bytes) = (program.flash_bytes, plan.bytes().len() as u64);
     let raw_bytes = raw_bytes(plan);
     // The program of an emulated board keeps room for the largest plan and frame; what a plan needs of it counts here.
     // A camera board keeps two frames: one is classified while the other is taken in.
     let is_real = board.machine.is_none();
     let frames = board.frame_bytes * if is_real { 2 } else { 1 };
     let rooms = if is_real { 0 } else { board.plan_bytes } + board.arena_bytes + frames;
-    let static_bytes = toolchain::static_bytes(&elf)?.saturating_sub(rooms as u64);
+    let static_bytes = program.static_bytes.saturating_sub(rooms as u64);
     let frame_bytes = if is_real { frames as u64 } else { 0 };
     let (arena_bytes, stack_bytes) = (plan.arena_bytes() as u64, board.stack_bytes as u64);
     let instructions: u64 = layers.iter().map(|layer| layer.instructions).sum();
@@ -139,6 +143,7 @@ fn analyse(plan: &Plan, board: &Board) -> Result<Analysis> {
         fits: board.check_fit(plan).is_ok(),
         flash_bytes: program_bytes + plan_bytes,
         program_bytes,
+        program_is_recorded: is_recorded,
         program_room_bytes: board.flash.map(|flash| flash.bytes.into()),
         plan_bytes,
         plan_room_bytes: board.plan_bytes as u64,
@@ -165,13 +170,25 @@ fn analyse(plan: &Plan, board: &Board) -> Result<Analysis> {
     })
 }
 
+/// What the board's program takes, and whether that is only recorded: of the program itself, where this machine can build it.
+fn program_size(board: &Board) -> Result<(ProgramSize, bool)> {
+    if toolchain::can_build(board)? {
+        return Ok((ProgramSize::of(&targets::firmware(board)?)?, false));
+    }
+    view::note(&format!(
+        "the size of {}'s program is the recorded one: this machine lacks the source tree or a compiler (`ocellus doctor`)",
+        board.name
+    ));
+    Ok((ProgramSize::recorded(&board.name)?, true))
+}
+
 fn layer(costs: &Costs, step: &Step) -> Layer {
     let (input, output) = (step.input().shape, step.output.shape);
     let (kernel, instructions) = costs.predict(step);
     Layer {
         op: step.op.name(),
         shape: format!("{input} -> {output}"),
-        kernel: kernel.name(),
+        kernel: kernel.name,
         macs: step.macs(),
         instructions,
         parameter_bytes: step.weights.len() + 4 * (step.biases.len() + step.multipliers.len()),
@@ -184,15 +201,9 @@ fn layer(costs: &Costs, step: &Step) -> Layer {
 /// speed, says where everything is, or names the classes.
 pub fn raw_bytes(plan: &Plan) -> u64 {
     let of_step = |step: Step| {
-        let (input, out_channels) = (step.input().shape, usize::from(step.output.shape.c));
-        let weights = match step.op {
-            Op::Conv { window, .. } | Op::Winograd { window, .. } => {
-                out_channels * window.taps() * usize::from(input.c)
-            }
-            Op::Dense { .. } => out_channels * input.len(),
-            _ => step.weights.len(),
-        };
-        (weights + 4 * (step.biases.len() + step.multipliers.len())) as u64
+        let (input, output) = (step.input().shape, step.output.shape);
+        let counts = ops::of(step.op).counts(step.op.param_counts(input, output), input, output);
+        (counts.weights + 4 * (step.biases.len() + step.multipliers.len())) as u64
     };
     plan.steps().map(of_step).sum()
 }
@@ -265,8 +276,9 @@ fn needs(analysis: &Analysis) -> String {
     let Analysis { arena_bytes, scratch_bytes, stack_bytes, frame_bytes, static_bytes, .. } = *analysis;
     let mut lines = vec![
         format!(
-            "flash         {} bytes: program {}{}, plan {} of {}",
+            "flash         {} bytes: program {}{}{}, plan {} of {}",
             t(analysis.flash_bytes),
+            if analysis.program_is_recorded { "about " } else { "" },
             t(analysis.program_bytes),
             analysis.program_room_bytes.map_or_else(String::new, |room| format!(" of {}", t(room))),
             t(analysis.plan_bytes),

@@ -4,15 +4,16 @@ mod host;
 mod train;
 
 use super::helpers::{datasets, targets};
-use crate::board::{self, Board};
+use crate::board::Board;
 use crate::checkpoint::Checkpoint;
 use crate::cli::{BenchArgs, BenchCommand};
+use crate::client::Client;
 use crate::cost::Core;
 use crate::model::ModelFiles;
 use crate::net::{self, module::Module};
 use crate::recipe::{Optimize, Recipe};
 use crate::report;
-use crate::sim::{Clock, Sim};
+use crate::transport::qemu::ClockMode;
 use crate::{cost, deploy, pack, view};
 use anyhow::{Context, Result};
 use ocellus_shared::Shape;
@@ -126,23 +127,21 @@ fn emulated(BenchArgs { models, json }: &BenchArgs) -> Result<()> {
     let mut benches = Vec::new();
     for board in Board::all()?.iter().filter(|board| board.machine.is_some()) {
         let elf = targets::firmware(board)?;
-        let mut sim = Sim::boot(board, &elf, Clock::Instructions)?;
+        let mut client = Client::boot(board, &elf, ClockMode::Instructions)?;
         // What is packed for speed is so for the cores with the DSP extension.
         let is_for = |subject: &&Subject| {
             subject.optimize != Some(Optimize::Speed) || Core::of(&board.cpu).is_ok_and(|core| core == Core::Dsp)
         };
         for subject in subjects.iter().filter(is_for) {
-            benches.push(measure(&table, board, &mut sim, subject)?);
+            benches.push(measure(&table, board, &mut client, subject)?);
         }
-        sim.shut_down()?;
+        client.end()?;
     }
     if *json { report::print_json(&benches) } else { report::print(&shown(&benches)) }
 }
 
 fn references() -> Result<Table> {
-    let path = board::source_tree()?.join("firmware/references.toml");
-    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    toml::from_str(&text).with_context(|| format!("in {}", path.display()))
+    toml::from_str(include_str!("../../../firmware/references.toml")).context("in firmware/references.toml")
 }
 
 /// The plans at the paths `models`; where there are none, of the networks that others were measured on.
@@ -197,17 +196,17 @@ fn shape(network: &Network) -> Shape {
     Shape::new(h, w, c)
 }
 
-fn measure(table: &Table, board: &Board, sim: &mut Sim, subject: &Subject) -> Result<Bench> {
+fn measure(table: &Table, board: &Board, client: &mut Client, subject: &Subject) -> Result<Bench> {
     let plan = Plan::parse(&subject.plan)?;
-    sim.load_plan(&subject.plan)?;
-    let profile = sim.profile(&vec![0; plan.input().shape.len()])?;
+    client.set_plan(&subject.plan)?;
+    let profile = client.profile(&vec![0; plan.input().shape.len()])?;
     let other = |reference: &Reference| {
         let of = |figures: &BTreeMap<_, BTreeMap<_, _>>| figures.get(&board.cpu)?.get(&subject.name).copied();
         let (instructions, cycles) = (of(&reference.instructions), of(&reference.cycles));
         (instructions.is_some() || cycles.is_some()).then(|| Other {
             engine: reference.engine.clone(),
             instructions,
-            ratio: instructions.map(|other| other as f64 / profile.instructions as f64),
+            ratio: instructions.map(|other| other as f64 / profile.total as f64),
             cycles,
             ram_bytes: reference.ram_bytes.get(&subject.name).copied(),
             provenance: reference.provenance.clone(),
@@ -219,9 +218,9 @@ fn measure(table: &Table, board: &Board, sim: &mut Sim, subject: &Subject) -> Re
         board: board.name.clone(),
         cpu: board.cpu.clone(),
         macs: plan.macs(),
-        instructions: profile.instructions,
+        instructions: profile.total,
         cycles_expected: cost::cycles_per_instruction(&board.cpu)
-            .map(|each| (each * profile.instructions as f64).round() as u64),
+            .map(|each| (each * profile.total as f64).round() as u64),
         plan_bytes: subject.plan.len(),
         ram_bytes: plan.arena_bytes() as u64 + u64::from(profile.stack_bytes),
         references: table.reference.iter().filter_map(other).collect(),

@@ -10,7 +10,7 @@ use crate::report::{self, table, thousands};
 /// Lists every board.
 ///
 /// # Errors
-/// No source tree, or a board's table that does not parse.
+/// A board's table that does not parse, or standard output cannot be written.
 pub fn run(args: &BoardsArgs) -> Result<()> {
     let boards = Board::all()?;
     if args.json {

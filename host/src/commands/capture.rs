@@ -11,17 +11,18 @@ use ocellus_shared::frame::{Frame, PixelFormat};
 use ocellus_shared::plan::Crop;
 use serde_json::json;
 
-use super::helpers::camera_source::CameraSource;
+use super::helpers::camera_source::PictureSource;
 use super::helpers::{interrupt, targets};
 use crate::camera::{self, Sensor};
 use crate::cli::{CaptureArgs, Stage};
+use crate::client::Client;
 use crate::data::picture::Picture;
-use crate::probe::{self, Conversation, Selector};
+use crate::probe::{self, Selector};
 use crate::{report, view};
 use album::{Album, Verdict};
 
 /// Frames that are looked at for each picture that is wanted, before a still scene is given up.
-const LOOKS: u32 = 20;
+const FRAMES_PER_PICTURE: u32 = 20;
 
 /// Takes what a board's camera sees into a class folder, until there are enough pictures, or Ctrl-C.
 ///
@@ -32,7 +33,7 @@ pub fn run(args: &CaptureArgs) -> Result<()> {
     album::check_label(&args.label)?;
     let stop = interrupt::stop_on_ctrl_c()?;
     // Before a folder is made: without a board or something to look at there would be nothing in it.
-    let eye = open(args)?;
+    let source = open(args)?;
     let mut album = Album::open(&args.out, &args.label, args.difference)?;
     let bar = view::bar(args.count.into(), &args.label);
     let mut take = |frame: &Frame| -> Result<bool> {
@@ -43,9 +44,9 @@ pub fn run(args: &CaptureArgs) -> Result<()> {
         }
         Ok(album.taken() < args.count && !stop.load(Ordering::Relaxed))
     };
-    let outcome = match eye {
-        Eye::Board(line) => from_board(args, *line, &mut take, &stop),
-        Eye::Sim(source, sensor) => from_source(args, source, sensor, &mut take, &stop),
+    let outcome = match source {
+        FrameSource::Board(client) => from_board(args, *client, &mut take, &stop),
+        FrameSource::Sim(source, sensor) => from_source(args, source, sensor, &mut take, &stop),
     };
     bar.finish_and_clear();
     tell(args, &album)?;
@@ -53,82 +54,82 @@ pub fn run(args: &CaptureArgs) -> Result<()> {
 }
 
 /// What takes the pictures.
-enum Eye {
+enum FrameSource {
     /// A real board.
-    Board(Box<Conversation>),
+    Board(Box<Client>),
     /// The sensor of an emulated one, and what it looks at.
-    Sim(CameraSource, Sensor),
+    Sim(PictureSource, Sensor),
 }
 
 /// What the arguments name.
-fn open(args: &CaptureArgs) -> Result<Eye> {
+fn open(args: &CaptureArgs) -> Result<FrameSource> {
     if args.on == Stage::Board {
-        return Ok(Eye::Board(Box::new(call(args)?)));
+        return Ok(FrameSource::Board(Box::new(call(args)?)));
     }
     let usual = Sensor::default();
     let (width, height) = args.frame_size.map_or((usual.width, usual.height), |size| (size.width, size.height));
     let sensor = Sensor { format: args.frame_format.map_or(usual.format, PixelFormat::from), width, height };
-    Ok(Eye::Sim(CameraSource::open(args.source.as_deref(), sensor)?, sensor))
+    Ok(FrameSource::Sim(PictureSource::open(args.source.as_deref(), sensor)?, sensor))
 }
 
 /// Asks a real board for frame after frame; `take` says whether to go on.
 fn from_board(
     args: &CaptureArgs,
-    mut line: Conversation,
+    mut client: Client,
     take: &mut dyn FnMut(&Frame) -> Result<bool>,
     stop: &AtomicBool,
 ) -> Result<()> {
-    let outcome = at_times(args, stop, &mut || {
-        let go_on = match line.shot()? {
-            Some(shot) => take(&shot.frame()?)?,
+    let outcome = repeat(args, stop, &mut || {
+        let go_on = match client.newest_frame()? {
+            Some(raw) => take(&raw.frame()?)?,
             None => !stop.load(Ordering::Relaxed),
         };
         if go_on {
-            line.release()?;
+            client.release()?;
         }
         Ok(go_on)
     })?;
-    line.end()?;
+    client.end()?;
     outcome.as_result()
 }
 
-/// How looking again and again came to an end.
-enum Looked {
+/// How taking frames came to an end.
+enum Outcome {
     /// There are enough pictures, or it was interrupted.
     Enough,
     /// Most frames showed what others had shown.
-    TooMuch,
+    TooFewNew,
 }
 
-impl Looked {
+impl Outcome {
     fn as_result(&self) -> Result<()> {
         match self {
             Self::Enough => Ok(()),
-            Self::TooMuch => bail!(
-                "the camera gave {LOOKS} frames for each picture that is wanted, and too few were new: move what it looks \
+            Self::TooFewNew => bail!(
+                "the camera gave {FRAMES_PER_PICTURE} frames for each picture that is wanted, and too few were new: move what it looks \
                  at, see with `ocellus monitor` that frames come, or lower --difference"
             ),
         }
     }
 }
 
-/// Looks at a frame whenever the time has come, until `look` says that there are enough.
-fn at_times(args: &CaptureArgs, stop: &AtomicBool, look: &mut dyn FnMut() -> Result<bool>) -> Result<Looked> {
+/// Takes a frame whenever the time has come, until `take_one` says that there are enough.
+fn repeat(args: &CaptureArgs, stop: &AtomicBool, take_one: &mut dyn FnMut() -> Result<bool>) -> Result<Outcome> {
     let mut due = Instant::now();
-    for _ in 0..args.count.saturating_mul(LOOKS) {
+    for _ in 0..args.count.saturating_mul(FRAMES_PER_PICTURE) {
         while Instant::now() < due && !stop.load(Ordering::Relaxed) {
             thread::sleep(Duration::from_millis(5));
         }
         due = Instant::now() + Duration::from_millis(args.every);
-        if !look()? {
-            return Ok(Looked::Enough);
+        if !take_one()? {
+            return Ok(Outcome::Enough);
         }
     }
-    Ok(Looked::TooMuch)
+    Ok(Outcome::TooFewNew)
 }
 
-/// A line to a real board, whatever model it has.
-fn call(args: &CaptureArgs) -> Result<Conversation> {
+/// A real board, whatever model it has.
+fn call(args: &CaptureArgs) -> Result<Client> {
     let board = targets::required_board(args.board.as_deref())?;
     let (elf, settings) = (targets::program(&board, args.elf.as_deref())?, targets::settings(&args.probe));
     if matches!(settings.probe, Selector::Simulated(_)) {
@@ -136,22 +137,22 @@ fn call(args: &CaptureArgs) -> Result<Conversation> {
     }
     // Which model a real board runs is all the same, as long as it runs one; a simulated one is given this.
     let plan = match settings.probe {
-        Selector::Simulated(_) => probe::simulated::onlooker()?,
+        Selector::Simulated(_) => probe::simulated::dummy_plan()?,
         _ => Vec::new(),
     };
-    probe::reach(&board, &settings, &elf, &plan)?.converse(&elf)
+    Client::restart(&board, probe::reach(&board, &settings, &elf, &plan)?, &elf)
 }
 
 /// Shows pictures to the camera of an emulated board, once each, or what this machine's own camera sees.
 fn from_source(
     args: &CaptureArgs,
-    source: CameraSource,
+    source: PictureSource,
     sensor: Sensor,
     take: &mut dyn FnMut(&Frame) -> Result<bool>,
     stop: &AtomicBool,
 ) -> Result<()> {
     match source {
-        CameraSource::Pictures(paths, _) => {
+        PictureSource::Pictures(paths, _) => {
             for path in paths {
                 let picture = Picture::open(&path).with_context(|| path.display().to_string())?;
                 if !show(&picture, sensor, take).with_context(|| path.display().to_string())? {
@@ -160,7 +161,7 @@ fn from_source(
             }
             Ok(())
         }
-        CameraSource::Webcam(mut webcam) => at_times(args, stop, &mut || match webcam.look()? {
+        PictureSource::Webcam(mut webcam) => repeat(args, stop, &mut || match webcam.look()? {
             Some(picture) => show(&picture, sensor, take),
             None => Ok(!stop.load(Ordering::Relaxed)),
         })?

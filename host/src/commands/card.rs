@@ -11,11 +11,11 @@ use super::{Failure, writable};
 use crate::board::{self, Board};
 use crate::checkpoint::write_atomically;
 use crate::cli::{CardArgs, ImageCount};
+use crate::client;
 use crate::data::{Dataset, Split};
 use crate::eval::{self, Evaluator, Metrics, Scores};
 use crate::model::ModelFiles;
 use crate::recipe::Recipe;
-use crate::sim::{Clock, Sim};
 use crate::{report, view};
 
 /// Images that the boards other than the default one see at most.
@@ -133,10 +133,7 @@ fn on_board(board: Board, plan: &[u8], test: &Split, judge: &[i8], images: Image
     let elf = targets::firmware(&board)?;
     let evaluator = Evaluator::Sim { board: Box::new(board.clone()), elf: elf.clone(), plan: plan.to_vec() };
     agree(&board.name, judge, &int8(scores(&evaluator, &split, &board.name)?)?)?;
-    let mut sim = Sim::boot(&board, &elf, Clock::Instructions)?;
-    sim.load_plan(plan)?;
-    let instructions = sim.profile(&eval::int8_pixels(split.image(0)))?.instructions;
-    sim.shut_down()?;
+    let instructions = client::profile(&board, &elf, plan, &eval::int8_pixels(split.image(0)))?.total;
     Ok(OnBoard { board, images: split.len(), instructions })
 }
 

@@ -11,12 +11,13 @@ use super::{Failure, writable};
 use crate::board::Board;
 use crate::checkpoint::{BEST, LAST};
 use crate::cli::DemoArgs;
+use crate::client::{self, Profile};
 use crate::data::{self, Dataset, Split};
 use crate::eval::{self, Evaluator, Metrics, Scores};
 use crate::model::ModelFiles;
 use crate::recipe::{DataRecipe, Recipe};
-use crate::sim::{Clock, Profile, Sim};
-use crate::{deploy, doctor, report, toolchain, view};
+use crate::toolchain::ProgramSize;
+use crate::{deploy, doctor, report, view};
 
 mod live;
 mod training;
@@ -94,7 +95,7 @@ pub fn run(args: &DemoArgs) -> Result<()> {
     let profile = profile(&board, &elf, &plan, &compared)?;
     step(8, "live, through the board's camera");
     let frames = live::show(&board, &elf, &plan, &dataset.classes, &first(&test, effort.shown))?;
-    let program_bytes = toolchain::program_bytes(&elf)?;
+    let program_bytes = ProgramSize::of(&elf)?.flash_bytes;
     let outcome = Outcome { float, int8, board: on_board, frames, profile, program_bytes };
     report::print(&summary(&outcome, &board, &dataset, &Plan::parse(&plan)?, &files))?;
     view::note(&format!("done in {} s", start.elapsed().as_secs()));
@@ -164,12 +165,9 @@ fn agree(judged: &Scores, board: &[i8]) -> Result<()> {
 /// What one inference takes.
 fn profile(board: &Board, elf: &Path, plan: &[u8], split: &Split) -> Result<Profile> {
     let spinner = view::spinner("  counting instructions");
-    let mut sim = Sim::boot(board, elf, Clock::Instructions)?;
-    sim.load_plan(plan)?;
-    let profile = sim.profile(&eval::int8_images(&first(split, 1)))?;
+    let profile = client::profile(board, elf, plan, &eval::int8_images(&first(split, 1)));
     spinner.finish_and_clear();
-    sim.shut_down()?;
-    Ok(profile)
+    profile
 }
 
 /// The last table.
@@ -192,7 +190,7 @@ fn summary(outcome: &Outcome, board: &Board, dataset: &Dataset, plan: &Plan, fil
         bytes("flash: program", outcome.program_bytes),
         bytes("RAM: feature maps", plan.arena_bytes() as u64),
         vec!["multiply-accumulates".to_owned(), report::thousands(macs)],
-        vec!["instructions per inference".to_owned(), report::thousands(outcome.profile.instructions)],
+        vec!["instructions per inference".to_owned(), report::thousands(outcome.profile.total)],
         place("plan, for boards", &files.plan),
         place("int8 ONNX, for anything", &files.int8_onnx),
         place("trained weights", &files.checkpoint),

@@ -1,7 +1,8 @@
 //! `ocellus export`.
 
-use super::helpers::{datasets, runs, targets};
+use super::helpers::{datasets, runs};
 use super::writable;
+use crate::board::Board;
 use crate::checkpoint::Checkpoint;
 use crate::cli::ExportArgs;
 use crate::deploy::{self, Artifacts};
@@ -42,7 +43,7 @@ pub fn run(args: &ExportArgs) -> Result<()> {
     if let Some(optimize) = args.optimize {
         checkpoint.recipe.quant.optimize = optimize.into();
     }
-    let board = args.board.as_deref().map(targets::known_board).transpose()?;
+    let board = args.board.as_deref().map(Board::load).transpose()?;
     let own_folder = if args.run.is_dir() { Some(args.run.as_path()) } else { args.run.parent() };
     let own_folder = own_folder.filter(|folder| !folder.as_os_str().is_empty());
     let out = args.out.as_deref().or(own_folder).unwrap_or(Path::new("."));

@@ -3,7 +3,6 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
-use super::Failure;
 use crate::board::Board;
 use crate::cli::FirmwareArgs;
 use crate::model::ModelFiles;
@@ -19,16 +18,12 @@ use std::path::Path;
 /// # Errors
 /// An unknown board, a model without a plan, a missing compiler, a failing build, or warnings where they are denied.
 pub fn run(args: &FirmwareArgs) -> Result<()> {
-    let known = Board::names()?;
-    if !known.contains(&args.board) {
-        return Err(Failure::Usage(format!("no board called {:?}; there are: {}", args.board, known.join(", "))).into());
-    }
-    let names = if args.all { known } else { vec![args.board.clone()] };
+    let boards = if args.all { Board::all()? } else { vec![Board::load(&args.board)?] };
     let ops = args.ops_of.as_deref().map(ops_of).transpose()?.unwrap_or_default();
     let (env, mut built) = (args.act.env(), Vec::new());
-    for name in names {
-        let board = Board::load(&name)?;
-        let program = Program { name: &name, ops: &ops, env: &env };
+    for board in boards {
+        let name = &board.name;
+        let program = Program { name, ops: &ops, env: &env };
         let Built { elf, warnings } = toolchain::build_program(&board, program, &view::note)?;
         ensure!(
             !args.deny_warnings || warnings == 0,

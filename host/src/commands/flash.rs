@@ -12,7 +12,8 @@ use crate::board::{Board, DoesNotFit};
 use crate::cli::FlashArgs;
 use crate::model::ModelFiles;
 use crate::probe::{Image, Link, Phase, Selector, Settings, Written};
-use crate::{report, toolchain, view};
+use crate::toolchain::ProgramSize;
+use crate::{report, view};
 
 /// Programs a board, or its model alone, once it is sure that all of it fits.
 ///
@@ -55,7 +56,7 @@ fn check_act(args: &FlashArgs, plan: &Plan) -> Result<()> {
     if args.model_only || args.elf.is_some() {
         if !args.act.env().is_empty() {
             view::warn(
-                "the program decides for which label the LED lights, and how steadily: --look-for and --steady are left out",
+                "the program decides for which label the LED lights, and how labels are smoothed: --look-for and --smoothing are ignored",
             );
         }
         return Ok(());
@@ -74,7 +75,7 @@ fn check_act(args: &FlashArgs, plan: &Plan) -> Result<()> {
 /// Reads a program, and refuses one of another board or that is larger than the board's flash for it, before any probe is
 /// looked for.
 fn read_program(board: &Board, elf: &Path) -> Result<Vec<u8>> {
-    let (bytes, room) = (toolchain::program_bytes(elf)?, board.flash.map_or(0, |flash| flash.bytes));
+    let (bytes, room) = (ProgramSize::of(elf)?.flash_bytes, board.flash.map_or(0, |flash| flash.bytes));
     if bytes > u64::from(room) {
         let what = format!(
             "{} does not fit {}: it takes {bytes} bytes of flash, the board has {room}; choose another --board",

@@ -95,12 +95,9 @@ fn totals(name: &str, cost: &Cost) -> Value {
 }
 
 fn show(args: &ModelShowArgs) -> Result<()> {
-    if !(2..=usize::from(u16::MAX)).contains(&args.classes) {
-        return Err(Failure::Usage(format!("a classifier has 2 to {} classes", u16::MAX)).into());
-    }
     let recipe = recipe(args)?;
     let side = recipe.img_size();
-    let cost = cost(&recipe, side, args.classes)?;
+    let cost = cost(&recipe, side, args.classes.into())?;
     if args.json {
         let mut all = totals(args.name.name(), &cost);
         all["classes"] = args.classes.into();

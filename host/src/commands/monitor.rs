@@ -3,7 +3,6 @@
 mod gallery;
 mod live;
 
-use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,25 +10,24 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use ocellus_shared::frame::Frame;
 use ocellus_shared::plan::Plan;
-use ocellus_shared::preprocess::preprocess;
-use ocellus_shared::wire::Reply;
 
-use super::helpers::camera_source::CameraSource;
+use super::helpers::camera_source::PictureSource;
 use super::helpers::{interrupt, targets};
-use crate::board::Board;
 use crate::camera::{self, Sensor};
 use crate::cli::{MonitorArgs, Stage};
+use crate::client::{Client, LiveEvent};
 use crate::data::picture::Picture;
 use crate::eval::engine::EngineModel;
 use crate::model::ModelFiles;
-use crate::probe::{self, Heard};
+use crate::probe::Restarted;
 use crate::report;
-use crate::sim::{Clock, Sim};
 use gallery::Gallery;
-use live::{Live, Look};
+use live::{FrameScores, Live};
 
 /// How long Ctrl-C may take to reach this process after it reached the emulator, which it ends.
 const SLOWEST_SIGNAL: Duration = Duration::from_millis(300);
+/// Longest wait for what a board does next, before Ctrl-C and its log are looked at.
+const POLL: Duration = Duration::from_millis(50);
 /// Time between two questions to a board whose camera gives no frames.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -45,34 +43,53 @@ pub fn run(args: &MonitorArgs) -> Result<()> {
     let stop = interrupt::stop_on_ctrl_c()?;
     match args.on {
         Stage::Board if gallery.wants_frames() => fetch_frames(args, &plan, &mut live, &mut gallery, &stop)?,
-        Stage::Board => watch_board(args, &plan, &mut live, &stop)?,
+        Stage::Board => follow_board(args, &plan, &mut live, &stop)?,
         Stage::Sim => watch_sim(args, &plan, &mut live, &mut gallery, &stop)?,
     }
     live.finish();
     match args.json {
         true => report::print_json(&live.summary()),
-        false => report::print(&live.last_words()),
+        false => report::print(&live.closing_line()),
     }
 }
 
-/// Listens to a real board.
-fn watch_board(args: &MonitorArgs, plan: &[u8], live: &mut Live, stop: &AtomicBool) -> Result<()> {
-    let (board, parsed) = (targets::required_board(args.board.as_deref())?, Plan::parse(plan)?);
-    board.check_fit(&parsed)?;
-    let (mut link, elf) = targets::reach(&board, &args.probe, args.elf.as_deref(), plan)?;
-    let (mut scores, mut outcome) = (Vec::new(), Ok(()));
-    link.listen(&elf, &mut |heard| {
-        match heard {
-            Heard::Line(line) => outcome = hear(line, &board.name, &parsed, &mut scores, live),
-            Heard::Restart => live.note("the board started anew"),
-            Heard::Silence => {}
+/// A real board with `plan`, restarted.
+fn reach(args: &MonitorArgs, plan: &[u8]) -> Result<Client> {
+    let board = targets::required_board(args.board.as_deref())?;
+    board.check_fit(&Plan::parse(plan)?)?;
+    targets::reach(&board, &args.probe, args.elf.as_deref(), plan)
+}
+
+/// Shows what a real board's camera loop does.
+fn follow_board(args: &MonitorArgs, plan: &[u8], live: &mut Live, stop: &AtomicBool) -> Result<()> {
+    let mut client = reach(args, plan)?;
+    client.follow()?;
+    while !stop.load(Ordering::Relaxed) && !live.is_done() {
+        match client.poll_event(POLL) {
+            Ok(Some(event)) => show(&event, live),
+            Ok(None) => {}
+            Err(error) if error.is::<Restarted>() => {
+                live.note("the board started anew");
+                client.set_plan(plan)?;
+                client.follow()?;
+            }
+            Err(error) => return Err(error),
         }
-        match stop.load(Ordering::Relaxed) || live.is_done() || outcome.is_err() {
-            true => ControlFlow::Break(()),
-            false => ControlFlow::Continue(()),
-        }
-    })?;
-    outcome
+        client.log().iter().for_each(|line| live.note(line));
+    }
+    client.end()
+}
+
+fn show(event: &LiveEvent, live: &mut Live) {
+    match event {
+        LiveEvent::Frame(frame) => live.show(&FrameScores {
+            scores: &frame.scores,
+            latency_us: micros(frame.latency),
+            interval_us: micros(frame.interval),
+        }),
+        LiveEvent::Fault { what, counts, .. } => live.miss(what, counts.turns.saturating_sub(counts.frames).into()),
+        LiveEvent::Over(_) => {}
+    }
 }
 
 /// Asks a real board for frame after frame. Their scores are computed here: the very ones that the board computes.
@@ -83,14 +100,12 @@ fn fetch_frames(
     gallery: &mut Gallery,
     stop: &AtomicBool,
 ) -> Result<()> {
-    let board = targets::required_board(args.board.as_deref())?;
     let engine = EngineModel::new(plan)?;
-    board.check_fit(engine.plan())?;
-    let mut line = targets::converse(&board, &args.probe, args.elf.as_deref(), plan)?;
+    let mut client = reach(args, plan)?;
     let (mut before, mut missed) = (None, 0);
     while !stop.load(Ordering::Relaxed) && !live.is_done() {
         let start = Instant::now();
-        match line.shot()? {
+        match client.newest_frame()? {
             None => {
                 missed += 1;
                 live.miss(
@@ -99,72 +114,47 @@ fn fetch_frames(
                 );
                 thread::sleep(PAUSE);
             }
-            Some(shot) => {
-                let frame = shot.frame()?;
-                let scores = see(&engine, &frame)?;
+            Some(raw) => {
+                let frame = raw.frame()?;
+                let scores = engine.classify(&frame)?;
                 gallery.add(&frame, live)?;
-                let interval_us = before.map_or(0, micros);
-                live.show(&Look { scores: &scores, latency_us: micros(start), interval_us });
+                let interval_us = before.map_or(0, |before: Instant| micros(before.elapsed()));
+                live.show(&FrameScores { scores: &scores, latency_us: micros(start.elapsed()), interval_us });
                 before = Some(start);
             }
         }
-        line.release()?;
+        client.release()?;
     }
-    line.end()
+    client.end()
 }
 
-/// The engine's scores of a frame.
-fn see(engine: &EngineModel, frame: &Frame) -> Result<Vec<i8>> {
-    let plan = engine.plan();
-    let mut image = vec![0; plan.input().shape.len()];
-    preprocess(frame, plan.crop(), plan.input().shape, &mut image).context("the model takes no colour pictures")?;
-    engine.scores(&image)
-}
-
-fn micros(since: Instant) -> u32 {
-    since.elapsed().as_micros().try_into().unwrap_or(u32::MAX)
-}
-
-/// Takes one line of the log of `board`, a real one that is to run `plan`.
-///
-/// # Errors
-/// It says that it is another board, or runs another model, whose labels would be wrong.
-fn hear(line: &str, board: &str, plan: &Plan, scores: &mut Vec<i8>, live: &mut Live) -> Result<()> {
-    match Reply::parse(line) {
-        Some(Reply::Ready { board: says, .. }) => probe::check_program(says, board)?,
-        Some(Reply::Plan { digest, .. }) => probe::check_model(digest, plan, board)?,
-        Some(Reply::Scores { values, .. }) => *scores = values.iter().collect(),
-        Some(Reply::Seen { latency_us, interval_us, .. }) => live.show(&Look { scores, latency_us, interval_us }),
-        Some(Reply::Fault { what, tally, .. }) => live.miss(what, tally.turns.saturating_sub(tally.frames).into()),
-        Some(Reply::Error { refusal, detail, .. }) => {
-            live.note(&format!("the board refuses: {} {detail}", refusal.name()))
-        }
-        Some(_) => {}
-        None => live.note(line),
-    }
-    Ok(())
+fn micros(time: Duration) -> u32 {
+    time.as_micros().try_into().unwrap_or(u32::MAX)
 }
 
 /// Feeds an emulated board with what `--source` shows, as its sensor would.
 fn watch_sim(args: &MonitorArgs, plan: &[u8], live: &mut Live, gallery: &mut Gallery, stop: &AtomicBool) -> Result<()> {
-    let board = targets::emulated_or_usual(args.board.as_deref())?;
-    let parsed = Plan::parse(plan)?;
-    board.check_fit(&parsed)?;
+    targets::emulated_or_usual(args.board.as_deref())?.check_fit(&Plan::parse(plan)?)?;
+    let crop = Plan::parse(plan)?.crop();
     let sensor = Sensor::default();
-    let mut source = CameraSource::open(args.source.as_deref(), sensor)?;
-    let Some(mut sim) = unless_stopped(boot(&board, plan), stop)? else { return Ok(()) };
+    let mut source = PictureSource::open(args.source.as_deref(), sensor)?;
+    let Some(mut client) = unless_stopped(targets::boot(args.board.as_deref(), plan), stop)? else { return Ok(()) };
     let mut before = Instant::now();
     while !stop.load(Ordering::Relaxed) && !live.is_done() {
-        let Some(Picture { width, height, pixels }) = source.look()? else { continue };
-        let data = camera::shoot(sensor, parsed.crop(), width, height, &pixels)?;
+        let Some(Picture { width, height, pixels }) = source.next_picture()? else { continue };
+        let data = camera::shoot(sensor, crop, width, height, &pixels)?;
         let frame = Frame::new(sensor.format, sensor.width, sensor.height, &data).context("the frame")?;
         let start = Instant::now();
-        let Some(sighting) = unless_stopped(sim.frame(&frame), stop)? else { return Ok(()) };
+        let Some(seen) = unless_stopped(client.frame(&frame), stop)? else { return Ok(()) };
         gallery.add(&frame, live)?;
-        live.show(&Look { scores: &sighting.scores, latency_us: micros(start), interval_us: micros(before) });
+        live.show(&FrameScores {
+            scores: &seen.scores,
+            latency_us: micros(start.elapsed()),
+            interval_us: micros(before.elapsed()),
+        });
         before = start;
     }
-    unless_stopped(sim.shut_down(), stop)?;
+    unless_stopped(client.end(), stop)?;
     Ok(())
 }
 
@@ -179,16 +169,11 @@ fn unless_stopped<T>(outcome: Result<T>, stop: &AtomicBool) -> Result<Option<T>>
     if stop.load(Ordering::Relaxed) { Ok(None) } else { Err(error) }
 }
 
-fn boot(board: &Board, plan: &[u8]) -> Result<Sim> {
-    let elf = targets::firmware(board)?;
-    let mut sim = Sim::boot(board, &elf, Clock::Free)?;
-    sim.load_plan(plan)?;
-    Ok(sim)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::LiveFrame;
+    use ocellus_shared::wire::FrameCounts;
 
     #[test]
     fn an_emulator_that_is_stopped_has_not_failed() {
@@ -207,21 +192,20 @@ mod tests {
     }
 
     #[test]
-    fn a_real_boards_log_becomes_frames_and_losses() {
+    fn what_a_board_does_becomes_frames_and_losses() {
         let bytes = live::tests::plan();
         let plan = Plan::parse(&bytes).unwrap();
-        let (mut live, mut scores) = (Live::new(&plan, 2), Vec::new());
-        for line in [
-            "ready board=weact-h743 plan_bytes=1835008 arena_bytes=393216",
-            "plan seq=0 digest=0000000000000000 steps=1 arena_bytes=40",
-            "scores seq=1 crc=00000000 values=[10, 90, -3]",
-            "seen seq=1 class=1 settled=false margin=10.0 latency_us=40000 interval_us=0 name=green",
-            "fault seq=2 what=timeout turns=2 frames=1 missing=1 overruns=0 losses=0 restarts=0",
-            "scores seq=3 crc=00000000 values=[99, 0, -3]",
-            "seen seq=3 class=0 settled=true margin=12.4 latency_us=40000 interval_us=100000 name=red",
-        ] {
+        let mut live = Live::new(&plan, 2);
+        let frame = |turn, scores: [i8; 3], interval| {
+            let (latency, interval) = (Duration::from_millis(40), Duration::from_millis(interval));
+            let (scores, label) = (scores.to_vec(), String::new());
+            LiveEvent::Frame(LiveFrame { turn, scores, label, settled: false, latency, interval })
+        };
+        let counts = FrameCounts { turns: 2, frames: 1, missing: 1, ..FrameCounts::default() };
+        let fault = LiveEvent::Fault { turn: 2, what: "timeout".to_owned(), counts };
+        for event in [frame(1, [10, 90, -3], 0), fault, frame(3, [99, 0, -3], 100)] {
             assert!(!live.is_done());
-            hear(line, "weact-h743", &plan, &mut scores, &mut live).unwrap();
+            show(&event, &mut live);
         }
         assert!(live.is_done());
         let expected = serde_json::json!({
@@ -229,15 +213,8 @@ mod tests {
         });
         assert_eq!(live.summary(), expected);
         assert_eq!(
-            live.last_words(),
+            live.closing_line(),
             "2 frames, 10.0 fps, 40.0 ms from frame to label, 1 dropped; seen: green 1, red 1"
         );
-        for (line, part) in [
-            ("ready board=openmv-h7 plan_bytes=1835008 arena_bytes=393216", "that of openmv-h7, not of weact-h743"),
-            ("plan seq=0 digest=0000000000000001 steps=1 arena_bytes=40", "runs another model"),
-        ] {
-            let error = hear(line, "weact-h743", &plan, &mut scores, &mut live).unwrap_err().to_string();
-            assert!(error.contains(part) && error.contains("ocellus flash"), "{error}");
-        }
     }
 }

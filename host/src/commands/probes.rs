@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::cli::ProbesArgs;
-use crate::probe::{self, Found};
+use crate::probe::{self, ProbeInfo};
 use crate::report::{self, table};
 use crate::view;
 
@@ -19,7 +19,7 @@ pub fn run(args: &ProbesArgs) -> Result<()> {
     if found.is_empty() {
         return report::print(probe::NONE_FOUND);
     }
-    let row = |probe: &Found| {
+    let row = |probe: &ProbeInfo| {
         let state = if probe.usable { "ready" } else { "permission denied" };
         vec![probe.selector.clone(), probe.name.clone(), probe.kind.clone(), state.to_owned()]
     };

@@ -3,9 +3,9 @@
 use super::helpers::targets;
 use crate::board::Board;
 use crate::cli::{ProfileArgs, Stage};
+use crate::client::{self, Profile};
 use crate::model::ModelFiles;
 use crate::report;
-use crate::sim::{Clock, Sim};
 use anyhow::Result;
 use ocellus_shared::Shape;
 use ocellus_shared::plan::{Plan, Step};
@@ -61,14 +61,6 @@ fn as_text<S: serde::Serializer>(shape: &Shape, serializer: S) -> Result<S::Ok, 
     serializer.collect_str(shape)
 }
 
-/// What was counted, and whether a real core counted its cycles.
-struct Counted {
-    all: u64,
-    steps: Vec<u64>,
-    stack_bytes: u32,
-    are_cycles: bool,
-}
-
 /// Counts what one inference takes, step by step: instructions, which do not depend on the image, or cycles.
 ///
 /// # Errors
@@ -82,45 +74,39 @@ pub fn run(args: &ProfileArgs) -> Result<()> {
     };
     board.check_fit(&plan)?;
     let image = vec![0; plan.input().shape.len()];
-    let counted = match args.on {
-        Stage::Sim => on_sim(&board, &bytes, &image)?,
+    let profile = match args.on {
+        Stage::Sim => client::profile(&board, &targets::firmware(&board)?, &bytes, &image)?,
         Stage::Board => on_board(args, &board, &bytes, &image)?,
     };
-    let layers: Vec<Layer> = plan.steps().zip(&counted.steps).map(|(step, n)| layer(&step, *n, &counted)).collect();
+    let layers: Vec<Layer> = plan.steps().zip(&profile.steps).map(|(step, n)| layer(&step, *n, args.on)).collect();
     let macs = layers.iter().map(|layer| layer.macs).sum();
-    let (instructions, cycles) = either(counted.all, &counted);
+    let (instructions, cycles) = either(profile.total, args.on);
     let milliseconds = cycles.zip(board.clock_hz).map(|(cycles, hertz)| 1e3 * cycles as f64 / hertz as f64);
-    let stack_bytes = counted.stack_bytes;
+    let stack_bytes = profile.stack_bytes;
     let summary = Summary { board: board.name, instructions, cycles, milliseconds, stack_bytes, macs, layers };
     if args.json { report::print_json(&summary) } else { report::print(&text(&summary)) }
 }
 
-fn on_sim(board: &Board, plan: &[u8], image: &[i8]) -> Result<Counted> {
-    let elf = targets::firmware(board)?;
-    let mut sim = Sim::boot(board, &elf, Clock::Instructions)?;
-    sim.load_plan(plan)?;
-    let counted = sim.profile(image)?;
-    sim.shut_down()?;
-    Ok(Counted { all: counted.instructions, steps: counted.steps, stack_bytes: counted.stack_bytes, are_cycles: false })
-}
-
-fn on_board(args: &ProfileArgs, board: &Board, plan: &[u8], image: &[i8]) -> Result<Counted> {
-    let mut line = targets::converse(board, &args.device.probe, args.device.elf.as_deref(), plan)?;
+fn on_board(args: &ProfileArgs, board: &Board, plan: &[u8], image: &[i8]) -> Result<Profile> {
+    let mut client = targets::reach(board, &args.device.probe, args.device.elf.as_deref(), plan)?;
     // The second time code and parameters are in the caches, as in every frame but the first.
-    line.profile(image)?;
-    let counted = line.profile(image)?;
-    line.end()?;
-    Ok(Counted { all: counted.all, steps: counted.steps, stack_bytes: counted.stack_bytes, are_cycles: true })
+    client.profile(image)?;
+    let profile = client.profile(image)?;
+    client.end()?;
+    Ok(profile)
 }
 
-/// A count as instructions or as cycles.
-fn either(count: u64, counted: &Counted) -> (Option<u64>, Option<u64>) {
-    if counted.are_cycles { (None, Some(count)) } else { (Some(count), None) }
+/// A count as instructions, or as the cycles of a real core.
+fn either(count: u64, on: Stage) -> (Option<u64>, Option<u64>) {
+    match on {
+        Stage::Sim => (Some(count), None),
+        Stage::Board => (None, Some(count)),
+    }
 }
 
-fn layer(step: &Step, count: u64, counted: &Counted) -> Layer {
+fn layer(step: &Step, count: u64, on: Stage) -> Layer {
     let (input, output) = (step.input().shape, step.output.shape);
-    let (instructions, cycles) = either(count, counted);
+    let (instructions, cycles) = either(count, on);
     Layer {
         op: step.op.name(),
         input,

@@ -5,7 +5,6 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use ocellus_shared::frame::{Frame, PixelFormat};
 use ocellus_shared::plan::{Crop, Plan};
-use ocellus_shared::preprocess::preprocess;
 use ocellus_shared::scores::{self, Ranked};
 use serde_json::{Value, json};
 
@@ -13,14 +12,13 @@ use super::Failure;
 use super::helpers::targets;
 use crate::camera::{self, Sensor};
 use crate::cli::{RunArgs, Target};
+use crate::client::Client;
 use crate::data::picture::Picture;
 use crate::eval;
 use crate::eval::engine::EngineModel;
 use crate::model::ModelFiles;
-use crate::probe::Conversation;
 use crate::recipe::Enlarge;
 use crate::report;
-use crate::sim::{Clock, Sim};
 
 /// Classes that are named for each picture.
 const SHOWN: usize = 3;
@@ -44,24 +42,16 @@ pub fn run(args: &RunArgs) -> Result<()> {
         .iter()
         .map(|path| open(path, enlarged).with_context(|| path.display().to_string()))
         .collect::<Result<Vec<_>>>()?;
-    let mut device = match args.on {
-        Target::Engine => Device::None,
-        Target::Sim => Device::Sim(Box::new(boot(args.device.board.as_deref(), &bytes)?)),
-        Target::Board => Device::Real(Box::new(targets::call(&args.device, &bytes)?)),
-    };
+    let mut board = targets::connect(args.on, &args.device, &bytes)?;
     let mut results = Vec::new();
     for (path, picture) in args.pictures.iter().zip(&pictures) {
-        let scores = classify(&engine, &mut device, sensor, picture).with_context(|| path.display().to_string())?;
+        let scores = classify(&engine, board.as_mut(), sensor, picture).with_context(|| path.display().to_string())?;
         if !args.json {
             report::print(&describe(path, engine.plan(), &scores))?;
         }
         results.push(result(path, engine.plan(), &scores));
     }
-    match device {
-        Device::None => {}
-        Device::Sim(sim) => sim.shut_down()?,
-        Device::Real(line) => line.end()?,
-    }
+    board.map_or(Ok(()), Client::end)?;
     match (args.json, results.len()) {
         (false, _) => Ok(()),
         (true, 1) => report::print_json(&results[0]),
@@ -79,37 +69,6 @@ fn open(path: &Path, enlarged: Option<(u16, Crop)>) -> Result<Picture> {
     })
 }
 
-/// A board that sees the same frames.
-enum Device {
-    /// None.
-    None,
-    /// An emulated one.
-    Sim(Box<Sim>),
-    /// A real one.
-    Real(Box<Conversation>),
-}
-
-impl Device {
-    /// Its int8 scores of a frame, where there is one.
-    fn scores(&mut self, frame: &Frame) -> Result<Option<Vec<i8>>> {
-        Ok(match self {
-            Self::None => None,
-            Self::Sim(sim) => Some(sim.frame(frame)?.scores),
-            Self::Real(line) => Some(line.frame(frame)?),
-        })
-    }
-}
-
-/// An emulated board with the plan in place.
-fn boot(board: Option<&str>, plan: &[u8]) -> Result<Sim> {
-    let board = targets::emulated_or_usual(board)?;
-    board.check_fit(&Plan::parse(plan)?)?;
-    let elf = targets::firmware(&board)?;
-    let mut sim = Sim::boot(&board, &elf, Clock::Free)?;
-    sim.load_plan(plan)?;
-    Ok(sim)
-}
-
 /// The camera that shows the pictures; none where they go to the model as they are.
 fn sensor(args: &RunArgs) -> Option<Sensor> {
     let wanted = args.on != Target::Engine || args.frame_format.is_some() || args.frame_size.is_some();
@@ -119,19 +78,23 @@ fn sensor(args: &RunArgs) -> Option<Sensor> {
 }
 
 /// int8 scores of a picture, from the engine here, and from the board where there is one: both see the same frame.
-fn classify(engine: &EngineModel, device: &mut Device, sensor: Option<Sensor>, picture: &Picture) -> Result<Vec<i8>> {
+fn classify(
+    engine: &EngineModel,
+    board: Option<&mut Client>,
+    sensor: Option<Sensor>,
+    picture: &Picture,
+) -> Result<Vec<i8>> {
     let Picture { width, height, pixels } = picture;
     let plan = engine.plan();
-    let shot = sensor.map(|sensor| camera::shoot(sensor, plan.crop(), *width, *height, pixels)).transpose()?;
-    let frame = match (&shot, sensor) {
+    let pixels_of_sensor =
+        sensor.map(|sensor| camera::shoot(sensor, plan.crop(), *width, *height, pixels)).transpose()?;
+    let frame = match (&pixels_of_sensor, sensor) {
         (Some(data), Some(sensor)) => Frame::new(sensor.format, sensor.width, sensor.height, data),
         _ => Frame::new(PixelFormat::Rgb888, *width, *height, pixels),
     };
     let frame = frame.context("the frame")?;
-    let mut image = vec![0; plan.input().shape.len()];
-    preprocess(&frame, plan.crop(), plan.input().shape, &mut image).context("the model takes no colour pictures")?;
-    let here = engine.scores(&image)?;
-    if let Some(there) = device.scores(&frame)?
+    let here = engine.classify(&frame)?;
+    if let Some(there) = board.map(|board| board.frame(&frame)).transpose()?.map(|seen| seen.scores)
         && here != there
     {
         let what = format!("host and board disagree: the engine here says {here:?}, the board {there:?}");

@@ -155,8 +155,7 @@ fn check_backbone(recipe: &Recipe) -> Result<()> {
 
 /// Warns before hours of training that no real board has room for the result.
 fn warn_if_too_large(recipe: &Recipe, dataset: &Dataset) -> Result<()> {
-    // Boards are known where the source tree is.
-    let boards = Board::all().unwrap_or_default();
+    let boards = Board::all()?;
     let Some(board) = boards.iter().filter(|b| b.machine.is_none()).max_by_key(|b| b.plan_bytes) else {
         return Ok(());
     };

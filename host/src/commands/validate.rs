@@ -12,13 +12,13 @@ use super::Failure;
 use super::helpers::{datasets, targets};
 use crate::board::Board;
 use crate::cli::{Target, ValidateArgs};
+use crate::client::Client;
 use crate::data::Split;
 use crate::eval::engine::EngineModel;
 use crate::eval::tract::TractModel;
 use crate::eval::{self, Evaluator, Scores};
 use crate::model::ModelFiles;
-use crate::probe::Conversation;
-use crate::sim::{Clock, Sim};
+use crate::transport::qemu::ClockMode;
 use crate::{report, view};
 
 /// A model that several sides compute.
@@ -33,8 +33,8 @@ struct Subject {
 enum Device {
     /// An emulated one and its firmware.
     Sim(Box<Board>, PathBuf),
-    /// A real one, on the line: its answers come one after the other.
-    Real(Box<RefCell<Conversation>>),
+    /// A real one: its answers come one after the other.
+    Real(Box<RefCell<Client>>),
 }
 
 /// One side's int8 scores, `(n, classes)`.
@@ -84,8 +84,8 @@ pub fn run(args: &ValidateArgs) -> Result<()> {
         }
         report::print(&format!("{different} of {} scores differ", judge.scores.len()))?;
     }
-    if let Some(Device::Real(line)) = subject.board {
-        line.into_inner().end()?;
+    if let Some(Device::Real(client)) = subject.board {
+        client.into_inner().end()?;
     }
     let Some(Difference { side, image, layer }) = difference else { return Ok(()) };
     let what =
@@ -113,7 +113,9 @@ fn subject(files: &ModelFiles, args: &ValidateArgs) -> Result<Subject> {
             let elf = targets::firmware(&board)?;
             Some(Device::Sim(Box::new(board), elf))
         }
-        Target::Board => Some(Device::Real(Box::new(RefCell::new(targets::call(&args.device, &plan)?)))),
+        Target::Board => {
+            targets::connect(args.on, &args.device, &plan)?.map(|client| Device::Real(Box::new(client.into())))
+        }
     };
     Ok(Subject { tract, plan, board })
 }
@@ -123,12 +125,12 @@ fn shown(path: &Option<PathBuf>) -> String {
 }
 
 /// A real board's scores of every image.
-fn stream(line: &RefCell<Conversation>, images: &Split) -> Result<Vec<i8>> {
+fn stream(client: &RefCell<Client>, images: &Split) -> Result<Vec<i8>> {
     let bar = view::bar(images.len() as u64, "board");
     let mut scores = Vec::new();
     for i in 0..images.len() {
         let pixels = eval::int8_pixels(images.image(i));
-        scores.extend(line.borrow_mut().scores(&pixels).with_context(|| format!("image {i} of {}", images.len()))?);
+        scores.extend(client.borrow_mut().scores(&pixels).with_context(|| format!("image {i} of {}", images.len()))?);
         bar.inc(1);
     }
     bar.finish_and_clear();
@@ -153,7 +155,7 @@ impl Subject {
                 let (board, elf, plan) = (board.clone(), elf.clone(), self.plan.clone());
                 sides.push(side("sim", &Evaluator::Sim { board, elf, plan })?);
             }
-            Some(Device::Real(line)) => sides.push(Side { name: "board", scores: stream(line, images)? }),
+            Some(Device::Real(client)) => sides.push(Side { name: "board", scores: stream(client, images)? }),
         }
         for side in &sides {
             ensure!(side.scores.len() == judge.scores.len(), "{} gives another number of scores", side.name);
@@ -178,11 +180,9 @@ impl Subject {
         let pixels = eval::int8_pixels(images.image(image));
         let expected = self.tract.trace(&pixels)?;
         let found = match (&self.board, side) {
-            (Some(Device::Real(line)), "board") => line.borrow_mut().trace(&pixels)?,
+            (Some(Device::Real(client)), "board") => client.borrow_mut().trace(&pixels)?.steps,
             (Some(Device::Sim(board, elf)), "sim") => {
-                let mut sim = Sim::boot(board, elf, Clock::Free)?;
-                sim.load_plan(&self.plan)?;
-                sim.trace(&pixels)?.steps
+                Client::boot_with(board, elf, ClockMode::Free, &self.plan)?.trace(&pixels)?.steps
             }
             _ => EngineModel::new(&self.plan)?.trace(&pixels)?.iter().map(|values| tensor_crc(values)).collect(),
         };

@@ -1,11 +1,27 @@
 //! The board's engine on the workstation: the same code over the same plan.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use ocellus_firmware::Engine;
 use ocellus_firmware::kernels;
+use ocellus_shared::Frame;
 use ocellus_shared::plan::Plan;
 use rayon::prelude::*;
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
+
+/// The variable that names the best vector instructions which the kernels may use, for tests and comparisons.
+pub const SIMD_VARIABLE: &str = "OCELLUS_SIMD";
+
+/// Heeds [`SIMD_VARIABLE`], once.
+fn limit_instructions() -> Result<()> {
+    static WANTED: LazyLock<Option<String>> = LazyLock::new(|| {
+        let wanted = std::env::var_os(SIMD_VARIABLE).map(|name| name.to_string_lossy().into_owned());
+        wanted.filter(|name| !kernels::simd::limit(name))
+    });
+    let Some(unknown) = WANTED.as_ref() else { return Ok(()) };
+    let sets: Vec<_> = kernels::simd::instruction_sets().collect();
+    bail!("{SIMD_VARIABLE} is {unknown:?}, and this machine has {}: choose one of them, or unset it", sets.join(", "))
+}
 
 /// A plan that is ready to run.
 #[derive(Clone, Copy, Debug)]
@@ -17,8 +33,9 @@ impl<'a> EngineModel<'a> {
     /// The model in `plan`, the bytes of a plan file.
     ///
     /// # Errors
-    /// They are no plan that this version runs.
+    /// They are no plan that this version runs; or [`SIMD_VARIABLE`] names what this machine does not have.
     pub fn new(plan: &'a [u8]) -> Result<Self> {
+        limit_instructions()?;
         let plan = Plan::parse(plan).context("not a usable plan: `ocellus export` writes one from a run")?;
         Ok(Self { plan })
     }
@@ -36,6 +53,16 @@ impl<'a> EngineModel<'a> {
         self.check_len(image.len() == self.image_len(), image.len())?;
         let mut arena = self.arena();
         Ok(self.load(&mut arena, image)?.run().to_vec())
+    }
+
+    /// int8 scores `(classes)` of a camera frame, which is preprocessed as on a board.
+    ///
+    /// # Errors
+    /// The model takes no colour pictures.
+    pub fn classify(&self, frame: &Frame) -> Result<Vec<i8>> {
+        let mut arena = self.arena();
+        let mut engine = Engine::new(self.plan, &mut arena)?;
+        Ok(engine.classify(frame).context("the model takes no colour pictures")?.to_vec())
     }
 
     /// int8 scores `(n, classes)` of int8 images `(n, h, w, c)`, on all cores. `progress` is called once per image that is

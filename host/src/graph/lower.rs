@@ -3,6 +3,7 @@
 use super::{Activation, Graph, Linear, Node, Origin, Params};
 use crate::checkpoint::Checkpoint;
 use crate::net::{Array, Layer, LayerKind, Network, Weights};
+use crate::ops::{self, Channels, Trained};
 use crate::recipe::Normalise;
 use anyhow::{Context, Result, ensure};
 use ocellus_shared::{Op, Shape};
@@ -101,62 +102,28 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    fn operator(&mut self, layer: &Layer, op: Op, bias: bool, inputs: Vec<usize>) -> Result<usize> {
-        let x = self.graph.shape(inputs[0]);
-        let params = match op {
-            Op::Conv { .. } | Op::Depthwise { .. } | Op::Dense { .. } => {
-                let weights = self.filters(layer, op, x, self.origins[inputs[0]])?;
-                let channels = op.out_shape(&[x])?.c.into();
-                let bias = if bias { self.array(layer, "bias", &[channels])?.to_vec() } else { vec![0.0; channels] };
-                Params::Linear(Linear { weights, bias })
-            }
-            Op::Lut => anyhow::bail!("a table needs to be told its function: use a function layer"),
-            Op::ChannelScale => anyhow::bail!("a channel scale comes from a batch normalisation: use one"),
-            _ => Params::None,
-        };
+    fn operator(&mut self, layer: &Layer, op: Op, has_bias: bool, inputs: Vec<usize>) -> Result<usize> {
+        let array = |part: &str, shape: &[usize]| self.array(layer, part, shape);
+        let (input, origin) = (self.graph.shape(inputs[0]), self.origins[inputs[0]]);
+        let params = ops::of(op).lower(&Trained { array: &array, input, origin, has_bias })?;
         self.push(layer, op, inputs, params)
-    }
-
-    /// The layer's weights, from PyTorch's layout to [`Linear::weights`]'.
-    fn filters(&self, layer: &Layer, op: Op, x: Shape, origin: Shape) -> Result<Vec<f32>> {
-        let c = usize::from(x.c);
-        let channel = channel_order(x, origin);
-        match op {
-            Op::Conv { window, out_channels } => {
-                let [kh, kw] = window.kernel.map(usize::from);
-                let w = self.array(layer, "weight", &[out_channels.into(), c, kh, kw])?;
-                let taps = kh * kw;
-                let at = |o: usize, tap: usize, i: usize| w[(o * c + channel[i]) * taps + tap];
-                let filter = taps * c;
-                let all = 0..usize::from(out_channels) * filter;
-                Ok(all.map(|k| at(k / filter, k % filter / c, k % c)).collect())
-            }
-            Op::Depthwise { window } => {
-                let [kh, kw] = window.kernel.map(usize::from);
-                let w = self.array(layer, "weight", &[c, 1, kh, kw])?;
-                let taps = kh * kw;
-                Ok((0..taps * c).map(|k| w[channel[k % c] * taps + k / c]).collect())
-            }
-            Op::Dense { out_channels } => {
-                let w = self.array(layer, "weight", &[out_channels.into(), x.len()])?;
-                // A map that was not flattened is flattened here, in the same order.
-                let element = flat_order(origin);
-                Ok(w.chunks_exact(x.len()).flat_map(|row| element.iter().map(|&i| row[i])).collect())
-            }
-            _ => unreachable!("only linear operators have filters"),
-        }
     }
 
     /// `gamma * (x - mean) / sqrt(variance + epsilon) + beta` as `x * scale + offset`, worked out in f64.
     fn batch_norm(&mut self, layer: &Layer, epsilon: f64, inputs: Vec<usize>) -> Result<usize> {
-        let x = self.graph.shape(inputs[0]);
-        let channels = [usize::from(x.c)];
+        let x = Trained {
+            array: &|part, shape| self.array(layer, part, shape),
+            input: self.graph.shape(inputs[0]),
+            origin: self.origins[inputs[0]],
+            has_bias: true,
+        };
+        let channels = [usize::from(x.input.c)];
         let gamma = self.array(layer, "weight", &channels)?;
         let beta = self.array(layer, "bias", &channels)?;
         let mean = self.array(layer, "running_mean", &channels)?;
         let variance = self.array(layer, "running_var", &channels)?;
         ensure!(variance.iter().all(|&v| v >= 0.0), "a running variance is negative or not a number");
-        let (weights, bias) = channel_order(x, self.origins[inputs[0]])
+        let (weights, bias) = (x.channel_order())
             .into_iter()
             .map(|i| {
                 let scale = f64::from(gamma[i]) / (f64::from(variance[i]) + epsilon).sqrt();
@@ -187,20 +154,19 @@ impl Lowering<'_> {
     /// The shape that the result had before it was flattened.
     fn origin(&self, op: Op, inputs: &[usize], output: Shape) -> Result<Shape> {
         let is_reordered = |&v: &usize| self.origins[v] != self.graph.shape(v) && self.origins[v].pixels() > 1;
-        Ok(match op {
-            Op::Flatten => self.origins[inputs[0]],
-            Op::Conv { .. } | Op::Dense { .. } => output,
-            Op::Concat => {
-                ensure!(!inputs.iter().any(is_reordered), "concatenating flattened maps is not supported");
+        let is_reordered = inputs.iter().any(is_reordered);
+        Ok(match Channels::of(op) {
+            Channels::Flattened => self.origins[inputs[0]],
+            Channels::Joined | Channels::Mixed => {
+                ensure!(!is_reordered, "{} of flattened maps is not supported", op.name());
                 output
             }
-            // Everything else keeps the channels that it finds.
-            _ if inputs.iter().any(is_reordered) => {
+            Channels::OneToOne if is_reordered => {
                 let origin = self.origins[inputs[0]];
                 ensure!(inputs.iter().all(|&v| self.origins[v] == origin), "its inputs were not flattened alike");
                 origin
             }
-            _ => output,
+            Channels::Filters | Channels::OneToOne => output,
         })
     }
 
@@ -216,16 +182,4 @@ impl Lowering<'_> {
         ensure!(values.iter().all(|v| v.is_finite()), "`{name}` holds a value that is not finite: training diverged");
         Ok(values)
     }
-}
-
-/// For each channel of a map of `shape` its position in the network's arrays, where `origin` is the shape it had
-/// before it was flattened.
-fn channel_order(shape: Shape, origin: Shape) -> Vec<usize> {
-    if shape == origin { (0..shape.c.into()).collect() } else { flat_order(origin) }
-}
-
-/// For each element of a map in `(h, w, c)` order its position in `(c, h, w)` order.
-fn flat_order(map: Shape) -> Vec<usize> {
-    let (pixels, c) = (map.pixels(), usize::from(map.c));
-    (0..map.len()).map(|k| (k % c) * pixels + k / c).collect()
 }

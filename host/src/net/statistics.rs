@@ -6,17 +6,10 @@
 //! the function stays.
 
 use super::LayerKind;
+use super::layers::Moments;
 use super::module::{Arrays, Module, to_vec};
 use burn::tensor::{Device, Tensor, TensorData};
 use std::collections::BTreeMap;
-
-/// Statistics of one channel over one batch.
-#[derive(Clone, Copy)]
-struct Moments {
-    count: f64,
-    mean: f64,
-    variance: f64,
-}
 
 /// The arrays of `module` with every running mean and variance measured on `batches` of images, `(n, 3, h, w)` with
 /// pixels in `[0, 1]`, and every factor and offset changed so that the network computes the same as before.
@@ -24,54 +17,30 @@ struct Moments {
 /// A normalisation `gamma (x - m) / sqrt(v + e) + beta` is a line `a x + b`; with the measured mean `m'` and variance
 /// `v'` it is the same line for `gamma' = a sqrt(v' + e)` and `beta' = b + a m'`.
 pub fn measure(module: &Module, arrays: &Arrays, batches: impl IntoIterator<Item = Tensor<4>>) -> Arrays {
-    let mut found: BTreeMap<String, Vec<Vec<Moments>>> = BTreeMap::new();
+    let on_cpu = arrays.iter().map(|(name, array)| (name.clone(), array.clone().to_device(&Device::flex()))).collect();
+    let mut measured: BTreeMap<String, Moments> = BTreeMap::new();
     for images in batches {
-        module.infer(arrays, images, |layer, inputs| {
-            if let LayerKind::BatchNorm { .. } = layer.kind {
-                found.entry(layer.name.clone()).or_default().push(moments(&inputs[0]));
-            }
-        });
-    }
-    let mut measured = arrays.clone();
-    for layer in &module.network().layers {
-        if let (LayerKind::BatchNorm { epsilon, .. }, Some(batches)) = (layer.kind, found.get(&layer.name)) {
-            rewrite(&mut measured, &layer.name, epsilon, batches);
+        for (name, moments) in module.moments(&on_cpu, images) {
+            measured.entry(name).or_insert_with(|| Moments::none(moments.mean.len())).join(&moments);
         }
     }
-    measured
+    let mut arrays = arrays.clone();
+    for layer in &module.network().layers {
+        if let (LayerKind::BatchNorm { epsilon, .. }, Some(moments)) = (layer.kind, measured.get(&layer.name)) {
+            rewrite(&mut arrays, &layer.name, epsilon, moments);
+        }
+    }
+    arrays
 }
 
-/// The moments of each channel of a map `(n, c, h, w)`.
-fn moments(x: &Tensor<4>) -> Vec<Moments> {
-    let [n, c, h, w] = x.dims();
-    let values = to_vec(x.clone());
-    let count = (n * h * w) as f64;
-    let channel = |i: usize| values.chunks_exact(h * w).skip(i).step_by(c).flatten().map(|&v| f64::from(v));
-    let of = |i: usize| {
-        let mean = channel(i).sum::<f64>() / count;
-        let variance = channel(i).map(|v| (v - mean) * (v - mean)).sum::<f64>() / count;
-        Moments { count, mean, variance }
-    };
-    (0..c).map(of).collect()
-}
-
-/// The moments of all batches together.
-fn together(batches: &[Vec<Moments>], channel: usize) -> Moments {
-    let parts = || batches.iter().map(|batch| batch[channel]);
-    let count: f64 = parts().map(|m| m.count).sum();
-    let mean = parts().map(|m| m.count * m.mean).sum::<f64>() / count;
-    let squares = parts().map(|m| m.count * (m.variance + (m.mean - mean) * (m.mean - mean)));
-    Moments { count, mean, variance: squares.sum::<f64>() / count }
-}
-
-fn rewrite(arrays: &mut Arrays, layer: &str, epsilon: f64, batches: &[Vec<Moments>]) {
+fn rewrite(arrays: &mut Arrays, layer: &str, epsilon: f64, moments: &Moments) {
     let name = |part: &str| format!("{layer}.{part}");
     let device: Device = arrays[&name("weight")].device();
     let [gamma, beta, mean, variance] =
         ["weight", "bias", "running_mean", "running_var"].map(|part| to_vec(arrays[&name(part)].clone()));
     let mut new: [Vec<f32>; 4] = Default::default();
     for i in 0..gamma.len() {
-        let Moments { mean: m, variance: v, .. } = together(batches, i);
+        let (m, v) = (moments.mean[i], moments.variance[i]);
         let slope = f64::from(gamma[i]) / (f64::from(variance[i]) + epsilon).sqrt();
         let offset = f64::from(beta[i]) - slope * f64::from(mean[i]);
         let values = [slope * (v + epsilon).sqrt(), offset + slope * m, m, v];
@@ -122,7 +91,7 @@ mod tests {
         let before = module.forward(&arrays, all.clone(), None);
         let train = |arrays: &Arrays| {
             let random = stream(1, Purpose::Dropout, 0);
-            let mut training = Training { random, fade: 1.0, mixed: false, statistics: Arrays::new(), tape: None };
+            let mut training = Training { random, fade: 1.0, mixed: false, statistics: Arrays::new() };
             module.forward(arrays, all.clone(), Some(&mut training))
         };
         assert!(largest_difference(before.clone(), train(&measured)) < 1e-3 * scale);

@@ -9,7 +9,7 @@ use probe_rs::flashing::{
     DownloadOptions, ElfLoader, ElfOptions, FlashLoader, FlashProgress, ProgressEvent, ProgressOperation,
 };
 
-use super::{Link, trouble};
+use super::{Link, diagnostics};
 use crate::board::{DoesNotFit, Region};
 
 /// A word of erased flash.
@@ -82,7 +82,7 @@ impl Link {
 
     /// Whether the flash for the program begins with vectors; erased flash does not.
     fn has_program(&mut self, program: Region) -> Result<bool> {
-        let what = trouble::lost(&self.board.name);
+        let what = diagnostics::lost(&self.board.name);
         let stack = self.core()?.read_word_32(program.start.into()).context(what)?;
         Ok(stack != ERASED)
     }
@@ -98,7 +98,7 @@ impl Link {
             }
         });
         loader.commit(&mut self.session, options).map_err(|error| {
-            let remedy = trouble::flash_remedy(&error, erase_all);
+            let remedy = diagnostics::flash_remedy(&error, erase_all);
             anyhow!(error).context(format!("programming {} failed: {remedy}", self.board.name))
         })
     }

@@ -1,13 +1,13 @@
 //! A connection to the chip of a board.
 
 use anyhow::{Context, Result, bail};
-use probe_rs::config::Registry;
 use probe_rs::probe::DebugProbeSelector;
 use probe_rs::probe::list::Lister;
 use probe_rs::{Core, MemoryInterface, Permissions, Session, Target};
 
-use super::simulated::Bench;
-use super::{NONE_FOUND, Selector, access_fix, found, trouble};
+use super::simulated::TestBench;
+use super::target::target_of;
+use super::{NONE_FOUND, Selector, access_fix, diagnostics, found};
 use crate::board::{Board, ChipId};
 
 /// The core that runs our program; the boards' chips have one, or use their first.
@@ -42,7 +42,7 @@ impl Link {
     /// another one: each with its remedy.
     pub fn attach(board: &Board, settings: &Settings) -> Result<Self> {
         match settings.probe {
-            Selector::Simulated(fault) => Self::attach_to(&Bench::of(board, fault)?, board, settings),
+            Selector::Simulated(fault) => Self::attach_to(&TestBench::of(board, fault)?, board, settings),
             _ => Self::attach_on(&Lister::new(), board, settings),
         }
     }
@@ -51,17 +51,17 @@ impl Link {
     ///
     /// # Errors
     /// As for [`Link::attach`].
-    pub fn attach_to(bench: &Bench, board: &Board, settings: &Settings) -> Result<Self> {
+    pub fn attach_to(bench: &TestBench, board: &Board, settings: &Settings) -> Result<Self> {
         Self::attach_on(&bench.lister(), board, settings)
     }
 
     /// Attaches through a probe of `lister`.
     fn attach_on(lister: &Lister, board: &Board, settings: &Settings) -> Result<Self> {
-        let target = target(board)?;
+        let target = target_of(board)?;
         let ids = choose(lister, &settings.probe)?;
         let attempt = || open(lister, &ids, &target, settings);
         let session = attempt().or_else(|_| attempt()).map_err(|error| {
-            let hint = trouble::attach_remedy(&error, settings.under_reset);
+            let hint = diagnostics::attach_remedy(&error, settings.under_reset);
             anyhow::Error::new(error).context(format!("cannot attach to {} of {}: {hint}", board.chip, board.name))
         })?;
         let mut link = Self { session, board: board.clone(), erase_all: settings.allow_erase_all };
@@ -74,7 +74,7 @@ impl Link {
     /// # Errors
     /// The connection is lost.
     pub(super) fn core(&mut self) -> Result<Core<'_>> {
-        let what = trouble::lost(&self.board.name);
+        let what = diagnostics::lost(&self.board.name);
         self.session.core(CORE).context(what)
     }
 
@@ -83,14 +83,14 @@ impl Link {
     /// # Errors
     /// The connection is lost.
     pub fn restart(&mut self) -> Result<()> {
-        let what = trouble::lost(&self.board.name);
+        let what = diagnostics::lost(&self.board.name);
         self.core()?.reset().context(what)
     }
 
     /// Refuses any chip but the board's.
     fn check_chip(&mut self) -> Result<()> {
         let Some(ChipId { register, mask, value }) = self.board.chip_id else { return Ok(()) };
-        let what = trouble::lost(&self.board.name);
+        let what = diagnostics::lost(&self.board.name);
         let id = self.core()?.read_word_32(register.into()).context(what)? & mask;
         if id != value {
             bail!(
@@ -102,16 +102,6 @@ impl Link {
         }
         Ok(())
     }
-}
-
-/// What probe-rs knows of the board's chip.
-pub(super) fn target(board: &Board) -> Result<Target> {
-    if board.machine.is_some() {
-        bail!("{} is emulated and needs no probe: use `ocellus run --on sim --board {0}`", board.name);
-    }
-    Registry::from_builtin_families().get_target_by_name(&board.chip).with_context(|| {
-        format!("probe-rs knows no chip called {}, which the table of {} names", board.chip, board.name)
-    })
 }
 
 /// The ids of the probe to open.
@@ -127,7 +117,7 @@ fn choose(lister: &Lister, wanted: &Selector) -> Result<DebugProbeSelector> {
             _ => bail!("there are several probes: choose one with --probe:{}", known.concat()),
         }
     };
-    if let Some(fix) = access_fix(&found(lister)).filter(|_| !super::Found::from(item).usable) {
+    if let Some(fix) = access_fix(&found(lister)).filter(|_| !super::ProbeInfo::from(item).usable) {
         bail!("no permission to open {}: {fix}", item.info.identifier);
     }
     Ok(DebugProbeSelector::from(&item.info))

@@ -10,16 +10,15 @@
 
 mod chip;
 mod cpu;
+mod dummy_plan;
 mod firmware;
 mod flash;
-mod log;
 mod memory;
-mod onlooker;
 mod port;
 
 pub use chip::{Chip, Program};
+pub use dummy_plan::dummy_plan;
 pub use memory::Memory;
-pub use onlooker::onlooker;
 
 use std::fmt;
 use std::io;
@@ -43,7 +42,7 @@ use probe_rs::probe::{
 use probe_rs::rtt::find_rtt_control_block_in_raw_file;
 use probe_rs::{CoreStatus, Target};
 
-use super::link;
+use super::target::target_of;
 use crate::board::Board;
 
 /// Ids of the simulated probe: those that pid.codes keeps for tests.
@@ -52,6 +51,9 @@ const IDS: (u16, u16) = (0x1209, 0x0001);
 const FASTEST_KHZ: u32 = 20_000;
 /// The line that resets the chip, among the probe's pins.
 const RESET_PIN: u32 = 1 << 7;
+
+/// What stands against an access that a correct debugger does not make.
+pub type Violation = String;
 
 /// In what way a simulated board fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,12 +119,12 @@ impl FromStr for Fault {
 
 /// A board on a bench, and the probe that is wired to it. Clones are of the same board.
 #[derive(Clone, Debug)]
-pub struct Bench {
+pub struct TestBench {
     fault: Option<Fault>,
     port: Option<Arc<Mutex<DebugPort>>>,
 }
 
-impl Bench {
+impl TestBench {
     /// A probe that no board is wired to.
     pub fn new(fault: Option<Fault>) -> Self {
         Self { fault, port: None }
@@ -133,7 +135,7 @@ impl Bench {
     /// # Errors
     /// The board is emulated, or its chip is none that this simulates: an STM32H7.
     pub fn of(board: &Board, fault: Option<Fault>) -> Result<Self> {
-        let target = link::target(board)?;
+        let target = target_of(board)?;
         let (true, Some(id)) = (board.chip.starts_with("STM32H7"), board.chip_id) else {
             bail!("the simulated probe knows the debug port of STM32H7 chips only, not that of {}", board.chip);
         };
@@ -144,14 +146,14 @@ impl Bench {
     }
 
     /// Lets the chip run the firmware from the next reset on, as long as its flash holds a program. Its channels are where
-    /// `elf` has them, and its log is in the formats of `elf`.
+    /// `elf` has them; it logs nothing.
     ///
     /// # Errors
     /// `elf` has none.
     pub fn run_firmware(&self, board: &Board, elf: &[u8]) -> Result<()> {
         let address = find_rtt_control_block_in_raw_file(elf).ok().flatten().and_then(|at| u32::try_from(at).ok());
         let address = address.ok_or_else(|| anyhow!("the program lacks the symbol _SEGGER_RTT, which firmware has"))?;
-        let firmware = firmware::Firmware::new(board, address, log::Writer::new(elf)?, self.fault);
+        let firmware = firmware::Firmware::new(board, address, self.fault);
         self.with_chip(|chip| {
             firmware.leave_traces(&mut chip.memory);
             chip.load(Box::new(firmware));
@@ -207,7 +209,7 @@ impl ProbeFactory for Family {
     }
 }
 
-impl ProbeLister for Bench {
+impl ProbeLister for TestBench {
     fn open(&self, selector: &DebugProbeSelector) -> Result<Probe, DebugProbeError> {
         let Some(port) = self.port.as_ref().filter(|_| !self.list(Some(selector)).is_empty()) else {
             return Err(ProbeCreationError::NotFound.into());

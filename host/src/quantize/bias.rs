@@ -6,17 +6,16 @@
 use super::QuantGraph;
 use crate::calibrate::Channels;
 use crate::graph::{Graph, Params, out_channel};
-use ocellus_shared::Op;
+use crate::ops::is_filter;
 
 /// Corrects the biases of all convolutions and dense layers of `quant`, which was quantized from `graph`; `seen` are the
 /// channels of the graph's values.
 pub fn correct_bias(quant: &mut QuantGraph, graph: &Graph, seen: &[Channels]) {
     for (i, node) in graph.nodes.iter().enumerate() {
-        let (Op::Conv { .. } | Op::Depthwise { .. } | Op::Dense { .. }, Params::Linear(linear)) =
-            (node.op, &node.params)
-        else {
+        let Params::Linear(linear) = &node.params else { continue };
+        if !is_filter(node.op) {
             continue;
-        };
+        }
         let means = &seen[node.inputs[0]].mean;
         let [x, y] = [node.inputs[0], i + 1].map(|v| f64::from(quant.values[v].params.scale));
         let own = &mut quant.nodes[i];

@@ -5,7 +5,6 @@
 use crate::calibrate::{Range, Ranges};
 use crate::graph::{Activation, Graph};
 use anyhow::{Result, ensure};
-use ocellus_shared::Op;
 use ocellus_shared::quant::QuantParams;
 
 /// Scale and zero point of every value of `graph`.
@@ -42,7 +41,7 @@ pub(super) fn params(graph: &Graph, ranges: &Ranges) -> Result<Vec<QuantParams>>
 fn groups(graph: &Graph) -> Vec<usize> {
     let mut group: Vec<usize> = (0..=graph.nodes.len()).collect();
     for (i, node) in graph.nodes.iter().enumerate() {
-        if !matches!(node.op, Op::MaxPool { .. } | Op::Flatten | Op::Concat) {
+        if !node.op.copies() {
             continue;
         }
         for &v in &node.inputs {

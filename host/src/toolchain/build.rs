@@ -9,8 +9,7 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use super::{Board, CoreLibrary, Toolchain};
-use crate::board;
+use super::{Board, CoreLibrary, Toolchain, source};
 
 /// Lines of cargo's output that an error repeats.
 const KEPT_LINES: usize = 30;
@@ -51,9 +50,11 @@ pub fn build_firmware(board: &Board, progress: &dyn Fn(&str)) -> Result<Built> {
 /// `progress` hears each line that cargo and the compiler print.
 ///
 /// # Errors
-/// No source tree, compiler or linker; or the build fails: then the end of the output is part of the error.
+/// No source tree, or one whose table of the board is not the one built into this program; no compiler or linker; or the
+/// build fails: then the end of the output is part of the error.
 pub fn build_program(board: &Board, program: Program, progress: &dyn Fn(&str)) -> Result<Built> {
-    let source = board::source_tree()?;
+    let source = source::source_tree()?;
+    source::check_table(&source, board)?;
     let toolchain = Toolchain::find(&board.target)?;
     let mut child = command(&source, board, program, &toolchain)
         .stdin(Stdio::null())

@@ -3,9 +3,7 @@
 use super::batches::{Batch, upload};
 use super::evaluate::count_correct;
 use super::loss;
-use crate::net::Parameter;
-use crate::net::module::{Arrays, Module, Training, to_vec};
-use crate::net::tape::Tape;
+use crate::net::module::{Arrays, Module, Training};
 use crate::random::{self, Purpose};
 use crate::recipe::{Statistics, TrainRecipe};
 use burn::tensor::{Device, Tensor};
@@ -45,45 +43,34 @@ pub struct ShardResult {
 impl Step<'_> {
     /// The contribution of `shard`; `draw` numbers it among all shards of the run, for dropout.
     pub fn differentiate(&self, shard: &Batch, draw: u64) -> ShardResult {
-        let random = random::stream(self.recipe.seed, Purpose::Dropout, draw);
-        let mixed = self.recipe.is_mixed();
-        let tape = self.recipe.device.is_cpu().then(Tape::default);
-        let mut training = Training { random, fade: self.fade, mixed, statistics: Arrays::new(), tape };
-        let leaf = |p: &Parameter| {
-            let value = self.arrays[&p.name].clone();
-            (p.name.clone(), if p.role.is_trained() { value.autodiff().require_grad() } else { value })
-        };
-        let leaves: Arrays = self.module.parameters().iter().map(leaf).collect();
+        let mut training = self.training(draw);
         let (input, mut statistics) = self.input(shard);
-        let logits = self.module.forward(&leaves, input, Some(&mut training));
-        let loss = loss::loss(&logits, &shard.targets, self.recipe) / self.images as f64;
+        let loss = |logits: &Tensor<2>| loss::loss(logits, &shard.targets, self.recipe) / self.images as f64;
+        let found = self.module.differentiate(self.arrays, input, &mut training, loss);
         statistics.extend(training.statistics);
         ShardResult {
-            loss: loss.clone().into_scalar::<f32>().into(),
-            correct: count_correct(&to_vec(logits.inner()), &shard.labels),
-            gradients: training.tape.unwrap_or_default().backward(&loss, &leaves),
+            loss: found.loss,
+            correct: count_correct(&found.logits, &shard.labels),
+            gradients: found.gradients,
             statistics,
         }
     }
 
+    fn training(&self, draw: u64) -> Training {
+        let random = random::stream(self.recipe.seed, Purpose::Dropout, draw);
+        Training { random, fade: self.fade, mixed: self.recipe.is_mixed(), statistics: Arrays::new() }
+    }
+
     /// What the trained part reads, `(n, c, h, w)`, and the running statistics of what is below it.
     fn input(&self, shard: &Batch) -> (Tensor<4>, Arrays) {
-        let device = self.device.clone().autodiff();
         let Some((backbone, statistics)) = self.backbone else {
-            return (upload(shard, self.module.input(), &device), Arrays::new());
+            return (upload(shard, self.module.input(), self.device), Arrays::new());
         };
-        if statistics == Statistics::Frozen {
-            let features = backbone.forward(self.arrays, upload(shard, backbone.input(), self.device), None);
-            return (self.shaped(features).autodiff(), Arrays::new());
-        }
-        let tape = self.recipe.device.is_cpu().then(Tape::default);
-        // Nothing is dropped below, so that the numbers are never looked at.
-        let random = random::stream(self.recipe.seed, Purpose::Dropout, 0);
-        let mixed = self.recipe.is_mixed();
-        let mut measuring = Training { random, fade: self.fade, mixed, statistics: Arrays::new(), tape };
-        let images = upload(shard, backbone.input(), &device);
-        let features = backbone.forward(self.arrays, images, Some(&mut measuring));
-        (self.shaped(features), measuring.statistics)
+        let images = upload(shard, backbone.input(), self.device);
+        // Nothing is dropped below, so that the random numbers are never looked at.
+        let mut training = (statistics != Statistics::Frozen).then(|| self.training(0));
+        let features = self.shaped(backbone.forward(self.arrays, images, training.as_mut()));
+        (features, training.map(|training| training.statistics).unwrap_or_default())
     }
 
     /// Rows of features in the shape that the trained part reads.

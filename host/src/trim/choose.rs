@@ -4,19 +4,22 @@
 //! members is read by nothing but members, and by filters that do without it or go themselves. Sets are looked at until no
 //! more can go.
 
-use super::range::{Range, Tap, taps};
+use crate::ops::Channels;
+use crate::ops::interval::{Interval, Tap, taps};
 use crate::quantize::{QuantGraph, QuantNode};
-use ocellus_shared::Op;
 
 /// Channels that a map's pixel keeps a multiple of.
 const WORD: usize = 4;
 
 /// For each value the channels that stay.
-pub(super) fn kept(graph: &QuantGraph, ranges: &[Vec<Range>]) -> Vec<Vec<usize>> {
+pub(super) fn kept(graph: &QuantGraph, intervals: &[Vec<Interval>]) -> Vec<Vec<usize>> {
     let sets = Sets::new(graph);
-    let readers = readers(graph, ranges);
+    let readers = readers(graph, intervals);
     let mut stays = vec![false; sets.count()];
-    for v in [0, graph.nodes.len()] {
+    let is_mixed = |node: &&QuantNode| Channels::of(node.op) == Channels::Mixed;
+    let mixed = graph.nodes.iter().enumerate().filter(|(_, node)| is_mixed(node));
+    let mixed = mixed.flat_map(|(i, node)| node.inputs.iter().copied().chain([i + 1]));
+    for v in mixed.chain([0, graph.nodes.len()]) {
         sets.of_value(v).iter().for_each(|&set| stays[set] = true);
     }
     // What stays for one reason may be read by a filter that seemed to do without: begin anew with it.
@@ -166,19 +169,21 @@ impl Ties {
     /// Ties the channels of value `y`, the result of `node`, to those that they are made of.
     fn tie(&mut self, graph: &QuantGraph, node: &QuantNode, y: usize) {
         let channels = |v: usize| usize::from(graph.values[v].shape.c);
-        match node.op {
-            Op::Conv { .. } | Op::Winograd { .. } | Op::Dense { .. } => {}
-            Op::Flatten => {
+        match Channels::of(node.op) {
+            Channels::Filters | Channels::Mixed => {}
+            Channels::Flattened => {
                 (0..channels(y)).for_each(|k| self.join((node.inputs[0], k % channels(node.inputs[0])), (y, k)))
             }
-            Op::Concat => {
+            Channels::Joined => {
                 let mut at = 0;
                 for &x in &node.inputs {
                     (0..channels(x)).for_each(|c| self.join((x, c), (y, at + c)));
                     at += channels(x);
                 }
             }
-            _ => node.inputs.iter().for_each(|&x| (0..channels(y)).for_each(|c| self.join((x, c), (y, c)))),
+            Channels::OneToOne => {
+                node.inputs.iter().for_each(|&x| (0..channels(y)).for_each(|c| self.join((x, c), (y, c))))
+            }
         }
     }
 }
@@ -200,24 +205,24 @@ impl Reader {
 }
 
 /// The readers of each value.
-fn readers(graph: &QuantGraph, ranges: &[Vec<Range>]) -> Vec<Vec<Reader>> {
+fn readers(graph: &QuantGraph, intervals: &[Vec<Interval>]) -> Vec<Vec<Reader>> {
     let mut readers: Vec<Vec<Reader>> = graph.values.iter().map(|_| Vec::new()).collect();
     for (i, node) in graph.nodes.iter().enumerate() {
-        if let Op::Conv { .. } | Op::Winograd { .. } | Op::Dense { .. } = node.op {
-            readers[node.inputs[0]].push(reader(graph, i, &ranges[node.inputs[0]]));
+        if Channels::of(node.op) == Channels::Filters {
+            readers[node.inputs[0]].push(reader(graph, i, &intervals[node.inputs[0]]));
         }
     }
     readers
 }
 
-fn reader(graph: &QuantGraph, i: usize, ranges: &[Range]) -> Reader {
-    let (node, channels) = (&graph.nodes[i], ranges.len());
+fn reader(graph: &QuantGraph, i: usize, intervals: &[Interval]) -> Reader {
+    let (node, channels) = (&graph.nodes[i], intervals.len());
     let (input, output) = (graph.values[node.inputs[0]], graph.values[i + 1].shape);
-    let taps = taps(node.op, input.shape, output);
+    let taps = taps(node.op.window(), input.shape, output);
     let is_same_everywhere = |tap: Tap, channel: usize| match tap {
         Tap::Padding => true,
-        Tap::Map => ranges[channel].constant().is_some(),
-        Tap::Both => ranges[channel].constant() == Some(input.params.zero),
+        Tap::Map => intervals[channel].constant().is_some(),
+        Tap::Both => intervals[channel].constant() == Some(input.params.zero),
     };
     let mut needed = vec![false; usize::from(output.c) * channels];
     for (k, &weight) in node.weights.iter().enumerate() {

@@ -17,7 +17,9 @@
 //! those of the convolution. The points of int8 taps are within 9 * 128, those of int8 inputs within 4 * 128; sums wrap, and
 //! what comes out is right while 4 times the convolution's sum fits an int32, which takes over 3,600 channels to break.
 
-use super::Window;
+use super::Winograd;
+use super::facts::{Facts, OpError, ParamCounts, Record};
+use super::window::Window;
 use crate::shape::Shape;
 
 /// Points of a tile.
@@ -30,6 +32,53 @@ pub const MAX_CHANNELS: u16 = 3_600;
 const FILL: usize = 16;
 /// Values of one filter that lie together in a pair of filters.
 pub const BLOCK: usize = 8;
+
+impl Facts for Winograd {
+    const NAME: &'static str = "winograd";
+    const TAG: u8 = 13;
+    const WORDS: bool = true;
+
+    fn record(&self) -> Record {
+        Record { window: self.window, out_channels: self.out_channels, ..Record::default() }
+    }
+
+    fn from_record(record: &Record) -> Self {
+        Self { window: record.window, out_channels: record.out_channels }
+    }
+
+    fn out_shape(&self, inputs: &[Shape]) -> Result<Shape, OpError> {
+        match takes(&self.window, inputs[0], self.out_channels) {
+            true => self.window.out_shape(inputs[0], self.out_channels),
+            false => Err(OpError::Window),
+        }
+    }
+
+    /// Those of the convolution, however few the kernel gets by with.
+    fn macs(&self, input: Shape, output: Shape) -> u64 {
+        output.len() as u64 * self.window.taps() as u64 * u64::from(input.c)
+    }
+
+    fn param_counts(&self, input: Shape, output: Shape) -> ParamCounts {
+        let pairs = usize::from(output.c) / 2;
+        ParamCounts::of_filters(pairs.saturating_mul(pair_bytes(input.c.into())), output)
+    }
+
+    fn scratch_bytes(&self, input: Shape, _: Shape) -> usize {
+        scratch_bytes(input.c.into())
+    }
+
+    fn window(&self) -> Option<Window> {
+        Some(self.window)
+    }
+
+    fn with_window(&self, window: Window) -> Self {
+        Self { window, ..*self }
+    }
+
+    fn with_out_channels(&self, out_channels: u16) -> Self {
+        Self { out_channels, ..*self }
+    }
+}
 
 /// Whether a convolution of `input` to `out_channels` can be computed so.
 pub fn takes(window: &Window, input: Shape, out_channels: u16) -> bool {

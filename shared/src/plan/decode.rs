@@ -1,7 +1,7 @@
 //! Reads step records, and checks them: once everything, then only what a run needs.
 
 use super::{Crop, F32s, HEADER_LEN, I32s, Operand, STEP_LEN, Step, StepFault};
-use crate::op::{MAX_INPUTS, Op, Window};
+use crate::op::{MAX_INPUTS, Op, Record, Window};
 use crate::shape::Shape;
 
 /// Reads fixed positions of a record of `N` bytes. Inlined, so that no position need be compared with `N` on a board.
@@ -49,20 +49,6 @@ fn operand(bytes: &[u8; OPERAND_LEN]) -> Option<Operand> {
     (field.u8(11) == 0).then_some(operand)
 }
 
-pub(super) const TAG_CONV: u8 = 1;
-pub(super) const TAG_DEPTHWISE: u8 = 2;
-pub(super) const TAG_DENSE: u8 = 3;
-pub(super) const TAG_MAX_POOL: u8 = 4;
-pub(super) const TAG_AVG_POOL: u8 = 5;
-pub(super) const TAG_GLOBAL_AVG_POOL: u8 = 6;
-pub(super) const TAG_ADD: u8 = 7;
-pub(super) const TAG_LUT: u8 = 8;
-pub(super) const TAG_FLATTEN: u8 = 9;
-pub(super) const TAG_CONCAT: u8 = 10;
-pub(super) const TAG_CHANNEL_SCALE: u8 = 11;
-pub(super) const TAG_MUL: u8 = 12;
-pub(super) const TAG_WINOGRAD: u8 = 13;
-
 pub(super) fn header_crop(code: u8) -> Option<Crop> {
     match code {
         0 => Some(Crop::Centre),
@@ -76,26 +62,9 @@ fn operator(field: &Fields<STEP_LEN>) -> Option<Op> {
     let byte = |i: usize| field.u8(2 + i);
     let window =
         Window { kernel: [byte(0), byte(1)], stride: [byte(2), byte(3)], pad: [byte(4), byte(5), byte(6), byte(7)] };
-    let out_channels = field.u16(10);
-    let (has_window, has_channels, op) = match field.u8(0) {
-        TAG_CONV => (true, true, Op::Conv { window, out_channels }),
-        TAG_WINOGRAD => (true, true, Op::Winograd { window, out_channels }),
-        TAG_DEPTHWISE => (true, false, Op::Depthwise { window }),
-        TAG_DENSE => (false, true, Op::Dense { out_channels }),
-        TAG_MAX_POOL => (true, false, Op::MaxPool { window }),
-        TAG_AVG_POOL => (true, false, Op::AvgPool { window }),
-        TAG_GLOBAL_AVG_POOL => (false, false, Op::GlobalAvgPool),
-        TAG_ADD => (false, false, Op::Add),
-        TAG_LUT => (false, false, Op::Lut),
-        TAG_FLATTEN => (false, false, Op::Flatten),
-        TAG_CONCAT => (false, false, Op::Concat),
-        TAG_CHANNEL_SCALE => (false, false, Op::ChannelScale),
-        TAG_MUL => (false, false, Op::Mul),
-        _ => return None,
-    };
-    let stray =
-        (!has_window && !field.zeros(2, 10)) || (!has_channels && out_channels != 0) || !field.zeros(94, STEP_LEN);
-    if stray || !op.is_linked() { None } else { Some(op) }
+    let own = [94, 95, 96, 97].map(|at| field.u8(at));
+    let op = Op::from_record(field.u8(0), &Record { window, out_channels: field.u16(10), own })?;
+    field.zeros(98, STEP_LEN).then_some(op)
 }
 
 /// The fields of step `index`; nothing where `bytes` end before it does.
@@ -104,8 +73,8 @@ fn fields(bytes: &[u8], index: u16) -> Option<Fields<'_, STEP_LEN>> {
     bytes.get(start..)?.first_chunk().map(Fields)
 }
 
-/// Checks everything about step `index`.
-pub(super) fn check(bytes: &[u8], index: u16, arena_bytes: usize) -> Result<(), StepFault> {
+/// Checks everything about step `index`, whose parameters must begin at `regions_end` or later, and moves that to their end.
+pub(super) fn check(bytes: &[u8], index: u16, arena_bytes: usize, regions_end: &mut usize) -> Result<(), StepFault> {
     let mut step = record(bytes, index)?;
     let mut shapes = [Shape::default(); MAX_INPUTS];
     for (shape, input) in shapes.iter_mut().zip(step.inputs()) {
@@ -119,7 +88,8 @@ pub(super) fn check(bytes: &[u8], index: u16, arena_bytes: usize) -> Result<(), 
     }
     check_memory(&step, arena_bytes)?;
     with_params(&mut step, bytes, index)?;
-    if matches!(step.op, Op::Winograd { .. }) && !step.weights.as_ptr().addr().is_multiple_of(4) {
+    check_order(&step, bytes, index, regions_end)?;
+    if step.op.has_word_weights() && !step.weights.as_ptr().addr().is_multiple_of(4) {
         return Err(StepFault::Address);
     }
     let usable = |m: f32| m.is_normal() && m > 0.0;
@@ -187,8 +157,7 @@ fn check_memory(step: &Step, arena_bytes: usize) -> Result<(), StepFault> {
     if !clear {
         return Err(StepFault::Overlap);
     }
-    let copies = matches!(op, Op::MaxPool { .. } | Op::Flatten | Op::Concat);
-    if copies && inputs.iter().any(|i| i.zero != output.zero) {
+    if op.copies() && inputs.iter().any(|i| i.zero != output.zero) {
         return Err(StepFault::ZeroPoint);
     }
     Ok(())
@@ -220,6 +189,25 @@ pub(super) fn with_params<'a>(step: &mut Step<'a>, bytes: &'a [u8], index: u16) 
     step.weights = bytemuck::cast_slice(weights);
     step.biases = I32s(words(field.u32(84), counts.biases)?);
     step.multipliers = F32s(words(field.u32(88), counts.multipliers)?);
+    Ok(())
+}
+
+/// Whether the parameters of step `index` stand one after the other from `regions_end` on, which is moved to their end. They are
+/// looked at one by one, so that a file whose steps shared them could ask for much more time than it is long.
+fn check_order(step: &Step, bytes: &[u8], index: u16, regions_end: &mut usize) -> Result<(), StepFault> {
+    let field = fields(bytes, index).ok_or(StepFault::Parameters)?;
+    let regions = [
+        (field.u32(80), step.weights.len()),
+        (field.u32(84), step.biases.as_bytes().as_flattened().len()),
+        (field.u32(88), step.multipliers.as_bytes().as_flattened().len()),
+    ];
+    for (at, len) in regions {
+        if len > 0 && (at as usize) < *regions_end {
+            return Err(StepFault::Parameters);
+        }
+        // The region lies within the file, so that its end does not overflow.
+        *regions_end = (*regions_end).max(at as usize + len);
+    }
     Ok(())
 }
 

@@ -5,8 +5,8 @@ use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use super::decode::*;
 use super::*;
+use crate::op::Record;
 
 /// Everything a plan holds, before it becomes bytes.
 #[derive(Clone, Debug)]
@@ -130,27 +130,11 @@ fn put_operand(out: &mut [u8], at: usize, operand: &Operand) {
 }
 
 fn put_step(out: &mut [u8], at: usize, step: &StepSpec, regions: [u32; 3]) {
-    let (tag, window, out_channels) = match step.op {
-        Op::Conv { window, out_channels } => (TAG_CONV, Some(window), out_channels),
-        Op::Winograd { window, out_channels } => (TAG_WINOGRAD, Some(window), out_channels),
-        Op::Depthwise { window } => (TAG_DEPTHWISE, Some(window), 0),
-        Op::Dense { out_channels } => (TAG_DENSE, None, out_channels),
-        Op::MaxPool { window } => (TAG_MAX_POOL, Some(window), 0),
-        Op::AvgPool { window } => (TAG_AVG_POOL, Some(window), 0),
-        Op::GlobalAvgPool => (TAG_GLOBAL_AVG_POOL, None, 0),
-        Op::Add => (TAG_ADD, None, 0),
-        Op::Lut => (TAG_LUT, None, 0),
-        Op::Flatten => (TAG_FLATTEN, None, 0),
-        Op::Concat => (TAG_CONCAT, None, 0),
-        Op::ChannelScale => (TAG_CHANNEL_SCALE, None, 0),
-        Op::Mul => (TAG_MUL, None, 0),
-    };
-    put(out, at, &[tag, step.inputs.len() as u8]);
-    if let Some(w) = window {
-        put(out, at + 2, &w.kernel);
-        put(out, at + 4, &w.stride);
-        put(out, at + 6, &w.pad);
-    }
+    let Record { window, out_channels, own } = step.op.record();
+    put(out, at, &[step.op.tag(), step.inputs.len() as u8]);
+    put(out, at + 2, &window.kernel);
+    put(out, at + 4, &window.stride);
+    put(out, at + 6, &window.pad);
     put(out, at + 10, &out_channels.to_le_bytes());
     put_operand(out, at + 12, &step.output);
     for (i, input) in step.inputs.iter().take(MAX_INPUTS).enumerate() {
@@ -162,4 +146,5 @@ fn put_step(out: &mut [u8], at: usize, step: &StepSpec, regions: [u32; 3]) {
         put(out, at + 80 + 4 * i, &region.to_le_bytes());
     }
     put(out, at + 92, &step.strip_rows.to_le_bytes());
+    put(out, at + 94, &own);
 }

@@ -33,8 +33,13 @@ pub enum PlanError {
         /// What is wrong with it.
         fault: StepFault,
     },
-    /// The labels are not UTF-8, or not as many as the output has values.
+    /// The labels are not UTF-8, not as many as the output has values, or no region of their own.
     Labels,
+    /// A label holds a control character, which a terminal may obey.
+    ControlCharacter {
+        /// The class of that label.
+        label: u32,
+    },
 }
 
 /// What is wrong with a step.
@@ -50,7 +55,7 @@ pub enum StepFault {
     Overlap,
     /// Strips as high as the output or higher, or of an operator that needs its whole input.
     Strips,
-    /// Parameters lie outside the file or are misaligned.
+    /// Parameters lie outside the file, are misaligned, or are not in their order.
     Parameters,
     /// Weights of 16 bits, and the plan does not lie at a multiple of 4 in memory.
     Address,
@@ -76,6 +81,9 @@ impl core::fmt::Display for PlanError {
             Self::Header => f.write_str("the header holds impossible values"),
             Self::Step { index, fault } => write!(f, "step {index}: {fault}"),
             Self::Labels => f.write_str("the labels do not match the output"),
+            Self::ControlCharacter { label } => {
+                write!(f, "the label of class {label} holds a control character: rename the class and export again")
+            }
         }
     }
 }
@@ -90,7 +98,7 @@ impl core::fmt::Display for StepFault {
             Self::Arena => "an operand lies outside the arena",
             Self::Overlap => "output, scratch and inputs overlap where they must not",
             Self::Strips => "cut into strips that are no part of the output, or need the whole input",
-            Self::Parameters => "parameters lie outside the file or are misaligned",
+            Self::Parameters => "parameters lie outside the file, are misaligned, or not in the order of the steps",
             Self::Address => "its weights need the plan to begin at a multiple of 4 in memory",
             Self::Multiplier => "a multiplier is not finite, normal and positive",
             Self::Scratch => "scratch size differs from what the kernel needs",

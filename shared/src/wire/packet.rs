@@ -1,30 +1,30 @@
-//! Replies as bytes, for a stream that nothing else is written to.
+//! Replies as bytes.
 //!
 //! | at | bytes | field |
 //! |---|---|---|
-//! | 0 | 4 | magic `OCMR` |
+//! | 0 | 4 | magic `OCR2`, whose digit is the version: others are refused |
 //! | 4 | 4 | length of the body |
 //! | 8 | 4 | CRC-32 (ISO-HDLC) of the body |
 //! | 12 | 1 | which reply: 0 to 13 in the order of [`Reply`] |
 //! | 13 | | its fields in their order, little-endian and without padding, except that a text, the scores or pixels come last and fill what is left |
 //!
 //! Words have 4 bytes, instruction counts 8, a digest its own 8 and a frame's width and height 2 each; formats, refusals
-//! (numbered in their order) and truth values have one; a margin is the bits of its f32; a tally is its six words.
-//! A fault's word comes behind its tally, as a text does.
+//! (numbered in their order) and truth values have one; a margin is the bits of its f32; a counts is its six words.
+//! A fault's word comes behind its counts, as a text does.
 
-use super::reply::{Refusal, Reply, Tally};
+use super::reply::{FrameCounts, Refusal, Reply};
 use crate::checksum::Crc32;
 use crate::frame::PixelFormat;
 
 /// First bytes of every packet.
-pub const MAGIC: [u8; 4] = *b"OCMR";
+pub const MAGIC: [u8; 4] = *b"OCR2";
 /// Bytes before the body.
 pub const HEADER_LEN: usize = 12;
 /// Longest body that is believed: more than any reply of a board has.
 pub const MOST_BYTES: usize = 1 << 20;
 
 /// A reply as packets carry it.
-pub type Said<'a> = Reply<'a, &'a [i8]>;
+pub type Said<'a> = Reply<'a>;
 
 /// Bytes are not a packet, or were changed on their way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,14 +32,17 @@ pub struct Damaged;
 
 impl core::fmt::Display for Damaged {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str("what the board sent is no reply: bytes were lost or changed on their way")
+        f.write_str(
+            "what the board sent is no reply: bytes were lost or changed on their way, or the program on it is of another \
+             version of Ocellus, and `ocellus flash` writes it anew",
+        )
     }
 }
 
 impl core::error::Error for Damaged {}
 
 /// Gives `sink` the bytes of `reply`, piece by piece.
-pub fn emit(reply: &Reply<'_, &[i8]>, sink: &mut dyn FnMut(&[u8])) {
+pub fn emit(reply: &Reply, sink: &mut dyn FnMut(&[u8])) {
     let (mut length, mut crc) = (0u32, Crc32::new());
     body(reply, &mut |bytes| {
         length += bytes.len() as u32;
@@ -55,7 +58,7 @@ pub fn emit(reply: &Reply<'_, &[i8]>, sink: &mut dyn FnMut(&[u8])) {
 ///
 /// # Errors
 /// They are not what [`emit`] writes.
-pub fn parse(bytes: &[u8]) -> Result<Option<(Said<'_>, usize)>, Damaged> {
+pub fn parse(bytes: &[u8]) -> Result<Option<(Reply<'_>, usize)>, Damaged> {
     let magic = bytes.len().min(MAGIC.len());
     if bytes[..magic] != MAGIC[..magic] {
         return Err(Damaged);
@@ -75,7 +78,7 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(Said<'_>, usize)>, Damaged> {
 }
 
 /// Everything behind the header.
-fn body(reply: &Reply<'_, &[i8]>, sink: &mut dyn FnMut(&[u8])) {
+fn body(reply: &Reply, sink: &mut dyn FnMut(&[u8])) {
     let mut start = |tag: u8, words: &[u32]| {
         sink(&[tag]);
         words.iter().for_each(|word| sink(&word.to_le_bytes()));
@@ -93,9 +96,8 @@ fn body(reply: &Reply<'_, &[i8]>, sink: &mut dyn FnMut(&[u8])) {
             start(2, &[sequence, crc]);
             sink(bytemuck::cast_slice(values));
         }
-        Reply::Label { sequence, class, margin, steady, name } => {
+        Reply::Label { sequence, class, margin, name } => {
             start(3, &[sequence, class, margin.to_bits()]);
-            sink(&[u8::from(steady)]);
             sink(name.as_bytes());
         }
         Reply::Step { sequence, index, crc } => start(4, &[sequence, index, crc]),
@@ -107,19 +109,19 @@ fn body(reply: &Reply<'_, &[i8]>, sink: &mut dyn FnMut(&[u8])) {
             start(6, &[sequence, stack_bytes]);
             sink(&instructions.to_le_bytes());
         }
-        Reply::Seen { sequence, class, settled, margin, latency_us, interval_us, name } => {
+        Reply::Classified { sequence, class, settled, margin, latency_us, interval_us, name } => {
             start(7, &[sequence, class, margin.to_bits(), latency_us, interval_us]);
             sink(&[u8::from(settled)]);
             sink(name.as_bytes());
         }
-        Reply::Fault { sequence, what, tally } => {
+        Reply::Fault { sequence, what, counts } => {
             start(8, &[sequence]);
-            words_of(tally).iter().for_each(|word| sink(&word.to_le_bytes()));
+            words_of(counts).iter().for_each(|word| sink(&word.to_le_bytes()));
             sink(what.as_bytes());
         }
-        Reply::Watched { sequence, tally } => {
+        Reply::Simulated { sequence, counts } => {
             start(9, &[sequence]);
-            words_of(tally).iter().for_each(|word| sink(&word.to_le_bytes()));
+            words_of(counts).iter().for_each(|word| sink(&word.to_le_bytes()));
         }
         Reply::Error { sequence, refusal, needed, available, detail } => {
             start(10, &[sequence, needed, available]);
@@ -127,7 +129,7 @@ fn body(reply: &Reply<'_, &[i8]>, sink: &mut dyn FnMut(&[u8])) {
             sink(detail.as_bytes());
         }
         Reply::End { messages } => start(11, &[messages]),
-        Reply::Picture { sequence, format, width, height } => {
+        Reply::Frame { sequence, format, width, height } => {
             start(12, &[sequence]);
             sink(&[format as u8]);
             sink(&width.to_le_bytes());
@@ -140,8 +142,8 @@ fn body(reply: &Reply<'_, &[i8]>, sink: &mut dyn FnMut(&[u8])) {
     }
 }
 
-fn words_of(tally: Tally) -> [u32; 6] {
-    let Tally { turns, frames, missing, overruns, losses, restarts } = tally;
+fn words_of(counts: FrameCounts) -> [u32; 6] {
+    let FrameCounts { turns, frames, missing, overruns, losses, restarts } = counts;
     [turns, frames, missing, overruns, losses, restarts]
 }
 
@@ -171,8 +173,8 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn tally(&mut self) -> Option<Tally> {
-        Some(Tally {
+    fn counts(&mut self) -> Option<FrameCounts> {
+        Some(FrameCounts {
             turns: self.word()?,
             frames: self.word()?,
             missing: self.word()?,
@@ -192,7 +194,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The whole body.
-    fn reply(mut self) -> Option<Reply<'a, &'a [i8]>> {
+    fn reply(mut self) -> Option<Reply<'a>> {
         let [tag] = self.array()?;
         let reply = match tag {
             0 => {
@@ -209,7 +211,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The rest of a reply that begins with a message's number.
-    fn numbered(&mut self, tag: u8, sequence: u32) -> Option<Reply<'a, &'a [i8]>> {
+    fn numbered(&mut self, tag: u8, sequence: u32) -> Option<Reply<'a>> {
         Some(match tag {
             1 => {
                 let (steps, arena_bytes) = (self.word()?, self.word()?);
@@ -218,7 +220,7 @@ impl<'a> Fields<'a> {
             2 => Reply::Scores { sequence, crc: self.word()?, values: bytemuck::cast_slice(self.rest()) },
             3 => {
                 let (class, margin) = (self.word()?, f32::from_bits(self.word()?));
-                Reply::Label { sequence, class, margin, steady: self.truth()?, name: self.text()? }
+                Reply::Label { sequence, class, margin, name: self.text()? }
             }
             4 => Reply::Step { sequence, index: self.word()?, crc: self.word()? },
             5 => Reply::Cost { sequence, index: self.word()?, instructions: self.long()? },
@@ -229,13 +231,13 @@ impl<'a> Fields<'a> {
             7 => {
                 let (class, margin) = (self.word()?, f32::from_bits(self.word()?));
                 let (latency_us, interval_us, settled) = (self.word()?, self.word()?, self.truth()?);
-                Reply::Seen { sequence, class, settled, margin, latency_us, interval_us, name: self.text()? }
+                Reply::Classified { sequence, class, settled, margin, latency_us, interval_us, name: self.text()? }
             }
             8 => {
-                let tally = self.tally()?;
-                Reply::Fault { sequence, what: self.text()?, tally }
+                let counts = self.counts()?;
+                Reply::Fault { sequence, what: self.text()?, counts }
             }
-            9 => Reply::Watched { sequence, tally: self.tally()? },
+            9 => Reply::Simulated { sequence, counts: self.counts()? },
             10 => {
                 let (needed, available, [code]) = (self.word()?, self.word()?, self.array()?);
                 let refusal = *Refusal::ALL.get(usize::from(code))?;
@@ -244,7 +246,7 @@ impl<'a> Fields<'a> {
             12 => {
                 let [code] = self.array()?;
                 let (width, height) = (u16::from_le_bytes(self.array()?), u16::from_le_bytes(self.array()?));
-                Reply::Picture { sequence, format: PixelFormat::from_code(code)?, width, height }
+                Reply::Frame { sequence, format: PixelFormat::from_code(code)?, width, height }
             }
             13 => Reply::Rows { sequence, first: self.word()?, bytes: self.rest() },
             _ => return None,
@@ -256,32 +258,40 @@ impl<'a> Fields<'a> {
 mod tests {
     use super::*;
 
-    fn bytes_of(reply: &Reply<'_, &[i8]>) -> Vec<u8> {
+    fn bytes_of(reply: &Reply) -> Vec<u8> {
         let mut bytes = Vec::new();
         emit(reply, &mut |part| bytes.extend_from_slice(part));
         bytes
     }
 
     /// One of each kind, no two fields alike.
-    fn every() -> Vec<Reply<'static, &'static [i8]>> {
-        let tally = Tally { turns: 10, frames: 5, missing: 2, overruns: 1, losses: 7, restarts: 3 };
+    fn every() -> Vec<Reply<'static>> {
+        let counts = FrameCounts { turns: 10, frames: 5, missing: 2, overruns: 1, losses: 7, restarts: 3 };
         let (sequence, class, margin) = (4, 7, -2.25);
         vec![
             Reply::Ready { board: "weact-h743", plan_bytes: 8, arena_bytes: 9 },
             Reply::Plan { sequence, digest: [1, 2, 3, 4, 5, 6, 7, 8], steps: 12, arena_bytes: 40960 },
             Reply::Scores { sequence, crc: 0xdead_beef, values: &[-128, 127, 0] },
             Reply::Scores { sequence, crc: 0, values: &[] },
-            Reply::Label { sequence, class, margin, steady: true, name: "sea lion = größer" },
+            Reply::Label { sequence, class, margin, name: "sea lion = größer" },
             Reply::Step { sequence, index: 2, crc: 10 },
             Reply::Cost { sequence, index: 2, instructions: 5_000_000_000 },
             Reply::Profile { sequence, instructions: u64::MAX, stack_bytes: 6 },
-            Reply::Seen { sequence, class, settled: true, margin, latency_us: 41, interval_us: 33, name: "sea lion" },
-            Reply::Fault { sequence, what: "no-acknowledge", tally },
-            Reply::Watched { sequence, tally },
+            Reply::Classified {
+                sequence,
+                class,
+                settled: true,
+                margin,
+                latency_us: 41,
+                interval_us: 33,
+                name: "sea lion",
+            },
+            Reply::Fault { sequence, what: "no-acknowledge", counts },
+            Reply::Simulated { sequence, counts },
             Reply::Error { sequence, refusal: Refusal::NoFrame, needed: 9, available: 8, detail: "" },
             Reply::End { messages: 2 },
-            Reply::Picture { sequence, format: PixelFormat::Yuv422, width: 160, height: 121 },
-            Reply::Rows { sequence, first: 3, bytes: b"OCMR and anything" },
+            Reply::Frame { sequence, format: PixelFormat::Yuv422, width: 160, height: 121 },
+            Reply::Rows { sequence, first: 3, bytes: b"OCR2 and anything" },
         ]
     }
 

@@ -36,6 +36,21 @@ const STEPS: &[Step] = &[
         command: &["cargo", "clippy", "--release", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"],
     },
     Step {
+        name: "overflow",
+        what: "damaged plans and kernels with overflow checks",
+        command: &[
+            "cargo",
+            "run",
+            "--profile",
+            "checked",
+            "--locked",
+            "--package",
+            "ocellus-tests",
+            "--bin",
+            "checked",
+        ],
+    },
+    Step {
         name: "test",
         what: "every test, those on emulated boards included",
         command: &["cargo", "test", "--release", "--locked", "--workspace"],

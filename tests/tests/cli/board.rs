@@ -101,9 +101,11 @@ fn what_cannot_be_programmed_is_told_by_exit_code_and_message() {
     fails(&[&flash("weact-h743")[..], &["--probe", "simulated:moody"]].concat(), 2, &["worn", "unplugged"]);
     let unknown = ["flash", &plan, "--board", "weact-h743", "--probe", "simulated", "--look-for", "toaster"];
     fails(&unknown, 2, &["no label \"toaster\"", "--look-for", "class 0, class 1"]);
+    fails(&[&flash("weact-h743")[..], &["--smoothing", "9,3,3"]].concat(), 2, &["2,3,3", "0 to 8"]);
+    // Its name of earlier releases.
     fails(&[&flash("weact-h743")[..], &["--steady", "9,3,3"]].concat(), 2, &["2,3,3", "0 to 8"]);
     let kept = [&flash("weact-h743")[..], &["--probe", "simulated:absent", "--look-for", "class 1"]].concat();
-    fails(&kept, 1, &["--look-for and --steady are left out"]);
+    fails(&kept, 1, &["--look-for and --smoothing are ignored"]);
     let large = files.path("large.elf");
     let simulated = ["flash", &plan, "--board", "weact-h743", "--probe", "simulated", "--elf", &large];
     fails(&simulated, 3, &["large.elf does not fit weact-h743", "262148 bytes", "262144"]);

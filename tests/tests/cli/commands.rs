@@ -1,7 +1,9 @@
 //! The program from the outside: exit codes, what goes to which stream, bad input, help texts.
 //!
-//! The help texts are compared with `help/*.txt`; `UPDATE_SNAPSHOTS=1 cargo test --release --package ocellus-tests --test cli` writes them anew.
+//! The help texts are compared with `help/*.txt`, and the reference of all commands with `host/COMMANDS.md`;
+//! `UPDATE_SNAPSHOTS=1 cargo test --release --package ocellus-tests --test cli commands::` writes them anew.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -85,49 +87,35 @@ impl Model {
     }
 }
 
+/// Compares `text` with the file at `path`, or writes it there where snapshots are updated.
+fn check_snapshot(path: &Path, text: &str) {
+    if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
+        fs::write(path, text).unwrap();
+    }
+    let recorded = fs::read_to_string(path).unwrap_or_default();
+    assert_eq!(text, recorded, "{}: see the top of this file", path.display());
+}
+
 #[test]
 fn help_texts_are_as_recorded() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli/help");
-    let names = [
-        "",
-        "demo",
-        "data",
-        "data preview",
-        "model",
-        "weights",
-        "train",
-        "quantize",
-        "export",
-        "eval",
-        "compare",
-        "run",
-        "validate",
-        "card",
-        "analyze",
-        "profile",
-        "bench engine",
-        "bench host",
-        "bench train",
-        "firmware",
-        "boards",
-        "probes",
-        "flash",
-        "monitor",
-        "capture",
-        "doctor",
-    ];
-    for name in names {
-        let arguments: Vec<&str> = name.split_whitespace().chain(["--help"]).collect();
+    let mut files = BTreeSet::new();
+    for words in ocellus::cli::commands() {
+        let arguments: Vec<&str> = words.iter().map(String::as_str).chain(["--help"]).collect();
         let help = run(&arguments);
-        assert_eq!(help.code, 0);
-        let path =
-            folder.join(format!("{}.txt", if name.is_empty() { "ocellus".into() } else { name.replace(' ', "-") }));
-        if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
-            fs::write(&path, &help.stdout).unwrap();
-        }
-        let recorded = fs::read_to_string(&path).unwrap_or_default();
-        assert_eq!(help.stdout, recorded, "{}: see the top of this file", path.display());
+        assert_eq!(help.code, 0, "{words:?}");
+        let file = format!("{}.txt", if words.is_empty() { "ocellus".into() } else { words.join("-") });
+        check_snapshot(&folder.join(&file), &help.stdout);
+        files.insert(file);
     }
+    let found = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert_eq!(found.collect::<BTreeSet<String>>(), files, "help texts of commands that there are no more");
+}
+
+#[test]
+fn the_reference_of_commands_is_up_to_date() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../host/COMMANDS.md");
+    check_snapshot(&page, &ocellus::cli::reference());
 }
 
 #[test]
@@ -147,7 +135,7 @@ fn wrong_usage_exits_with_2() {
         run(arguments).fails(2, &["error"]);
     }
     run(&["validate", "x", "--board", "nope"])
-        .fails(2, &["--board means nothing", "give --on sim", "Usage: ocellus validate"]);
+        .fails(2, &["--board has no effect", "add --on sim", "Usage: ocellus validate"]);
     let model = Model::new();
     let mut command = ocellus();
     command.args(["validate", model.path(), "--images", "1"]).env("OCELLUS_BOARD", "nope");
@@ -203,7 +191,7 @@ fn the_preview_has_a_row_for_each_image() {
     let sheet = Picture::open(&file).unwrap();
     assert_eq!((sheet.width, sheet.height), (10 * (3 * 32 + 4) + 4, 3 * (3 * 32 + 4) + 4));
     run(&[&["data", "preview", "--set", "augment.rotate=-3"][..], &shared].concat()).fails(1, &["augment.rotate = -3"]);
-    run(&["data", "preview", "--out", "sheet.jpg"]).fails(2, &["--out sheet.png"]);
+    run(&["data", "preview", "--out", "sheet.jpg"]).fails(2, &["--out <FILE>", "such as sheet.png"]);
 }
 
 /// A folder of these classes with three pictures each, a black row over a white one.

@@ -8,5 +8,7 @@ mod model;
 mod board;
 mod commands;
 mod dist;
+mod live_view;
+mod standalone;
 mod talk;
 mod train;

@@ -21,7 +21,7 @@ impl Desk {
         fs::write(desk.file("model.plan"), crate::model::random_plan()).unwrap();
         fs::write(desk.file("model.onnx"), onnx::write(&crate::model::random_model()).unwrap()).unwrap();
         let vectors = [0x2002_0000u32, 0x0800_0299].map(u32::to_le_bytes).concat();
-        fs::write(desk.file("program.elf"), elf::firmware(0x0800_0000, &vectors, 0x2400_1000, "rzcobs")).unwrap();
+        fs::write(desk.file("program.elf"), elf::program_with_log(0x0800_0000, &vectors, 0x2400_1000)).unwrap();
         let shown = crate::model::pictures(6);
         for (i, class) in (0..6).map(|i| (i, ["one", "two"][i / 3])) {
             let picture = Picture { width: 32, height: 32, pixels: shown.image(i).to_vec() };
@@ -101,7 +101,7 @@ fn every_failure_is_told_with_what_to_do() {
         ("resets", &["image ", "of 20", "started anew in the middle", "run the command again"][..]),
         ("unplugged-later", &["image ", "connection to weact-h743 was lost", "plugged in"]),
         ("other-model", &["runs another model", "ocellus flash"]),
-        ("stale", &["no log at", "does not start", "ocellus flash"]),
+        ("stale", &["no channels at", "does not start", "ocellus flash"]),
         ("absent", &["no debug probe found"]),
     ] {
         let output = desk.call(&["validate", &folder, "--images", "20"], &format!("simulated:{fault}"));
@@ -253,7 +253,7 @@ fn ctrl_c_in_a_terminal_ends_monitor_and_its_emulator_in_good_order() {
 }
 
 #[test]
-fn monitor_shows_what_the_board_logs() {
+fn monitor_shows_what_the_board_sees() {
     let desk = Desk::new();
     let monitor = ["monitor", &desk.path(""), "--frames", "6"];
     let result = desk.json(&monitor);

@@ -3,17 +3,18 @@
 //! A compiler for the boards is needed; where it is missing this test fails and says how to get it.
 
 use std::collections::HashMap;
-use std::ops::{ControlFlow, Range};
+use std::ops::Range;
 use std::path::Path;
+use std::time::Duration;
 
 use object::elf::{PT_LOAD, ProgramHeader32};
 use object::read::elf::{ElfFile32, ProgramHeader};
 use object::{LittleEndian as LE, Object, ObjectSymbol};
 use ocellus::board::Board;
-use ocellus::probe::{self, Heard, Selector, Settings};
-use ocellus::toolchain::{self, Built, Program};
+use ocellus::client::{Client, LiveEvent};
+use ocellus::probe::{self, Selector, Settings};
+use ocellus::toolchain::{self, Built, Program, ProgramSize};
 use ocellus_shared::plan::encode::encode;
-use ocellus_shared::wire::Reply;
 use ocellus_tests::plans;
 
 /// Most bytes of flash that a program may take: it has 1 MB, and its model as much again.
@@ -84,7 +85,7 @@ fn check(board: &Board) {
     let bytes = std::fs::read(&elf).unwrap();
     assert!(toolchain::check_board(&bytes, &board.name).is_ok(), "{}", board.name);
     others.for_each(|name| assert!(toolchain::check_board(&bytes, name).is_err(), "{} passes for {name}", board.name));
-    let bytes = toolchain::program_bytes(&elf).unwrap();
+    let bytes = ProgramSize::of(&elf).unwrap().flash_bytes;
     assert!((LEAST_FLASH..=MOST_FLASH).contains(&bytes), "{} takes {bytes} bytes of flash", board.name);
     let elf = std::fs::read(elf).unwrap();
     if board.chip.starts_with("STM32H7") {
@@ -111,23 +112,19 @@ fn check(board: &Board) {
     assert!(arena > board.arena_bytes as u64, "{}: {arena} bytes hold feature maps and frames", board.name);
 }
 
-/// Rehearses with the program on the simulated board, whose log is in the program's own formats.
+/// Rehearses with the program on the simulated board, which answers where the program has its channels.
 fn rehearse(board: &Board, elf: &[u8]) {
     let plan = encode(&plans::watched(1)).unwrap();
     let settings = Settings { probe: Selector::Simulated(None), ..Settings::default() };
-    let mut link = probe::reach(board, &settings, elf, &plan).unwrap();
-    let mut lines = Vec::new();
-    link.listen(elf, &mut |heard| {
-        if let Heard::Line(line) = heard {
-            lines.push(line.to_owned());
-        }
-        if lines.len() < 20 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-    })
-    .unwrap();
-    let kinds: Vec<&str> = lines.iter().filter_map(|line| line.split(' ').next()).collect();
-    assert_eq!(kinds, [&["ready", "plan"][..], &["scores", "seen"].repeat(9)].concat(), "{lines:?}");
-    assert!(lines.iter().all(|line| Reply::parse(line).is_some()), "{lines:?}");
-    assert!(lines[0].contains(&format!("board={} ", board.name)), "{lines:?}");
+    let link = probe::reach(board, &settings, elf, &plan).unwrap();
+    let mut client = Client::restart(board, link, elf).unwrap();
+    client.set_plan(&plan).unwrap();
+    client.follow().unwrap();
+    for turn in 0..9 {
+        let event = client.poll_event(Duration::from_secs(8)).unwrap();
+        assert!(matches!(&event, Some(LiveEvent::Frame(frame)) if frame.scores.len() == 10), "{turn}: {event:?}");
+    }
+    client.end().unwrap();
 }
 
 /// Whether the program of `board` that is built with these variables holds `text`.

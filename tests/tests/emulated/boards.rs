@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 
 use ocellus::board::{Board, DoesNotFit};
 use ocellus::camera::{self, Sensor};
+use ocellus::client::{self, Client};
 use ocellus::data::shapes;
 use ocellus::eval::engine::EngineModel;
 use ocellus::eval::int8_images;
 use ocellus::eval::tract::TractModel;
 use ocellus::model::{INT8_ONNX, PLAN};
-use ocellus::sim::{self, Clock, Sim};
 use ocellus::toolchain;
+use ocellus::transport::qemu::ClockMode;
 use ocellus_shared::Shape;
 use ocellus_shared::frame::{Frame, PixelFormat};
 use ocellus_shared::plan::encode::{PlanSpec, encode};
@@ -31,18 +32,18 @@ fn built(name: &str) -> (Board, PathBuf) {
 }
 
 /// A booted board with `plan` in place.
-fn booted(name: &str, plan: &[u8], clock: Clock) -> Sim {
+fn booted(name: &str, plan: &[u8], clock: ClockMode) -> Client {
     let (board, elf) = built(name);
-    let mut sim = Sim::boot(&board, &elf, clock).unwrap_or_else(|error| panic!("{error:#}"));
-    sim.load_plan(plan).unwrap();
-    sim
+    let mut client = Client::boot(&board, &elf, clock).unwrap_or_else(|error| panic!("{error:#}"));
+    client.set_plan(plan).unwrap();
+    client
 }
 
 /// Every score of every image, here and there.
 fn assert_same_scores(board: &str, plan: &[u8], images: &[i8]) {
     let (board, elf) = built(board);
     let here = EngineModel::new(plan).unwrap().scores_all(images, &|| ()).unwrap();
-    let there = sim::scores_of(&board, &elf, plan, images, &|| ()).unwrap_or_else(|error| panic!("{error:#}"));
+    let there = client::scores_of(&board, &elf, plan, images, &|| ()).unwrap_or_else(|error| panic!("{error:#}"));
     let different = here.iter().zip(&there).filter(|(a, b)| a != b).count();
     assert_eq!((there.len(), different), (here.len(), 0), "{}", board.name);
     assert!(here.iter().any(|score| *score != here[0]), "scores that are all equal prove nothing");
@@ -100,7 +101,7 @@ fn extreme_images_compute_the_same() {
 fn every_step_of_a_trace_is_the_same() {
     let plan = random_plan();
     let image = int8_images(&pictures(1));
-    let trace = booted("mps2-an500", &plan, Clock::Free).trace(&image).unwrap();
+    let trace = booted("mps2-an500", &plan, ClockMode::Free).trace(&image).unwrap();
     let here = EngineModel::new(&plan).unwrap().trace(&image).unwrap();
     let here: Vec<u32> = here.iter().map(|output| tensor_crc(output)).collect();
     assert_eq!(trace.steps, here);
@@ -111,7 +112,7 @@ fn camera_frames_of_every_format_are_seen_the_same() {
     let bytes = random_plan();
     let engine = EngineModel::new(&bytes).unwrap();
     let plan = engine.plan();
-    let mut sim = booted("mps2-an500", &bytes, Clock::Free);
+    let mut client = booted("mps2-an500", &bytes, ClockMode::Free);
     let picture = pictures(1);
     for format in PixelFormat::ALL {
         let sensor = Sensor { format, width: 160, height: 120 };
@@ -120,36 +121,36 @@ fn camera_frames_of_every_format_are_seen_the_same() {
         let mut image = vec![0; plan.input().shape.len()];
         preprocess(&frame, plan.crop(), plan.input().shape, &mut image).unwrap();
         let here = engine.scores(&image).unwrap();
-        let sighting = sim.frame(&frame).unwrap();
-        assert_eq!(sighting.scores, here, "{format:?}");
+        let seen = client.frame(&frame).unwrap();
+        assert_eq!(seen.scores, here, "{format:?}");
         let best = ocellus_shared::scores::best(&here);
-        assert_eq!(Some(sighting.label.as_str()), plan.label(best.class.into()), "{format:?}");
+        assert_eq!(Some(seen.label.as_str()), plan.label(best.class.into()), "{format:?}");
     }
-    sim.shut_down().unwrap();
+    client.end().unwrap();
 }
 
 #[test]
 fn instructions_are_counted_the_same_twice() {
     let plan = random_plan();
     let image = int8_images(&pictures(1));
-    let mut sim = booted("mps2-an500", &plan, Clock::Instructions);
-    let (first, second) = (sim.profile(&image).unwrap(), sim.profile(&image).unwrap());
+    let mut client = booted("mps2-an500", &plan, ClockMode::Instructions);
+    let (first, second) = (client.profile(&image).unwrap(), client.profile(&image).unwrap());
     assert_eq!(first.scores, EngineModel::new(&plan).unwrap().scores(&image).unwrap());
     assert_eq!(first.steps.len(), Plan::parse(&plan).unwrap().step_count());
     let sum: u64 = first.steps.iter().sum();
-    assert!(sum <= first.instructions, "the steps take {sum} of {} instructions", first.instructions);
-    let apart = first.instructions.abs_diff(second.instructions);
-    assert!(apart * 1000 <= first.instructions, "{} and {} instructions", first.instructions, second.instructions);
+    assert!(sum <= first.total, "the steps take {sum} of {} instructions", first.total);
+    let apart = first.total.abs_diff(second.total);
+    assert!(apart * 1000 <= first.total, "{} and {} instructions", first.total, second.total);
 }
 
 #[test]
 fn a_wrong_tensor_is_refused_and_the_board_goes_on() {
     let plan = random_plan();
-    let mut sim = booted("mps2-an500", &plan, Clock::Free);
-    let error = sim.scores(&[0; 7]).unwrap_err().to_string();
+    let mut client = booted("mps2-an500", &plan, ClockMode::Free);
+    let error = client.scores(&[0; 7]).unwrap_err().to_string();
     assert!(error.contains("bad-tensor"), "{error}");
     let image = int8_images(&pictures(1));
-    assert_eq!(sim.scores(&image).unwrap(), EngineModel::new(&plan).unwrap().scores(&image).unwrap());
+    assert_eq!(client.scores(&image).unwrap(), EngineModel::new(&plan).unwrap().scores(&image).unwrap());
 }
 
 #[test]
@@ -178,7 +179,7 @@ fn a_plan_that_needs_too_much_memory_does_not_fit() {
         steps: vec![double],
     });
     let plan = plan.unwrap();
-    let mut sim = Sim::boot(&board, &elf, Clock::Free).unwrap();
-    let error = sim.load_plan(&plan).unwrap_err();
+    let mut client = Client::boot(&board, &elf, ClockMode::Free).unwrap();
+    let error = client.set_plan(&plan).unwrap_err();
     assert!(error.downcast_ref::<DoesNotFit>().is_some(), "{error:#}");
 }

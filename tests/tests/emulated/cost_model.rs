@@ -3,9 +3,10 @@
 //! QEMU and a compiler for the boards are needed; where they are missing this test fails and says how to get them.
 
 use ocellus::board::Board;
+use ocellus::client::{Client, Profile};
 use ocellus::cost::{self, Core, Costs, Kernel};
-use ocellus::sim::{Clock, Profile, Sim};
 use ocellus::toolchain;
+use ocellus::transport::qemu::ClockMode;
 use ocellus_shared::plan::{Plan, encode};
 use ocellus_shared::{Op, Shape, Window};
 use ocellus_tests::program::ocellus;
@@ -13,14 +14,14 @@ use ocellus_tests::{overlaps, plans, random::Random};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-fn boot(board: &Board) -> Sim {
+fn boot(board: &Board) -> Client {
     let built = toolchain::build_firmware(board, &|_| ()).unwrap_or_else(|error| panic!("{error:#}"));
-    Sim::boot(board, &built.elf, Clock::Instructions).unwrap_or_else(|error| panic!("{error:#}"))
+    Client::boot(board, &built.elf, ClockMode::Instructions).unwrap_or_else(|error| panic!("{error:#}"))
 }
 
-fn measure(sim: &mut Sim, plan: &[u8]) -> Profile {
-    sim.load_plan(plan).unwrap();
-    sim.profile(&vec![0; Plan::parse(plan).unwrap().input().shape.len()]).unwrap()
+fn measure(client: &mut Client, plan: &[u8]) -> Profile {
+    client.set_plan(plan).unwrap();
+    client.profile(&vec![0; Plan::parse(plan).unwrap().input().shape.len()]).unwrap()
 }
 
 #[test]
@@ -40,16 +41,16 @@ fn predictions_are_within_their_error_of_what_is_counted() {
     for board in Board::all().unwrap().into_iter().filter(|board| board.machine.is_some()) {
         let core = Core::of(&board.cpu).unwrap();
         let costs = Costs::load(core).unwrap();
-        let mut sim = boot(&board);
+        let mut client = boot(&board);
         // Nobody packs for speed where nothing is gained.
         for (name, plan) in plans.iter().chain((core == Core::Dsp).then_some(&for_speed)) {
-            let counted: u64 = measure(&mut sim, plan).steps.iter().sum();
+            let counted: u64 = measure(&mut client, plan).steps.iter().sum();
             let predicted: u64 = Plan::parse(plan).unwrap().steps().map(|step| costs.predict(&step).1).sum();
             let error = predicted as f64 / counted as f64 - 1.0;
             println!("{} {name}: predicted {predicted}, counted {counted}, {:+.1} %", board.name, 100.0 * error);
             assert!(error.abs() <= cost::ERROR, "{} {name}: predicted {predicted}, counted {counted}", board.name);
         }
-        sim.shut_down().unwrap();
+        client.end().unwrap();
     }
 }
 
@@ -58,12 +59,12 @@ fn predictions_are_within_their_error_of_what_is_counted() {
 fn stacks_stay_within_what_boards_say() {
     let mut wrong = Vec::new();
     for board in Board::all().unwrap().into_iter().filter(|board| board.machine.is_some()) {
-        let mut sim = boot(&board);
+        let mut client = boot(&board);
         let named = [plans::cifar_cnn(1), plans::mobilenet(1), overlaps::overlapped(&plans::mobilenet(1), 1)];
         let random = (0..40).map(|seed| overlaps::overlapped(&plans::random(seed), seed));
         let plans = named.into_iter().chain(random).chain((0..5).map(plans::depthwise));
-        let most = plans.map(|plan| measure(&mut sim, &encode::encode(&plan).unwrap()).stack_bytes).max().unwrap();
-        sim.shut_down().unwrap();
+        let most = plans.map(|plan| measure(&mut client, &encode::encode(&plan).unwrap()).stack_bytes).max().unwrap();
+        client.end().unwrap();
         println!("{}: {most} bytes of stack, {} stated", board.name, board.stack_bytes);
         let (most, stated) = (most as usize, board.stack_bytes);
         if most > stated || most < stated / 2 {
@@ -160,17 +161,17 @@ const LAYERS: usize = 24;
 #[ignore = "measures `firmware/costs.toml` anew and prints it"]
 fn fit() {
     for (name, core, board) in [("dsp", Core::Dsp, "mps2-an386"), ("vector", Core::Vector, "mps3-an547")] {
-        let mut sim = boot(&Board::load(board).unwrap());
+        let mut client = boot(&Board::load(board).unwrap());
         let mut samples: BTreeMap<Kernel, Vec<(Vec<f64>, f64)>> = BTreeMap::new();
         for seed in 0..60 {
             let plan = encode::encode(&sample(seed)).unwrap();
-            let counted = measure(&mut sim, &plan).steps;
+            let counted = measure(&mut client, &plan).steps;
             for (step, counted) in Plan::parse(&plan).unwrap().steps().zip(counted) {
                 let (kernel, counts) = cost::counts(core, &step);
                 samples.entry(kernel).or_default().push((counts, counted as f64));
             }
         }
-        sim.shut_down().unwrap();
+        client.end().unwrap();
         println!("\n[{name}]");
         for (kernel, samples) in samples {
             let fitted = least_squares(&samples);
@@ -178,7 +179,7 @@ fn fit() {
             let worst = samples.iter().map(|(counts, counted)| dot(counts, &fitted) / counted - 1.0);
             let worst = worst.map(f64::abs).fold(0.0, f64::max);
             println!("# {} layers, each within {:.0} %.", samples.len(), 100.0 * worst);
-            println!("{} = [{costs}]", kernel.key());
+            println!("{} = [{costs}]", kernel.key);
         }
     }
 }

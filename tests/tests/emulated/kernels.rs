@@ -3,9 +3,10 @@
 //! QEMU and a compiler for the boards are needed; where they are missing this test fails and says how to get them.
 
 use ocellus::board::Board;
+use ocellus::client::Client;
 use ocellus::eval::engine::EngineModel;
-use ocellus::sim::{Clock, Sim};
 use ocellus::toolchain;
+use ocellus::transport::qemu::ClockMode;
 use ocellus_shared::plan::encode;
 use ocellus_shared::wire::tensor_crc;
 use ocellus_tests::{overlaps, plans, random::Random};
@@ -17,7 +18,7 @@ const NETWORKS: u64 = 150;
 fn every_step_of_random_networks_is_the_same_on_every_core() {
     for board in Board::all().unwrap().into_iter().filter(|board| board.machine.is_some()) {
         let built = toolchain::build_firmware(&board, &|_| ()).unwrap_or_else(|error| panic!("{error:#}"));
-        let mut sim = Sim::boot(&board, &built.elf, Clock::Free).unwrap_or_else(|error| panic!("{error:#}"));
+        let mut client = Client::boot(&board, &built.elf, ClockMode::Free).unwrap_or_else(|error| panic!("{error:#}"));
         let kinds = [plans::random, plans::depthwise, plans::winograd];
         for (seed, kind) in (0..NETWORKS).flat_map(|seed| kinds.map(|kind| (seed, kind))) {
             let spec = kind(seed);
@@ -26,11 +27,11 @@ fn every_step_of_random_networks_is_the_same_on_every_core() {
             let plan = encode::encode(&spec).unwrap();
             let model = EngineModel::new(&plan).unwrap();
             let image = Random::new(!seed).tensor(model.plan().input().shape.len());
-            sim.load_plan(&plan).unwrap();
+            client.set_plan(&plan).unwrap();
             let expected: Vec<u32> = model.trace(&image).unwrap().iter().map(|output| tensor_crc(output)).collect();
             let ops: Vec<_> = model.plan().steps().map(|step| (step.op, step.input().shape)).collect();
-            assert_eq!(sim.trace(&image).unwrap().steps, expected, "{} network {seed}: {ops:?}", board.name);
+            assert_eq!(client.trace(&image).unwrap().steps, expected, "{} network {seed}: {ops:?}", board.name);
         }
-        sim.shut_down().unwrap();
+        client.end().unwrap();
     }
 }

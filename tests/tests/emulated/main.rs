@@ -13,4 +13,5 @@ mod code_size;
 mod cost_model;
 mod kernels;
 mod preprocess;
+mod program_sizes;
 mod watch;

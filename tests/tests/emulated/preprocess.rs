@@ -4,8 +4,9 @@
 //! they are missing this test fails and says how to get them.
 
 use ocellus::board::Board;
-use ocellus::sim::{Clock, Sim};
+use ocellus::client::Client;
 use ocellus::toolchain;
+use ocellus::transport::qemu::ClockMode;
 use ocellus_shared::plan::{Crop, encode};
 use ocellus_shared::preprocess::preprocess;
 use ocellus_shared::{Frame, Op, PixelFormat, Shape};
@@ -29,19 +30,19 @@ fn every_core_makes_the_same_image_of_every_format_and_size() {
     let shape = Shape::new(10, 12, 3);
     for board in Board::all().unwrap().into_iter().filter(|board| board.machine.is_some()) {
         let built = toolchain::build_firmware(&board, &|_| ()).unwrap_or_else(|error| panic!("{error:#}"));
-        let mut sim = Sim::boot(&board, &built.elf, Clock::Free).unwrap_or_else(|error| panic!("{error:#}"));
+        let mut client = Client::boot(&board, &built.elf, ClockMode::Free).unwrap_or_else(|error| panic!("{error:#}"));
         let mut random = Random::new(5);
         for crop in [Crop::Centre, Crop::Stretch] {
-            sim.load_plan(&mirror(shape, crop)).unwrap();
+            client.set_plan(&mirror(shape, crop)).unwrap();
             for (format, (width, height)) in PixelFormat::ALL.into_iter().flat_map(|f| SIZES.map(|size| (f, size))) {
                 let data = random.bytes(Frame::bytes(format, width, height).unwrap());
                 let frame = Frame::new(format, width, height, &data).unwrap();
                 let mut expected = vec![0; shape.len()];
                 preprocess(&frame, crop, shape, &mut expected).unwrap();
-                let seen = sim.frame(&frame).unwrap().scores;
+                let seen = client.frame(&frame).unwrap().scores;
                 assert_eq!(seen, expected, "{} {format:?} {width}x{height} {crop:?}", board.name);
             }
         }
-        sim.shut_down().unwrap();
+        client.end().unwrap();
     }
 }

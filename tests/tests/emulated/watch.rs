@@ -4,25 +4,26 @@
 
 use ocellus::board::Board;
 use ocellus::camera::{self, Sensor};
+use ocellus::client::{Client, Simulation};
 use ocellus::eval::engine::EngineModel;
-use ocellus::sim::{Clock, Sim, Watched};
 use ocellus::toolchain;
+use ocellus::transport::qemu::ClockMode;
 use ocellus_shared::frame::{Frame, PixelFormat};
 use ocellus_shared::plan::encode;
 use ocellus_shared::preprocess::preprocess;
-use ocellus_shared::wire::{Event, Mishap, Tally};
+use ocellus_shared::wire::{CameraFault, Event, FrameCounts};
 use ocellus_tests::plans;
 
 /// Columns and rows of the simulated sensor.
 const SIZE: (u16, u16) = (160, 120);
 
 /// A board that has `plan`.
-fn booted(board: &str, plan: &[u8]) -> Sim {
+fn booted(board: &str, plan: &[u8]) -> Client {
     let board = Board::load(board).unwrap();
     let built = toolchain::build_firmware(&board, &|_| ()).unwrap_or_else(|error| panic!("{error:#}"));
-    let mut sim = Sim::boot(&board, &built.elf, Clock::Free).unwrap_or_else(|error| panic!("{error:#}"));
-    sim.load_plan(plan).unwrap();
-    sim
+    let mut client = Client::boot(&board, &built.elf, ClockMode::Free).unwrap_or_else(|error| panic!("{error:#}"));
+    client.set_plan(plan).unwrap();
+    client
 }
 
 /// What the engine here says of the bars that the sensor shows in a turn.
@@ -41,49 +42,57 @@ fn expected(model: &EngineModel, turn: u32) -> Vec<i8> {
 }
 
 /// Every frame's scores are the engine's here, bit for bit.
-fn assert_same(plan: &[u8], watched: &Watched) {
+fn assert_same(plan: &[u8], simulation: &Simulation) {
     let model = EngineModel::new(plan).unwrap();
-    for seen in &watched.seen {
+    for seen in &simulation.frames {
         assert_eq!(seen.scores, expected(&model, seen.turn), "turn {}", seen.turn);
         assert!(!seen.latency.is_zero() && !seen.label.is_empty());
     }
-    assert!(watched.seen.iter().any(|seen| seen.scores != watched.seen[0].scores), "equal scores prove nothing");
+    assert!(
+        simulation.frames.iter().any(|seen| seen.scores != simulation.frames[0].scores),
+        "equal scores prove nothing"
+    );
 }
 
 #[test]
 fn a_soak_on_the_cortex_m7_counts_every_mishap_and_ends_well() {
     let plan = encode::encode(&plans::watched(1)).unwrap();
-    let mut sim = booted("mps2-an500", &plan);
-    let at = |turn, mishap, turns| Event { turn, mishap, turns };
+    let mut client = booted("mps2-an500", &plan);
+    let at = |turn, fault, turns| Event { turn, fault, turns };
     let events = [
-        at(20, Mishap::Slow, 3),
-        at(40, Mishap::Missing, 2),
-        at(60, Mishap::Missing, 3),
-        at(80, Mishap::Overrun, 2),
-        at(100, Mishap::Unplugged, 4),
-        at(120, Mishap::Forgetful, 1),
-        at(140, Mishap::Stuck, 1),
+        at(20, CameraFault::Slow, 3),
+        at(40, CameraFault::Missing, 2),
+        at(60, CameraFault::Missing, 3),
+        at(80, CameraFault::Overrun, 2),
+        at(100, CameraFault::Unplugged, 4),
+        at(120, CameraFault::Forgetful, 1),
+        at(140, CameraFault::Stuck, 1),
     ];
-    // Twice: the second watch begins with a new sensor and new counts.
+    // Twice: the second simulation begins with a new sensor and new counts.
     for _ in 0..2 {
-        let watched = sim.watch(160, &events).unwrap();
+        let simulation = client.simulate(160, &events).unwrap();
         let [missing, overruns, losses, restarts] = [2 + 3 + 1 + 3, 2, 4 + 1, 4];
         let frames = 160 - missing - overruns - losses;
-        assert_eq!(watched.tally, Tally { turns: 160, frames, missing, overruns, losses, restarts });
-        assert_eq!(watched.seen.len(), frames as usize);
-        assert_same(&plan, &watched);
+        assert_eq!(simulation.counts, FrameCounts { turns: 160, frames, missing, overruns, losses, restarts });
+        assert_eq!(simulation.frames.len(), frames as usize);
+        assert_same(&plan, &simulation);
     }
-    sim.shut_down().unwrap();
+    client.end().unwrap();
 }
 
 #[test]
 fn every_core_sees_what_this_machine_sees() {
     let plan = encode::encode(&plans::watched(2)).unwrap();
     for board in Board::all().unwrap().into_iter().filter(|board| board.machine.is_some()) {
-        let mut sim = booted(&board.name, &plan);
-        let watched = sim.watch(12, &[]).unwrap();
-        assert_eq!(watched.tally, Tally { turns: 12, frames: 12, ..Tally::default() }, "{}", board.name);
-        assert_same(&plan, &watched);
-        sim.shut_down().unwrap();
+        let mut client = booted(&board.name, &plan);
+        let simulation = client.simulate(12, &[]).unwrap();
+        assert_eq!(
+            simulation.counts,
+            FrameCounts { turns: 12, frames: 12, ..FrameCounts::default() },
+            "{}",
+            board.name
+        );
+        assert_same(&plan, &simulation);
+        client.end().unwrap();
     }
 }

@@ -1,19 +1,18 @@
 //! A camera board's model region: what is run, and what is refused by which words.
 
 use embedded_hal::digital::{ErrorType, OutputPin};
+use ocellus_firmware::app::camera_loop::CameraLoopError;
 use ocellus_firmware::app::smooth::Smoothing;
-use ocellus_firmware::app::watch::WatchError;
-use ocellus_firmware::boot::{self, Board, Eyes, ModelError};
+use ocellus_firmware::app::{HostContext, HostHandler};
+use ocellus_firmware::boot::{self, CameraBoard, CameraParts, ModelError};
 use ocellus_firmware::camera::ov2640::Ov2640;
 use ocellus_firmware::camera::sensor::Settings;
 use ocellus_firmware::camera::simulated::Simulated;
-use ocellus_firmware::link::Report;
-use ocellus_firmware::session::door::{Scene, Visitor};
 use ocellus_firmware::time::{Clock, Pause, Watchdog};
 use ocellus_shared::PixelFormat;
 use ocellus_shared::plan::encode;
 use ocellus_shared::plan::{Plan, PlanError, StepFault, VERSION};
-use ocellus_shared::wire::{Refusal, Reply, Tally};
+use ocellus_shared::wire::{FrameCounts, Refusal, Reply};
 use ocellus_tests::plans;
 use std::cell::Cell;
 
@@ -33,19 +32,10 @@ fn plan() -> Vec<u8> {
 
 /// What the board says of a region, with `arena_bytes` to work in.
 fn refusal(region: &[u8], arena_bytes: usize) -> (ModelError, Refusal, [u32; 2], String) {
-    struct Ear(Option<(Refusal, [u32; 2], String)>);
-    impl Report for Ear {
-        fn reply(&mut self, reply: Reply<'_, &[i8]>) {
-            let Reply::Error { sequence: 0, refusal, needed, available, detail } = reply else { panic!("{reply:?}") };
-            self.0 = Some((refusal, [needed, available], detail.to_owned()));
-        }
-    }
     let mut arena = vec![0; arena_bytes];
     let error = boot::engine(region, &mut arena).map(|_| ()).unwrap_err();
-    let mut ear = Ear(None);
-    error.tell(&mut ear);
-    let (refusal, bytes, detail) = ear.0.unwrap();
-    (error, refusal, bytes, detail)
+    let denial = error.denial();
+    (error, denial.refusal, [denial.needed, denial.available], denial.detail.to_string())
 }
 
 #[test]
@@ -123,11 +113,11 @@ fn a_model_that_needs_more_memory_is_refused_with_both_numbers() {
     assert!(boot::engine(&flash(&bytes), &mut vec![0; needed]).is_ok());
 }
 
-/// Time that goes on where somebody waits, and how often a lamp was lit.
+/// Time that goes on where somebody waits, and how often a LED was lit.
 #[derive(Default)]
-struct Desk(Cell<u64>, Cell<u32>);
+struct Timer(Cell<u64>, Cell<u32>);
 
-impl Clock for Desk {
+impl Clock for Timer {
     fn now_us(&self) -> u64 {
         self.0.get()
     }
@@ -137,17 +127,17 @@ impl Clock for Desk {
     }
 }
 
-impl Watchdog for Desk {
+impl Watchdog for Timer {
     fn start(&self, _: u32) {}
 
     fn feed(&self) {}
 }
 
-impl ErrorType for &Desk {
+impl ErrorType for &Timer {
     type Error = core::convert::Infallible;
 }
 
-impl OutputPin for &Desk {
+impl OutputPin for &Timer {
     fn set_low(&mut self) -> Result<(), Self::Error> {
         Ok(())
     }
@@ -161,43 +151,47 @@ impl OutputPin for &Desk {
 #[derive(Default)]
 struct Words(Vec<String>);
 
-impl Report for Words {
-    fn reply(&mut self, reply: Reply<'_, &[i8]>) {
+impl HostHandler for Words {
+    fn poll(&mut self, _: HostContext) -> bool {
+        false
+    }
+
+    fn report(&mut self, reply: &Reply) {
         let text = format!("{reply:?}");
         self.0.push(text.split(' ').next().unwrap_or_default().to_owned());
     }
 }
 
 /// Boots a board whose frames have `room` bytes, for `turns` turns.
-fn boots(region: &[u8], room: usize, turns: u32) -> (Result<Tally, ModelError>, Vec<String>) {
+fn boots(region: &[u8], room: usize, turns: u32) -> (Result<FrameCounts, ModelError>, Vec<String>) {
     let (outcome, words, _) = boots_for(None, Smoothing::USUAL, region, room, turns);
     (outcome, words)
 }
 
-/// The same for a board that looks for a label; also how often its lamp was lit.
+/// The same for a board that looks for a label; also how often its LED was lit.
 fn boots_for(
     look_for: Option<&'static str>,
     smoothing: Smoothing,
     region: &[u8],
     room: usize,
     turns: u32,
-) -> (Result<Tally, ModelError>, Vec<String>, u32) {
-    let (desk, mut words) = (Desk::default(), Words::default());
-    let simulated = Simulated::new(&desk, &[]);
+) -> (Result<FrameCounts, ModelError>, Vec<String>, u32) {
+    let (timer, mut words) = (Timer::default(), Words::default());
+    let simulated = Simulated::new(&timer, &[]);
     let (mut arena, mut front, mut back) = (vec![0; 1 << 18], vec![0; room], vec![0; room]);
     let frames = [&mut front[..], &mut back[..]];
-    let board = Board { name: "desk", hertz: 1_000_000, look_for, smoothing, region, arena: &mut arena, frames };
+    let board = CameraBoard { name: "desk", hertz: 1_000_000, look_for, smoothing, region, arena: &mut arena, frames };
     let settings = Settings::new(PixelFormat::Rgb565Be, 64, 48);
-    let eyes = Eyes { sensor: Ov2640::new(&simulated, Pause(&desk)), grabber: &simulated, settings };
-    let outcome = boot::watch(&mut words, board, eyes, &desk, &desk, &mut (), turns);
-    (outcome, words.0, desk.1.get())
+    let camera = CameraParts { sensor: Ov2640::new(&simulated, Pause(&timer)), grabber: &simulated, settings };
+    let outcome = boot::run(board, camera, &timer, &timer, &mut words, turns);
+    (outcome, words.0, timer.1.get())
 }
 
 #[test]
 fn a_board_greets_names_its_model_and_watches() {
     let (outcome, words) = boots(&flash(&plan()), 64 * 48 * 2, 3);
-    assert_eq!(outcome, Ok(Tally { turns: 3, frames: 3, ..Tally::default() }));
-    assert_eq!(words, ["Ready", "Plan", "Scores", "Seen", "Scores", "Seen", "Scores", "Seen"]);
+    assert_eq!(outcome, Ok(FrameCounts { turns: 3, frames: 3, ..FrameCounts::default() }));
+    assert_eq!(words, ["Ready", "Plan", "Scores", "Classified", "Scores", "Classified", "Scores", "Classified"]);
 }
 
 #[test]
@@ -205,24 +199,29 @@ fn a_board_without_a_model_or_room_says_so_after_its_greeting() {
     let (outcome, words) = boots(&flash(&[]), 64 * 48 * 2, 3);
     assert_eq!((outcome, words), (Err(ModelError::Empty), vec!["Ready".to_owned()]));
     let (outcome, words) = boots(&flash(&plan()), 64 * 48 * 2 - 1, 3);
-    assert_eq!(outcome, Err(ModelError::Watch(WatchError::NoRoom)));
+    assert_eq!(outcome, Err(ModelError::CameraLoop(CameraLoopError::NoRoom)));
     assert_eq!(words, ["Ready", "Plan"]);
 }
 
 #[test]
-fn a_board_without_a_model_complains_once_a_second_and_stays_within_reach() {
+fn a_board_without_a_model_reports_it_once_a_second_and_stays_within_reach() {
     /// Somebody who calls all the time, and sees no engine and no frame.
-    struct Caller(u32);
-    impl Visitor for Caller {
-        fn answer(&mut self, scene: Scene) -> bool {
-            assert!(matches!(scene.engine, Err(ModelError::Empty)) && scene.frame.is_none());
+    struct Host(u32, u32);
+    impl HostHandler for Host {
+        fn poll(&mut self, context: HostContext) -> bool {
+            assert!(context.engine.is_err_and(|denial| denial.refusal == Refusal::NoPlan) && context.frame.is_none());
             self.0 += 1;
             true
+        }
+
+        fn report(&mut self, reply: &Reply) {
+            assert!(matches!(reply, Reply::Error { sequence: 0, refusal: Refusal::NoPlan, .. }), "{reply:?}");
+            self.1 += 1;
         }
     }
     /// A clock whose watchdog remembers when it was fed.
     #[derive(Default)]
-    struct Fed(Desk, Cell<u64>, Cell<u64>);
+    struct Fed(Timer, Cell<u64>, Cell<u64>);
     impl Clock for Fed {
         fn now_us(&self) -> u64 {
             self.0.now_us()
@@ -243,24 +242,22 @@ fn a_board_without_a_model_complains_once_a_second_and_stays_within_reach() {
             self.2.set(now);
         }
     }
-    let (timer, mut words, mut caller) = (Fed::default(), Words::default(), Caller(0));
-    for _ in 0..20 {
-        boot::complain(&ModelError::Empty, &mut words, &mut caller, &timer);
-    }
-    assert_eq!(words.0, vec!["Error"; 20]);
+    let (timer, mut host) = (Fed::default(), Host(0, 0));
+    boot::report_error_loop(&ModelError::Empty, &mut host, &timer, 20);
+    assert_eq!(host.1, 20);
     assert_eq!(timer.now_us(), 20_000_000);
-    assert!(caller.0 >= 20 * 500, "{}", caller.0);
+    assert!(host.0 >= 20 * 500, "{}", host.0);
 }
 
 #[test]
-fn a_board_lights_its_lamp_for_the_label_it_looks_for() {
+fn a_board_lights_its_led_for_the_label_it_looks_for() {
     // A network that needs some frames to make up its mind.
     let decided = encode::encode(&plans::watched(19)).unwrap();
     let lit = |look_for| boots_for(look_for, Smoothing::USUAL, &flash(&decided), 64 * 48 * 2, 200).2;
     let labels =
         ["class 0", "class 1", "class 2", "class 3", "class 4", "class 5", "class 6", "class 7", "class 8", "class 9"];
     let each: Vec<u32> = labels.map(|label| lit(Some(label))).to_vec();
-    // The label that stands is one of them, and no other lights the lamp.
+    // The label that stands is one of them, and no other lights the LED.
     assert!(lit(None) > 0);
     assert_eq!(each.iter().sum::<u32>(), lit(None), "{each:?}");
     assert_eq!(each.iter().filter(|count| **count > 0).count(), 1, "{each:?}");

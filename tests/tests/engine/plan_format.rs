@@ -168,3 +168,21 @@ fn labels_match_the_scores() {
         assert_eq!(encode(&wrong).unwrap_err(), PlanError::Labels);
     }
 }
+
+#[test]
+fn labels_without_control_characters() {
+    for character in ['\0', '\u{7}', '\t', '\r', '\u{1b}', '\u{7f}', '\u{80}', '\u{9b}', '\u{9f}'] {
+        for (label, labels) in
+            [(0, [format!("{character}cat"), "b".into()]), (1, ["a".into(), format!("dög{character}")])]
+        {
+            let wrong = PlanSpec { labels: labels.to_vec(), ..spec() };
+            let refused = encode(&wrong).unwrap_err();
+            assert_eq!(refused, PlanError::ControlCharacter { label }, "{character:?}");
+            assert!(refused.to_string().contains(&format!("class {label} holds a control character")), "{refused}");
+        }
+    }
+    // What is next to them, and what only shares their bytes.
+    let labels = vec!["a \u{a0}~\u{e0}".to_string(), "\u{2080}\u{1f680} ".into()];
+    let bytes = encode(&PlanSpec { labels: labels.clone(), ..spec() }).unwrap();
+    assert_eq!(Plan::parse(&bytes).unwrap().labels().collect::<Vec<_>>(), labels);
+}

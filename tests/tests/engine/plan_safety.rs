@@ -1,94 +1,36 @@
-//! Damaged plans: parsing never panics, and whatever parses runs without panicking.
+//! Damaged plans: parsing never panics nor takes long, and whatever parses runs without panicking.
 
-use ocellus_firmware::Engine;
-use ocellus_shared::plan::{Plan, encode};
-use ocellus_tests::{cases, overlaps, plans, random::Random};
+use ocellus_shared::Shape;
+use ocellus_shared::op::Op;
+use ocellus_shared::plan::encode::{PlanSpec, StepSpec, encode, reseal};
+use ocellus_shared::plan::{Crop, Operand, Plan, PlanError, StepFault};
+use ocellus_tests::mutants::{self, ARENA_BYTES};
+use ocellus_tests::{cases, isa, plans};
 use rayon::prelude::*;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 /// Mutations of one plan.
 const PER_PLAN: u64 = 500;
-/// Memory that a damaged plan may ask for; a larger one is refused by the engine.
-const ARENA_BYTES: usize = 1 << 16;
-/// A plan's header and one step, where a change does most harm.
+/// Bytes of a plan's header, and of a step.
 const HEADER_BYTES: usize = 68;
 const STEP_BYTES: usize = 128;
 
-/// A byte or a field near what it was, at either end, or anything.
-fn mutate(random: &mut Random, bytes: &mut Vec<u8>, steps: usize) {
-    let records = (HEADER_BYTES + steps * STEP_BYTES).min(bytes.len());
-    let span = if random.once_in(8) { bytes.len() } else { records };
-    let at = random.between(0, span - 1);
-    match random.between(0, 7) {
-        0 => bytes[at] = random.bits() as u8,
-        1 => bytes[at] ^= 1 << random.between(0, 7),
-        2 => bytes[at] = bytes[at].wrapping_add(1),
-        3 => bytes[at] = bytes[at].wrapping_sub(1),
-        4 => bytes[at] = random.choose(&[0, 1, 127, 128, 255]),
-        5 => {
-            // A whole aligned word: offsets, lengths, pairs of sizes.
-            let word = at & !3;
-            let any = random.bits() as u32;
-            let value = random.choose(&[0, 1, u32::MAX, i32::MAX as u32, 1 << 31, ARENA_BYTES as u32, any]);
-            let end = (word + 4).min(bytes.len());
-            bytes[word..end].copy_from_slice(&value.to_le_bytes()[..end - word]);
-        }
-        6 => {
-            // One step's record in place of another's bytes.
-            let (from, len) = (random.between(0, span - 1), random.between(1, 12));
-            let len = len.min(bytes.len() - from).min(bytes.len() - at);
-            bytes.copy_within(from..from + len, at);
-        }
-        _ if random.once_in(20) => bytes.truncate(at),
-        _ => bytes[at] = bytes[at].rotate_left(4),
-    }
-}
-
-/// Whether the mutant parsed, and then ran.
-fn try_out(bytes: &[u8], arena: &mut [i8]) -> bool {
-    match Plan::parse(bytes) {
-        Ok(plan) => match Engine::new(plan, arena) {
-            Ok(mut engine) => engine.run().len() == plan.labels().len(),
-            Err(_) => false,
-        },
-        Err(error) => {
-            // Its text must not panic either.
-            assert!(!error.to_string().is_empty());
-            false
-        }
-    }
-}
-
 #[test]
 fn mutants_neither_panic_nor_escape() {
-    let mutations = cases(100_000, 1_000_000);
-    let ran = AtomicUsize::new(0);
-    (0..mutations / PER_PLAN).into_par_iter().for_each(|seed| {
-        let spec = overlaps::overlapped(&plans::random(seed), seed);
-        let whole = encode::encode(&spec).unwrap();
-        let (mut random, mut arena) = (Random::new(seed ^ 0x5afe), vec![1; ARENA_BYTES]);
-        for _ in 0..PER_PLAN {
-            let mut bytes = whole.clone();
-            for _ in 0..random.between(1, 3) {
-                mutate(&mut random, &mut bytes, spec.steps.len());
-                if bytes.is_empty() {
-                    break;
-                }
-            }
-            // Mostly past the checksum, which would otherwise catch everything.
-            if !random.once_in(50) {
-                encode::reseal(&mut bytes);
-            }
-            ran.fetch_add(usize::from(try_out(&bytes, &mut arena)), Ordering::Relaxed);
-        }
+    isa::each(|name| {
+        let mutations = cases(50_000, 1_000_000);
+        let of_plan = |seed| {
+            let mut arena = vec![1; ARENA_BYTES];
+            mutants::of_plan(seed, PER_PLAN).filter(|bytes| mutants::try_out(bytes, &mut arena)).count()
+        };
+        let ran: usize = (0..mutations / PER_PLAN).into_par_iter().map(of_plan).sum();
+        assert!(ran > mutations as usize / 20, "{name}: hardly any mutant got as far as the engine: {ran}");
     });
-    let ran = ran.into_inner();
-    assert!(ran > mutations as usize / 20, "hardly any mutant got as far as the engine: {ran}");
 }
 
 #[test]
 fn a_flipped_byte_anywhere_is_noticed() {
-    let whole = encode::encode(&plans::random(5)).unwrap();
+    let whole = encode(&plans::random(5)).unwrap();
     let mut bytes = whole.clone();
     for at in 0..whole.len() {
         for flip in [1, 0x80, 0xff] {
@@ -96,5 +38,85 @@ fn a_flipped_byte_anywhere_is_noticed() {
             assert!(Plan::parse(&bytes).is_err(), "byte {at}");
             bytes[at] ^= flip;
         }
+    }
+}
+
+/// So many steps as fit a plan of `bytes` bytes, each as slow to check as can be: four inputs that the output overlaps, in strips of
+/// a row of the highest maps there are. What is left of the plan is filled by a last step's parameters.
+fn slow_to_check(bytes: usize) -> PlanSpec {
+    const HEIGHT: u16 = u16::MAX;
+    let at = |offset, shape| Operand { offset, shape, zero: 0 };
+    let (column, columns) = (Shape::new(HEIGHT, 1, 1), Shape::new(HEIGHT, 1, 4));
+    let step = |op, inputs, output, strip_rows| StepSpec {
+        op,
+        inputs,
+        output,
+        scratch: (0, 0),
+        strip_rows,
+        weights: vec![],
+        biases: vec![],
+        multipliers: vec![],
+    };
+    // Rows of 4 over rows of 1: the last strip but one ends three maps behind where it reads.
+    let input = at(3 * column.len() + 4, column);
+    let concat = step(Op::Concat, vec![input; 4], at(0, columns), 1);
+    let scores = at(5 * column.len(), Shape::vector(2));
+    let count = (bytes / STEP_BYTES).min(60_000);
+    let channels = ((bytes - count * STEP_BYTES) / 2).div_ceil(HEIGHT.into()).max(1);
+    let image = at(0, Shape::new(HEIGHT, 1, channels as u16));
+    let mut dense =
+        step(Op::Dense { out_channels: 2 }, vec![image], at(scores.offset + image.shape.len(), scores.shape), 0);
+    let output = dense.output;
+    dense.weights = vec![1; 2 * image.shape.len().next_multiple_of(4)];
+    (dense.biases, dense.multipliers) = (vec![0; 2], vec![1.0; 2]);
+    let mut steps = vec![concat; count];
+    steps.push(dense);
+    PlanSpec {
+        digest: [0; 8],
+        arena_bytes: output.range().end,
+        input,
+        crop: Crop::Centre,
+        output,
+        output_scale: 1.0,
+        labels: ["a", "b"].map(String::from).to_vec(),
+        steps,
+    }
+}
+
+#[test]
+fn checking_takes_time_in_proportion_to_the_length() {
+    for megabytes in [1, 8, 64] {
+        let bytes = encode(&slow_to_check(megabytes << 20)).unwrap();
+        assert!(bytes.len() >= megabytes << 20, "{} bytes", bytes.len());
+        // The checksum takes a dozen instructions for a byte.
+        let start = Instant::now();
+        let mut damaged = bytes.clone();
+        *damaged.last_mut().unwrap() ^= 1;
+        assert!(matches!(Plan::parse(&damaged), Err(PlanError::Crc { .. })));
+        let checksum = start.elapsed();
+        let start = Instant::now();
+        Plan::parse(&bytes).unwrap();
+        let all = start.elapsed();
+        println!("{} bytes: {checksum:?} for the checksum, {all:?} in all", bytes.len());
+        assert!(all < 8 * checksum + Duration::from_millis(50), "{megabytes} MB: {all:?}, the checksum {checksum:?}");
+    }
+}
+
+/// Parameters that many steps share would be checked once for each of them.
+#[test]
+fn parameters_stand_in_the_order_of_the_steps() {
+    let mut bytes = encode(&plans::cifar_cnn(1)).unwrap();
+    // The second convolution has as many multipliers as the first.
+    bytes.copy_within(HEADER_BYTES + 88..HEADER_BYTES + 92, HEADER_BYTES + STEP_BYTES + 88);
+    reseal(&mut bytes);
+    let refused = PlanError::Step { index: 1, fault: StepFault::Parameters };
+    assert_eq!(Plan::parse(&bytes).unwrap_err(), refused);
+    // Nor do they, or the labels, lie over the steps.
+    let weights = PlanError::Step { index: 0, fault: StepFault::Parameters };
+    for (at, expected) in [(HEADER_BYTES + 80, weights), (60, PlanError::Labels)] {
+        let mut bytes = encode(&plans::cifar_cnn(1)).unwrap();
+        bytes[at..at + 4].copy_from_slice(&(HEADER_BYTES as u32).to_le_bytes());
+        reseal(&mut bytes);
+        assert_eq!(Plan::parse(&bytes).unwrap_err(), expected);
     }
 }

@@ -2,18 +2,17 @@
 
 use embedded_hal::digital::{ErrorType, OutputPin};
 use ocellus_firmware::Engine;
+use ocellus_firmware::app::camera_loop::{CameraLoop, CameraLoopError, LoopConfig, LoopParts};
 use ocellus_firmware::app::smooth::{MAX_CLASSES, Smoothing, TooManyClasses};
-use ocellus_firmware::app::watch::{Config, Parts, Watch, WatchError};
-use ocellus_firmware::camera::live::{Live, NoRoom};
+use ocellus_firmware::app::{HostContext, HostHandler};
+use ocellus_firmware::camera::live::{Camera, NoRoom};
 use ocellus_firmware::camera::ov2640::Ov2640;
 use ocellus_firmware::camera::sensor::Settings;
 use ocellus_firmware::camera::simulated::{FRAME_US, Simulated};
-use ocellus_firmware::link::Report;
 use ocellus_firmware::time::{self, Clock, Pause, Watchdog};
+use ocellus_shared::plan::Plan;
 use ocellus_shared::plan::encode;
-use ocellus_shared::plan::{Crop, Plan};
-use ocellus_shared::preprocess::preprocess;
-use ocellus_shared::wire::{Event, Mishap, Reply, Tally};
+use ocellus_shared::wire::{CameraFault, Event, FrameCounts, Reply};
 use ocellus_shared::{Frame, Op, PixelFormat, Shape, Window};
 use ocellus_tests::plans::{self, Sketch};
 use ocellus_tests::random::Random;
@@ -50,24 +49,24 @@ impl Watchdog for Timer {
 }
 
 /// The output: remembers its states, and takes the time that a network would.
-struct Lamp<'t> {
+struct Output<'t> {
     timer: &'t Timer,
     run_us: u64,
     states: RefCell<Vec<bool>>,
 }
 
-impl Lamp<'_> {
+impl Output<'_> {
     fn set(&self, state: bool) {
         self.states.borrow_mut().push(state);
         self.timer.wait_until_us(self.timer.now_us() + self.run_us);
     }
 }
 
-impl ErrorType for &Lamp<'_> {
+impl ErrorType for &Output<'_> {
     type Error = core::convert::Infallible;
 }
 
-impl OutputPin for &Lamp<'_> {
+impl OutputPin for &Output<'_> {
     fn set_low(&mut self) -> Result<(), Self::Error> {
         self.set(false);
         Ok(())
@@ -81,18 +80,22 @@ impl OutputPin for &Lamp<'_> {
 
 /// What the loop reported.
 #[derive(Default)]
-struct Diary {
+struct Recorder {
     scores: Vec<(u32, Vec<i8>)>,
     /// Class, whether it is settled, latency and interval.
     seen: Vec<(u32, bool, u32, u32)>,
     faults: Vec<(u32, String)>,
 }
 
-impl Report for Diary {
-    fn reply(&mut self, reply: Reply<'_, &[i8]>) {
-        match reply {
+impl HostHandler for Recorder {
+    fn poll(&mut self, _: HostContext) -> bool {
+        false
+    }
+
+    fn report(&mut self, reply: &Reply) {
+        match *reply {
             Reply::Scores { sequence, values, .. } => self.scores.push((sequence, values.to_vec())),
-            Reply::Seen { class, settled, latency_us, interval_us, .. } => {
+            Reply::Classified { class, settled, latency_us, interval_us, .. } => {
                 self.seen.push((class, settled, latency_us, interval_us));
             }
             Reply::Fault { sequence, what, .. } => self.faults.push((sequence, what.to_owned())),
@@ -114,35 +117,36 @@ fn network() -> Vec<u8> {
 
 /// What came of a watch.
 struct Outcome {
-    tally: Tally,
-    diary: Diary,
-    lamp: Vec<bool>,
+    counts: FrameCounts,
+    recorder: Recorder,
+    output: Vec<bool>,
     /// When it was over.
     end_us: u64,
 }
 
 /// Watches `turns` turns of `events` with a network that takes `run_us`.
-fn watch_as(config: Config, turns: u32, run_us: u64, events: &[Event]) -> Outcome {
+fn watch_as(config: LoopConfig, turns: u32, run_us: u64, events: &[Event]) -> Outcome {
     let plan = network();
     let plan = Plan::parse(&plan).unwrap();
     let mut arena = vec![0; plan.arena_bytes()];
     let mut engine = Engine::new(plan, &mut arena).unwrap();
     let timer = Timer::default();
-    let lamp = Lamp { timer: &timer, run_us, states: RefCell::default() };
+    let output = Output { timer: &timer, run_us, states: RefCell::default() };
     let simulated = Simulated::new(&timer, events);
     let (mut front, mut back) = (vec![0; 32 * 24 * 2], vec![0; 32 * 24 * 2 + 1]);
     let sensor = Ov2640::new(&simulated, Pause(&timer));
-    let camera = Live::new(sensor, &simulated, SMALL, front.len()).unwrap();
-    let mut watch = Watch::new(&mut engine, Parts { camera, output: &lamp, timer: &timer }, config).unwrap();
-    let mut diary = Diary::default();
-    watch.run(&mut diary, &mut (), [&mut front, &mut back], turns);
-    let tally = watch.tally();
-    let states = lamp.states.take();
-    Outcome { tally, diary, lamp: states, end_us: timer.now_us() }
+    let camera = Camera::new(sensor, &simulated, SMALL, front.len()).unwrap();
+    let mut camera_loop =
+        CameraLoop::new(&mut engine, LoopParts { camera, output: &output, timer: &timer }, config).unwrap();
+    let mut recorder = Recorder::default();
+    camera_loop.run(&mut recorder, [&mut front, &mut back], turns);
+    let counts = camera_loop.counts();
+    let states = output.states.take();
+    Outcome { counts, recorder, output: states, end_us: timer.now_us() }
 }
 
 fn watch(turns: u32, run_us: u64, events: &[Event]) -> Outcome {
-    watch_as(Config::new(480_000_000), turns, run_us, events)
+    watch_as(LoopConfig::new(480_000_000), turns, run_us, events)
 }
 
 /// RGB565 bars, which are `shift` pixels further to the left.
@@ -155,8 +159,8 @@ fn bars(shift: usize) -> Vec<u8> {
 #[test]
 fn every_frame_is_seen_once_and_in_order() {
     let outcome = watch(40, 0, &[]);
-    assert_eq!(outcome.tally, Tally { turns: 40, frames: 40, ..Tally::default() });
-    assert!(outcome.diary.faults.is_empty());
+    assert_eq!(outcome.counts, FrameCounts { turns: 40, frames: 40, ..FrameCounts::default() });
+    assert!(outcome.recorder.faults.is_empty());
     let plan = network();
     let plan = Plan::parse(&plan).unwrap();
     let mut arena = vec![0; plan.arena_bytes()];
@@ -164,11 +168,10 @@ fn every_frame_is_seen_once_and_in_order() {
     let expected = (0..40).map(|frame| {
         let data = bars(frame);
         let frame_data = Frame::new(PixelFormat::Rgb565Be, 32, 24, &data).unwrap();
-        preprocess(&frame_data, Crop::Centre, Shape::new(8, 8, 3), engine.input_mut()).unwrap();
-        (frame as u32, engine.run().to_vec())
+        (frame as u32, engine.classify(&frame_data).unwrap().to_vec())
     });
     let expected: Vec<_> = expected.collect();
-    assert_eq!(outcome.diary.scores, expected);
+    assert_eq!(outcome.recorder.scores, expected);
     assert!(expected.iter().any(|(_, scores)| *scores != expected[0].1), "scores that are all equal prove nothing");
 }
 
@@ -178,27 +181,27 @@ fn a_frame_is_taken_in_while_another_is_worked_on() {
     // A network that is faster than the sensor waits for it; a slower one never waits, and finds a frame when it is done.
     for (run_us, interval) in [(5_000, period), (30_000, period), (50_000, 50_000), (90_000, 90_000)] {
         let outcome = watch(20, run_us, &[]);
-        for (_, _, latency, between) in &outcome.diary.seen[3..19] {
+        for (_, _, latency, between) in &outcome.recorder.seen[3..19] {
             assert_eq!((u64::from(*latency), *between), (run_us, interval), "a run of {run_us} us");
         }
     }
 }
 
-/// A mishap in the middle of 30 turns, and what is counted.
-fn happens(mishap: Mishap, turns: u16) -> Tally {
-    let outcome = watch(30, 10_000, &[Event { turn: 10, mishap, turns }]);
-    let tally = outcome.tally;
-    assert_eq!(tally.turns, 30, "{mishap:?}");
-    assert_eq!(tally.turns, tally.frames + tally.missing + tally.overruns + tally.losses, "{mishap:?}");
-    assert_eq!(outcome.diary.seen.len(), tally.frames as usize, "{mishap:?}");
-    let (last, _) = outcome.diary.scores[outcome.diary.scores.len() - 1];
-    assert_eq!(last, 29, "{mishap:?}: the last frame was seen again");
-    tally
+/// A fault in the middle of 30 turns, and what is counted.
+fn happens(fault: CameraFault, turns: u16) -> FrameCounts {
+    let outcome = watch(30, 10_000, &[Event { turn: 10, fault, turns }]);
+    let counts = outcome.counts;
+    assert_eq!(counts.turns, 30, "{fault:?}");
+    assert_eq!(counts.turns, counts.frames + counts.missing + counts.overruns + counts.losses, "{fault:?}");
+    assert_eq!(outcome.recorder.seen.len(), counts.frames as usize, "{fault:?}");
+    let (last, _) = outcome.recorder.scores[outcome.recorder.scores.len() - 1];
+    assert_eq!(last, 29, "{fault:?}: the last frame was seen again");
+    counts
 }
 
 #[test]
 fn every_mishap_is_counted_and_recovered_from() {
-    let counted = |[missing, overruns, losses, restarts]: [u32; 4]| Tally {
+    let counted = |[missing, overruns, losses, restarts]: [u32; 4]| FrameCounts {
         turns: 30,
         frames: 30 - missing - overruns - losses,
         missing,
@@ -206,33 +209,37 @@ fn every_mishap_is_counted_and_recovered_from() {
         losses,
         restarts,
     };
-    for (mishap, turns, expected) in [
-        (Mishap::Slow, 4, [0, 0, 0, 0]),
+    for (fault, turns, expected) in [
+        (CameraFault::Slow, 4, [0, 0, 0, 0]),
         // The frame comes after the second wait for one.
-        (Mishap::Slow, 20, [2, 0, 0, 0]),
-        (Mishap::Missing, 2, [2, 0, 0, 0]),
+        (CameraFault::Slow, 20, [2, 0, 0, 0]),
+        (CameraFault::Missing, 2, [2, 0, 0, 0]),
         // Three in a row: the sensor is brought up again, though it answers.
-        (Mishap::Missing, 3, [3, 0, 0, 1]),
-        (Mishap::Missing, 7, [7, 0, 0, 2]),
-        (Mishap::Overrun, 2, [0, 2, 0, 0]),
-        (Mishap::Overrun, 3, [0, 3, 0, 1]),
+        (CameraFault::Missing, 3, [3, 0, 0, 1]),
+        (CameraFault::Missing, 7, [7, 0, 0, 2]),
+        (CameraFault::Overrun, 2, [0, 2, 0, 0]),
+        (CameraFault::Overrun, 3, [0, 3, 0, 1]),
         // Bringing it up fails until it is back; it is back without its registers, which costs one more frame.
-        (Mishap::Unplugged, 1, [1, 0, 1, 1]),
-        (Mishap::Unplugged, 9, [1, 0, 9, 1]),
-        (Mishap::Forgetful, 1, [3, 0, 0, 1]),
-        (Mishap::Stuck, 1, [0, 0, 1, 1]),
+        (CameraFault::Unplugged, 1, [1, 0, 1, 1]),
+        (CameraFault::Unplugged, 9, [1, 0, 9, 1]),
+        (CameraFault::Forgetful, 1, [3, 0, 0, 1]),
+        (CameraFault::Stuck, 1, [0, 0, 1, 1]),
     ] {
-        assert_eq!(happens(mishap, turns), counted(expected), "{mishap:?} for {turns}");
+        assert_eq!(happens(fault, turns), counted(expected), "{fault:?} for {turns}");
     }
 }
 
 #[test]
 fn faults_are_told_by_name_and_turn() {
-    let at = |turn, mishap, turns| Event { turn, mishap, turns };
-    let events =
-        [at(2, Mishap::Missing, 1), at(4, Mishap::Overrun, 1), at(6, Mishap::Unplugged, 1), at(9, Mishap::Stuck, 1)];
+    let at = |turn, fault, turns| Event { turn, fault, turns };
+    let events = [
+        at(2, CameraFault::Missing, 1),
+        at(4, CameraFault::Overrun, 1),
+        at(6, CameraFault::Unplugged, 1),
+        at(9, CameraFault::Stuck, 1),
+    ];
     let outcome = watch(12, 0, &events);
-    let told: Vec<(u32, &str)> = outcome.diary.faults.iter().map(|(turn, what)| (*turn, what.as_str())).collect();
+    let told: Vec<(u32, &str)> = outcome.recorder.faults.iter().map(|(turn, what)| (*turn, what.as_str())).collect();
     // The unplugged sensor is told of twice: the frame did not come, and it could not be brought up.
     let unplugged = [(6, "no-acknowledge"), (7, "no-acknowledge"), (7, "missing")];
     let expected = [&[(2, "missing"), (4, "overrun")][..], &unplugged, &[(9, "stuck-bus")]].concat();
@@ -243,24 +250,24 @@ fn faults_are_told_by_name_and_turn() {
 fn the_first_label_comes_within_half_a_second() {
     // Every register of the sensor at 100 kHz, its reset and its settling, one frame, and a network of 60 ms.
     let outcome = watch(1, 60_000, &[]);
-    assert_eq!(outcome.diary.seen.len(), 1);
+    assert_eq!(outcome.recorder.seen.len(), 1);
     assert!((200_000..400_000).contains(&outcome.end_us), "{} us", outcome.end_us);
 }
 
 #[test]
 fn the_output_follows_the_label_that_stands() {
-    let any = Config { smoothing: Smoothing { shift: 0, lead: 0, hold: 3 }, ..Config::new(480_000_000) };
+    let any = LoopConfig { smoothing: Smoothing { shift: 0, lead: 0, hold: 3 }, ..LoopConfig::new(480_000_000) };
     let outcome = watch_as(any, 10, 0, &[]);
-    let settled: Vec<bool> = outcome.diary.seen.iter().map(|(_, settled, ..)| *settled).collect();
-    // The lamp is put out at the start, before the first frame.
-    assert_eq!(outcome.lamp[1..], settled);
+    let settled: Vec<bool> = outcome.recorder.seen.iter().map(|(_, settled, ..)| *settled).collect();
+    // The output is put out at the start, before the first frame.
+    assert_eq!(outcome.output[1..], settled);
     assert!(!settled[0] && !settled[1] && settled[9], "{settled:?}");
-    let class = outcome.diary.seen[9].0;
-    let for_target = |target| watch_as(Config { target: Some(target), ..any }, 10, 0, &[]).lamp;
+    let class = outcome.recorder.seen[9].0;
+    let for_target = |target| watch_as(LoopConfig { target: Some(target), ..any }, 10, 0, &[]).output;
     assert_eq!(for_target(class as u16)[1..].iter().filter(|on| **on).count(), {
-        outcome.diary.seen.iter().filter(|(c, settled, ..)| *settled && *c == class).count()
+        outcome.recorder.seen.iter().filter(|(c, settled, ..)| *settled && *c == class).count()
     });
-    let never = (0..5).find(|c| outcome.diary.seen.iter().all(|seen| seen.0 != u32::from(*c))).unwrap();
+    let never = (0..5).find(|c| outcome.recorder.seen.iter().all(|seen| seen.0 != u32::from(*c))).unwrap();
     assert!(for_target(never).iter().all(|on| !on));
 }
 
@@ -268,7 +275,7 @@ fn the_output_follows_the_label_that_stands() {
 fn what_cannot_watch_is_refused() {
     let timer = Timer::default();
     let simulated = Simulated::new(&timer, &[]);
-    let camera = |room| Live::new(Ov2640::new(&simulated, Pause(&timer)), &simulated, SMALL, room);
+    let camera = |room| Camera::new(Ov2640::new(&simulated, Pause(&timer)), &simulated, SMALL, room);
     assert_eq!(camera(32 * 24 * 2 - 1).unwrap_err(), NoRoom);
     let refused = |input: Shape, classes| {
         let mut sketch = Sketch::new(Random::new(3), input);
@@ -277,13 +284,13 @@ fn what_cannot_watch_is_refused() {
         let plan = Plan::parse(&plan).unwrap();
         let mut arena = vec![0; plan.arena_bytes()];
         let mut engine = Engine::new(plan, &mut arena).unwrap();
-        let lamp = Lamp { timer: &timer, run_us: 0, states: RefCell::default() };
-        let parts = Parts { camera: camera(4096).unwrap(), output: &lamp, timer: &timer };
-        Watch::new(&mut engine, parts, Config::new(1)).err()
+        let output = Output { timer: &timer, run_us: 0, states: RefCell::default() };
+        let parts = LoopParts { camera: camera(4096).unwrap(), output: &output, timer: &timer };
+        CameraLoop::new(&mut engine, parts, LoopConfig::new(1)).err()
     };
     let classes = MAX_CLASSES as u16 + 1;
-    assert_eq!(refused(Shape::new(4, 4, 3), classes), Some(WatchError::Classes(TooManyClasses(classes.into()))));
-    assert!(matches!(refused(Shape::new(4, 4, 1), 3), Some(WatchError::Preprocess(_))));
+    assert_eq!(refused(Shape::new(4, 4, 3), classes), Some(CameraLoopError::Classes(TooManyClasses(classes.into()))));
+    assert!(matches!(refused(Shape::new(4, 4, 1), 3), Some(CameraLoopError::Preprocess(_))));
     assert_eq!(refused(Shape::new(4, 4, 3), 3), None);
 }
 
@@ -302,31 +309,31 @@ fn the_watchdogs_deadline_follows_from_the_plan() {
 fn twenty_thousand_turns_do_not_drift() {
     const TURNS: u32 = 20_000;
     // Every hundred turns something happens, one after the other, as often each.
-    let mishaps = [
-        (Mishap::Slow, 4),
-        (Mishap::Missing, 2),
-        (Mishap::Missing, 3),
-        (Mishap::Overrun, 2),
-        (Mishap::Unplugged, 9),
-        (Mishap::Forgetful, 1),
-        (Mishap::Stuck, 1),
-        (Mishap::Slow, 20),
+    let faults = [
+        (CameraFault::Slow, 4),
+        (CameraFault::Missing, 2),
+        (CameraFault::Missing, 3),
+        (CameraFault::Overrun, 2),
+        (CameraFault::Unplugged, 9),
+        (CameraFault::Forgetful, 1),
+        (CameraFault::Stuck, 1),
+        (CameraFault::Slow, 20),
     ];
     let rounds = TURNS / 100;
     let events: Vec<Event> = (0..rounds)
-        .map(|i| (i, mishaps[i as usize % mishaps.len()]))
-        .map(|(i, (mishap, turns))| Event { turn: 100 * i + 50, mishap, turns })
+        .map(|i| (i, faults[i as usize % faults.len()]))
+        .map(|(i, (fault, turns))| Event { turn: 100 * i + 50, fault, turns })
         .collect();
     let outcome = watch(TURNS, 10_000, &events);
-    let each = rounds / mishaps.len() as u32;
+    let each = rounds / faults.len() as u32;
     // The sums of what each alone is counted as.
     let [missing, overruns, losses, restarts] = [2 + 3 + 1 + 3 + 2, 2, 9 + 1, 1 + 1 + 1 + 1].map(|count| each * count);
     let frames = TURNS - missing - overruns - losses;
-    assert_eq!(outcome.tally, Tally { turns: TURNS, frames, missing, overruns, losses, restarts });
-    assert_eq!(outcome.diary.seen.len(), frames as usize);
-    assert_eq!(outcome.diary.scores.len(), frames as usize);
+    assert_eq!(outcome.counts, FrameCounts { turns: TURNS, frames, missing, overruns, losses, restarts });
+    assert_eq!(outcome.recorder.seen.len(), frames as usize);
+    assert_eq!(outcome.recorder.scores.len(), frames as usize);
     // The last hundred turns see what the first hundred saw: bars move by 32 pixels and are where they were.
-    let of = |from: u32| outcome.diary.scores.iter().filter(move |(turn, _)| (from..from + 32).contains(turn));
+    let of = |from: u32| outcome.recorder.scores.iter().filter(move |(turn, _)| (from..from + 32).contains(turn));
     let first: Vec<&Vec<i8>> = of(0).map(|(_, scores)| scores).collect();
     let last: Vec<&Vec<i8>> = of(TURNS - 32).map(|(_, scores)| scores).collect();
     assert_eq!((first.len(), first), (32, last));

@@ -5,6 +5,7 @@
 
 use crate::random::{efficientnet, network};
 use ocellus::board::Board;
+use ocellus::client::Client;
 use ocellus::eval::agreement::compare;
 use ocellus::eval::engine::EngineModel;
 use ocellus::eval::int8_pixels;
@@ -13,7 +14,7 @@ use ocellus::fold::fold;
 use ocellus::graph::lower;
 use ocellus::quantize::QuantGraph;
 use ocellus::recipe::{CalibrationMethod, Optimize, QuantRecipe};
-use ocellus::sim::{Clock, Sim};
+use ocellus::transport::qemu::ClockMode;
 use ocellus::{deploy, onnx, pack, toolchain};
 use ocellus_shared::Op;
 use ocellus_shared::wire::tensor_crc;
@@ -58,9 +59,9 @@ fn an_emulated_cortex_m7_computes_the_same() {
     let board = Board::load("mps2-an500").unwrap();
     board.check_fit(engine.plan()).unwrap();
     let built = toolchain::build_firmware(&board, &|_| ()).unwrap_or_else(|error| panic!("{error:#}"));
-    let mut sim = Sim::boot(&board, &built.elf, Clock::Free).unwrap_or_else(|error| panic!("{error:#}"));
-    sim.load_plan(&plan).unwrap();
+    let mut client = Client::boot(&board, &built.elf, ClockMode::Free).unwrap_or_else(|error| panic!("{error:#}"));
+    client.set_plan(&plan).unwrap();
     let expected: Vec<u32> = engine.trace(&images[0]).unwrap().iter().map(|output| tensor_crc(output)).collect();
-    assert_eq!(sim.trace(&images[0]).unwrap().steps, expected);
-    sim.shut_down().unwrap();
+    assert_eq!(client.trace(&images[0]).unwrap().steps, expected);
+    client.end().unwrap();
 }

@@ -9,7 +9,7 @@ use ocellus_firmware::camera::ov7670::Ov7670;
 use ocellus_firmware::camera::ov7725::Ov7725;
 use ocellus_firmware::camera::sccb::Bus;
 use ocellus_firmware::camera::sensor::Sensor;
-use ocellus_firmware::session::WATCHED;
+use ocellus_firmware::camera::simulated::SETTINGS;
 use ocellus_tests::program::ocellus;
 use serde_json::Value;
 use std::cell::Cell;
@@ -75,17 +75,17 @@ fn bring_up_us(name: &str) -> u64 {
     let (sensor, outcome) = match name {
         "weact-h743" => {
             let timed = timed(0x26);
-            let outcome = Ov2640::new(&timed, &timed).bring_up(&WATCHED);
+            let outcome = Ov2640::new(&timed, &timed).bring_up(&SETTINGS);
             (timed, outcome)
         }
         "openmv-h7" => {
             let timed = timed(0x77);
-            let outcome = Ov7725::new(&timed, &timed).bring_up(&WATCHED);
+            let outcome = Ov7725::new(&timed, &timed).bring_up(&SETTINGS);
             (timed, outcome)
         }
         "pico2" => {
             let timed = timed(0x76);
-            let outcome = Ov7670::new(&timed, &timed).bring_up(&WATCHED);
+            let outcome = Ov7670::new(&timed, &timed).bring_up(&SETTINGS);
             (timed, outcome)
         }
         other => panic!("which sensor has {other}?"),

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use ocellus::board::{Board, DoesNotFit};
-use ocellus::probe::simulated::{Bench, Fault};
+use ocellus::probe::simulated::{Fault, TestBench};
 use ocellus::probe::{Image, Link, Phase, Settings, Written};
 use ocellus_shared::plan::Plan;
 use ocellus_shared::plan::encode::encode;
@@ -22,8 +22,8 @@ fn board() -> Board {
     Board::load("weact-h743").unwrap()
 }
 
-fn bench(fault: Option<Fault>) -> Bench {
-    Bench::of(&board(), fault).unwrap()
+fn bench(fault: Option<Fault>) -> TestBench {
+    TestBench::of(&board(), fault).unwrap()
 }
 
 fn plan(seed: u64) -> Vec<u8> {
@@ -37,15 +37,15 @@ fn code() -> Vec<u8> {
     vectors.into_iter().chain(rest).flat_map(u32::to_le_bytes).collect()
 }
 
-fn attach(bench: &Bench) -> anyhow::Result<Link> {
+fn attach(bench: &TestBench) -> anyhow::Result<Link> {
     Link::attach_to(bench, &board(), &Settings::default())
 }
 
-fn flash(bench: &Bench, program: Option<&[u8]>, plan: &[u8]) -> anyhow::Result<Written> {
+fn flash(bench: &TestBench, program: Option<&[u8]>, plan: &[u8]) -> anyhow::Result<Written> {
     attach(bench)?.flash(&Image { elf: program, plan }, &mut |_, _, _| {})
 }
 
-fn content(bench: &Bench, address: u32, len: usize) -> Vec<u8> {
+fn content(bench: &TestBench, address: u32, len: usize) -> Vec<u8> {
     bench.with_chip(|chip| chip.memory.read(address, len).unwrap().to_vec())
 }
 
@@ -58,7 +58,7 @@ fn fails<T>(result: anyhow::Result<T>, parts: &[&str]) {
 }
 
 #[track_caller]
-fn obeyed_every_rule(bench: &Bench) {
+fn obeyed_every_rule(bench: &TestBench) {
     bench.with_chip(|chip| assert_eq!(chip.violations, Vec::<String>::new()));
 }
 

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use ocellus::board::Board;
 use ocellus::camera::{self, Sensor};
+use ocellus::client::Client;
 use ocellus::eval::engine::EngineModel;
-use ocellus::probe::simulated::{Bench, Fault, Memory, Program};
-use ocellus::probe::{Conversation, Image, Link, Settings};
+use ocellus::probe::simulated::{Fault, Memory, Program, TestBench};
+use ocellus::probe::{Image, Link, Settings};
 use ocellus_shared::frame::{Frame, PixelFormat};
 use ocellus_shared::plan::Plan;
 use ocellus_shared::plan::encode::encode;
@@ -34,19 +35,19 @@ fn plan() -> Vec<u8> {
 }
 
 /// A board with the firmware and `plan` in its flash, or nothing in the model's.
-fn bench(fault: Option<Fault>, plan: &[u8]) -> (Bench, Link) {
-    let bench = Bench::of(&board(), fault).unwrap();
+fn bench(fault: Option<Fault>, plan: &[u8]) -> (TestBench, Link) {
+    let bench = TestBench::of(&board(), fault).unwrap();
     let mut link = Link::attach_to(&bench, &board(), &Settings::default()).unwrap();
     link.flash(&Image { elf: Some(&firmware()), plan }, &mut |_, _, _| {}).unwrap();
     bench.run_firmware(&board(), &firmware()).unwrap();
     (bench, link)
 }
 
-fn talk(fault: Option<Fault>) -> anyhow::Result<Conversation> {
+fn talk(fault: Option<Fault>) -> anyhow::Result<Client> {
     let plan = plan();
-    let mut line = bench(fault, &plan).1.converse(&firmware())?;
-    line.check(&Plan::parse(&plan)?)?;
-    Ok(line)
+    let mut client = Client::restart(&board(), bench(fault, &plan).1, &firmware())?;
+    client.set_plan(&plan)?;
+    Ok(client)
 }
 
 fn image(seed: u64, len: usize) -> Vec<i8> {
@@ -66,23 +67,23 @@ fn every_score_of_twenty_images_is_the_engines() {
     let plan = encode(&plans::cifar_cnn(1)).unwrap();
     let model = EngineModel::new(&plan).unwrap();
     let (bench, link) = bench(None, &plan);
-    let mut line = link.converse(&firmware()).unwrap();
-    line.check(model.plan()).unwrap();
+    let mut client = Client::restart(&board(), link, &firmware()).unwrap();
+    client.set_plan(&plan).unwrap();
     let mut all = Vec::new();
     for seed in 0..20 {
         let image = image(seed, IMAGE);
-        let scores = line.scores(&image).unwrap();
+        let scores = client.scores(&image).unwrap();
         assert_eq!(scores, model.scores(&image).unwrap(), "image {seed}");
         all.push(scores);
     }
     assert!(all.iter().any(|scores| *scores != all[0]), "equal scores prove nothing");
-    let traced = line.trace(&image(3, IMAGE)).unwrap();
+    let traced = client.trace(&image(3, IMAGE)).unwrap().steps;
     let expected: Vec<u32> = model.trace(&image(3, IMAGE)).unwrap().iter().map(|values| tensor_crc(values)).collect();
     assert_eq!(traced, expected);
-    let cycles = line.profile(&image(4, IMAGE)).unwrap();
+    let cycles = client.profile(&image(4, IMAGE)).unwrap();
     assert_eq!((cycles.steps.len(), cycles.scores), (expected.len(), all[4].clone()));
-    assert_eq!(cycles.all, cycles.steps.iter().sum::<u64>());
-    line.end().unwrap();
+    assert_eq!(cycles.total, cycles.steps.iter().sum::<u64>());
+    client.end().unwrap();
     bench.with_chip(|chip| assert_eq!(chip.violations, Vec::<String>::new()));
 }
 
@@ -97,22 +98,22 @@ fn a_frame_goes_through_the_boards_own_preprocessing() {
     let shape = model.plan().input().shape;
     let mut seen = vec![0; shape.len()];
     preprocess(&frame, model.plan().crop(), shape, &mut seen).unwrap();
-    let mut line = talk(None).unwrap();
-    assert_eq!(line.frame(&frame).unwrap(), model.scores(&seen).unwrap());
-    fails(line.scores(&[0; 7]), &["weact-h743 refuses", "bad-tensor", "7"]);
+    let mut client = talk(None).unwrap();
+    assert_eq!(client.frame(&frame).unwrap().scores, model.scores(&seen).unwrap());
+    fails(client.scores(&[0; 7]), &["weact-h743 refuses", "bad-tensor", "7"]);
     // A refusal is no end.
-    assert_eq!(line.frame(&frame).unwrap(), model.scores(&seen).unwrap());
+    assert_eq!(client.frame(&frame).unwrap().scores, model.scores(&seen).unwrap());
 }
 
 #[test]
 fn what_the_camera_sees_comes_whole_and_changes_once_the_board_watches_on() {
-    let mut line = talk(None).unwrap();
-    let shot = (0..100).find_map(|_| {
-        let shot = line.shot().unwrap();
-        line.release().unwrap();
-        shot
+    let mut client = talk(None).unwrap();
+    let raw = (0..100).find_map(|_| {
+        let raw = client.newest_frame().unwrap();
+        client.release().unwrap();
+        raw
     });
-    let first = camera::rgb(&shot.expect("the camera gives frames").frame().unwrap()).unwrap();
+    let first = camera::rgb(&raw.expect("the camera gives frames").frame().unwrap()).unwrap();
     assert_eq!((first.width, first.height), (160, 120));
     // Eight bars of full colours, each row alike.
     let row = &first.pixels[..160 * 3];
@@ -122,9 +123,9 @@ fn what_the_camera_sees_comes_whole_and_changes_once_the_board_watches_on() {
     let begun = Instant::now();
     let moved = || begun.elapsed() < Duration::from_secs(20);
     while moved() {
-        let shot = line.shot().unwrap();
-        line.release().unwrap();
-        if shot.is_some_and(|shot| camera::rgb(&shot.frame().unwrap()).unwrap() != first) {
+        let raw = client.newest_frame().unwrap();
+        client.release().unwrap();
+        if raw.is_some_and(|raw| camera::rgb(&raw.frame().unwrap()).unwrap() != first) {
             return;
         }
     }
@@ -135,40 +136,40 @@ fn what_the_camera_sees_comes_whole_and_changes_once_the_board_watches_on() {
 fn a_board_with_another_model_or_none_is_told_apart() {
     fails(talk(Some(Fault::OtherModel)), &["weact-h743 runs another model", "digest", "ocellus flash MODEL"]);
     let plan = plan();
-    let mut empty = bench(None, &[0xFF; 256]).1.converse(&firmware()).unwrap();
+    let mut empty = Client::restart(&board(), bench(None, &[0xFF; 256]).1, &firmware()).unwrap();
     let parts = ["no-plan", "there is no model in flash", "ocellus flash"];
-    fails(empty.check(&Plan::parse(&plan).unwrap()), &parts);
-    fails(empty.shot(), &parts);
+    fails(empty.set_plan(&plan), &parts);
+    fails(empty.newest_frame(), &parts);
     let mut torn = plan.clone();
     torn[500] ^= 1;
-    let mut damaged = bench(None, &torn).1.converse(&firmware()).unwrap();
-    fails(damaged.check(&Plan::parse(&plan).unwrap()), &["bad-plan", "write it again"]);
+    let mut damaged = Client::restart(&board(), bench(None, &torn).1, &firmware()).unwrap();
+    fails(damaged.set_plan(&plan), &["bad-plan", "write it again"]);
 }
 
 /// Streams images until something happens.
-fn stream(line: &mut Conversation) -> anyhow::Result<()> {
+fn stream(client: &mut Client) -> anyhow::Result<()> {
     let len = Plan::parse(&plan())?.input().shape.len();
-    (0..60).try_for_each(|seed| line.scores(&image(seed, len)).map(|_| ()))
+    (0..60).try_for_each(|seed| client.scores(&image(seed, len)).map(|_| ()))
 }
 
 #[test]
 fn a_reset_in_the_middle_is_told_and_the_next_conversation_succeeds() {
     let plan = plan();
     let (bench, link) = bench(Some(Fault::Resets), &plan);
-    let mut line = link.converse(&firmware()).unwrap();
-    line.check(&Plan::parse(&plan).unwrap()).unwrap();
-    fails(stream(&mut line), &["weact-h743 started anew in the middle", "watchdog", "run the command again"]);
-    drop(line);
+    let mut client = Client::restart(&board(), link, &firmware()).unwrap();
+    client.set_plan(&plan).unwrap();
+    fails(stream(&mut client), &["weact-h743 started anew in the middle", "watchdog", "run the command again"]);
+    drop(client);
     let link = Link::attach_to(&bench, &board(), &Settings::default()).unwrap();
-    let mut line = link.converse(&firmware()).unwrap();
-    line.check(&Plan::parse(&plan).unwrap()).unwrap();
-    stream(&mut line).unwrap();
+    let mut client = Client::restart(&board(), link, &firmware()).unwrap();
+    client.set_plan(&plan).unwrap();
+    stream(&mut client).unwrap();
 }
 
 #[test]
 fn a_probe_pulled_out_in_the_middle_is_told() {
-    let mut line = talk(Some(Fault::UnpluggedLater)).unwrap();
-    fails(stream(&mut line), &["the connection to weact-h743 was lost", "plugged in"]);
+    let mut client = talk(Some(Fault::UnpluggedLater)).unwrap();
+    fails(stream(&mut client), &["the connection to weact-h743 was lost", "plugged in"]);
 }
 
 #[test]
@@ -180,14 +181,14 @@ fn channels_that_an_earlier_program_left_are_not_believed() {
 fn a_host_that_goes_away_in_the_middle_of_a_message_leaves_a_board_that_answers() {
     let plan = plan();
     let (bench, link) = bench(None, &plan);
-    let mut line = link.converse(&firmware()).unwrap();
-    line.check(&Plan::parse(&plan).unwrap()).unwrap();
+    let mut client = Client::restart(&board(), link, &firmware()).unwrap();
+    client.set_plan(&plan).unwrap();
     // Half a header, behind the conversation's back: its write position is a word of the third channel.
     let position = BLOCK + 24 + 2 * 24 + 12;
     bench.with_chip(|chip| {
         let at = chip.memory.word(position).unwrap();
         let ring = chip.memory.word(position - 8).unwrap();
-        chip.memory.write(ring + at, b"OCMS\x02").unwrap();
+        chip.memory.write(ring + at, b"OCM2\x02").unwrap();
         chip.memory.write(position, &(at + 5).to_le_bytes()).unwrap();
     });
     // Whoever looks lets the program run; it gives up after a second.
@@ -197,11 +198,11 @@ fn a_host_that_goes_away_in_the_middle_of_a_message_leaves_a_board_that_answers(
         std::thread::sleep(Duration::from_millis(5));
     }
     let len = Plan::parse(&plan).unwrap().input().shape.len();
-    fails(line.scores(&image(1, len)), &["refuses", "truncated", "run the command again"]);
-    assert!(line.scores(&image(1, len)).is_ok());
+    fails(client.scores(&image(1, len)), &["refuses", "truncated", "run the command again"]);
+    assert!(client.scores(&image(1, len)).is_ok());
 }
 
-/// A program with a log and no line to the host.
+/// A program with a log and no client to the host.
 struct Older;
 
 impl Program for Older {
@@ -218,8 +219,8 @@ impl Program for Older {
 fn a_program_that_cannot_be_talked_to_is_told() {
     let (bench, link) = bench(None, &plan());
     bench.with_chip(|chip| chip.load(Box::new(Older)));
-    fails(link.converse(&firmware()), &["cannot be talked to", "older Ocellus", "ocellus flash"]);
+    fails(Client::restart(&board(), link, &firmware()), &["cannot be talked to", "older Ocellus", "ocellus flash"]);
     let (_, link) = self::bench(None, &plan());
     let silent = elf::program(PROGRAM, &[0; 8]);
-    fails(link.converse(&silent), &["_SEGGER_RTT"]);
+    fails(Client::restart(&board(), link, &silent), &["_SEGGER_RTT"]);
 }

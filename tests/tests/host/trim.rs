@@ -5,7 +5,7 @@ use ocellus::eval::agreement::compare;
 use ocellus::eval::engine::EngineModel;
 use ocellus::eval::tract::TractModel;
 use ocellus::graph::Origin;
-use ocellus::quantize::{QuantGraph, QuantNode, Value, differ};
+use ocellus::quantize::{QuantGraph, QuantNode, Value, break_multiplier_ties};
 use ocellus::recipe::Optimize;
 use ocellus::trim::{Removed, Trimmed, trim};
 use ocellus::{deploy, onnx, pack};
@@ -152,7 +152,7 @@ fn chain(ops: &[Op]) -> QuantGraph {
             _ => channels * input.len(),
         };
         let mut multipliers = vec![0.002; channels];
-        differ(&mut multipliers);
+        break_multiplier_ties(&mut multipliers);
         nodes.push(QuantNode {
             name: format!("layer{i}"),
             op,

@@ -12,7 +12,7 @@ use embedded_hal::i2c::{ErrorType, I2c as I2cBus, Operation};
 use ocellus_firmware::camera::sccb::{self, Bus};
 
 /// A transaction of three bytes takes 0.3 ms.
-const BUS_PATIENCE: Duration = Duration::from_millis(10);
+const BUS_TIMEOUT: Duration = Duration::from_millis(10);
 
 /// The sensor's control bus: I2C1 on PB8 and PB9.
 pub struct ControlBus(Option<I2c<'static, Blocking, Master>>);
@@ -22,7 +22,7 @@ impl ControlBus {
     pub fn new(port: Peri<'static, I2C1>, scl: Peri<'static, PB8>, sda: Peri<'static, PB9>) -> Self {
         let mut config = i2c::Config::default();
         config.frequency = Hertz(100_000);
-        config.timeout = BUS_PATIENCE;
+        config.timeout = BUS_TIMEOUT;
         // A help to those on the board, if there are any.
         (config.scl_pullup, config.sda_pullup) = (true, true);
         Self(Some(I2c::new_blocking(port, scl, sda, config)))

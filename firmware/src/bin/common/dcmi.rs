@@ -10,7 +10,7 @@ use embassy_stm32::gpio::{AfType, Flex, Pull};
 use embassy_stm32::pac::dma::vals::{Dir, Pl, Size};
 use embassy_stm32::pac::{DCMI, DMA1, DMAMUX1, RCC};
 use embassy_time::{Duration, Instant};
-use ocellus_firmware::camera::live::{GrabError, Grabber};
+use ocellus_firmware::camera::live::{CaptureError, Grabber};
 
 /// Alternate function of every DCMI pin.
 const AF_DCMI: u8 = 13;
@@ -37,13 +37,13 @@ pub enum Blank {
 pub struct Dcmi {
     caches: SCB,
     /// Longest wait for a frame.
-    patience: Duration,
+    timeout: Duration,
     _pins: [Flex<'static>; 11],
 }
 
 impl Dcmi {
     /// The interface on `pins`: D0 to D7, HSYNC, VSYNC and PIXCLK in any order. Data is valid at the rising edge.
-    pub fn new(mut pins: [Flex<'static>; 11], vsync: Blank, patience: Duration, caches: SCB) -> Self {
+    pub fn new(mut pins: [Flex<'static>; 11], vsync: Blank, timeout: Duration, caches: SCB) -> Self {
         pins.iter_mut().for_each(|pin| pin.set_as_af_unchecked(AF_DCMI, AfType::input(Pull::None)));
         RCC.ahb1enr().modify(|w| w.set_dma1en(true));
         RCC.ahb2enr().modify(|w| w.set_dcmien(true));
@@ -55,7 +55,7 @@ impl Dcmi {
             w.set_hspol(false);
         });
         DMAMUX1.ccr(STREAM).write(|w| w.set_dmareq_id(REQUEST_DCMI));
-        Self { caches, patience, _pins: pins }
+        Self { caches, timeout, _pins: pins }
     }
 
     /// Lets the stream fill `buffer` with the next whole frame.
@@ -90,21 +90,21 @@ impl Dcmi {
         DCMI.cr().modify(|w| w.set_capture(true));
     }
 
-    /// Waits for the end of the frame, the first error or the end of patience, which `begun` starts.
-    fn wait(&self, begun: Instant) -> Result<(), GrabError> {
+    /// Waits for the end of the frame, the first error or the time-out, which `begun` starts.
+    fn wait(&self, begun: Instant) -> Result<(), CaptureError> {
         loop {
             // Read before the flags: what comes at the last moment counts.
-            let late = begun.elapsed() > self.patience;
+            let late = begun.elapsed() > self.timeout;
             let flags = DCMI.ris().read();
             if flags.ovr_ris() || flags.err_ris() {
-                return Err(GrabError::Overrun);
+                return Err(CaptureError::Overrun);
             }
             // The last words may still be on their way when the frame ends; one that is too short never fills the buffer.
             if flags.frame_ris() && DMA1.st(STREAM).ndtr().read().ndt() == 0 {
                 return Ok(());
             }
             if late {
-                return Err(GrabError::Missing);
+                return Err(CaptureError::Missing);
             }
         }
     }
@@ -126,11 +126,11 @@ impl Dcmi {
 }
 
 impl Grabber for Dcmi {
-    fn grab_while<T>(&mut self, buffer: &mut [u8], work: impl FnOnce() -> T) -> (T, Result<(), GrabError>) {
+    fn grab_while<T>(&mut self, buffer: &mut [u8], work: impl FnOnce() -> T) -> (T, Result<(), CaptureError>) {
         let whole = (buffer.as_ptr() as usize | buffer.len()).is_multiple_of(LINE);
         if !whole || buffer.len() / 4 > MOST_WORDS {
             // Such a frame can never come.
-            return (work(), Err(GrabError::Missing));
+            return (work(), Err(CaptureError::Missing));
         }
         self.start(buffer);
         let done = work();

@@ -2,7 +2,7 @@
 
 pub mod bus;
 pub mod dcmi;
-mod report;
+mod log;
 mod rtt;
 
 use core::cell::RefCell;
@@ -17,20 +17,21 @@ use embassy_stm32::wdg::IndependentWatchdog;
 use embassy_stm32::{Config, Peri};
 use embassy_time::Instant;
 use embedded_hal::digital::OutputPin;
+use log::HostPort;
 use ocellus_firmware::app::smooth::Smoothing;
-use ocellus_firmware::boot::{self, Board, Eyes};
+use ocellus_firmware::boot::{self, CameraBoard, CameraParts};
 use ocellus_firmware::camera::sensor::Sensor;
-use ocellus_firmware::session::door::Door;
+use ocellus_firmware::server::Server;
 use ocellus_firmware::time::{Clock, Watchdog};
+use ocellus_firmware::transport::rtt::Rtt;
 use panic_probe as _;
-use report::Defmt;
 
 include!(concat!(env!("OUT_DIR"), "/board.rs"));
 
 /// The label that lights the LED, where the builder names one; otherwise any does.
 const LOOK_FOR: Option<&str> = option_env!("OCELLUS_LOOK_FOR");
 /// How labels are smoothed, where the builder says it.
-const SMOOTHING: Smoothing = Smoothing::chosen(option_env!("OCELLUS_STEADY"));
+const SMOOTHING: Smoothing = Smoothing::chosen(option_env!("OCELLUS_SMOOTHING"));
 /// The core's clock.
 const CORE_HERTZ: u32 = 480_000_000;
 /// Longest time that the independent watchdog can wait.
@@ -98,11 +99,10 @@ impl Watchdog for Timer {
     }
 }
 
-/// Watches with the model in flash, for ever; says what is wrong once a second where that cannot be. A host may call at
-/// any time.
-pub fn run(eyes: Eyes<impl Sensor, Dcmi>, led: impl OutputPin, port: Peri<'static, IWDG1>) -> ! {
-    let (inlet, outlet) = rtt::open();
-    let mut report = Defmt;
+/// Runs the camera loop with the model in flash, for ever; reports what is wrong once a second where that cannot be. Hosts are
+/// answered at any time.
+pub fn run(camera: CameraParts<impl Sensor, Dcmi>, led: impl OutputPin, port: Peri<'static, IWDG1>) -> ! {
+    let (reader, writer) = rtt::open();
     if RCC.rsr().read().iwdg1rstf() {
         defmt::println!("restarted by the watchdog");
         RCC.rsr().modify(|w| w.set_rmvf(true));
@@ -116,7 +116,7 @@ pub fn run(eyes: Eyes<impl Sensor, Dcmi>, led: impl OutputPin, port: Peri<'stati
     };
     // SAFETY: the board's table says that there is flash, which nothing writes while the program runs.
     let region = unsafe { core::slice::from_raw_parts(MODEL_START as *const u8, PLAN_BYTES) };
-    let board = Board {
+    let board = CameraBoard {
         name: NAME,
         hertz: CORE_HERTZ,
         look_for: LOOK_FOR,
@@ -126,12 +126,11 @@ pub fn run(eyes: Eyes<impl Sensor, Dcmi>, led: impl OutputPin, port: Peri<'stati
         frames: [front, back],
     };
     let timer = Timer { port: RefCell::new(Some(port)), watchdog: RefCell::new(None) };
-    let mut door = Door::new(inlet, outlet, &timer, rtt::Cycles::start(), board.plate());
-    match boot::watch(&mut report, board, eyes, led, &timer, &mut door, u32::MAX) {
-        // After years.
-        Ok(_) => SCB::sys_reset(),
-        Err(error) => loop {
-            boot::complain(&error, &mut report, &mut door, &timer);
-        },
+    let server = Server::new(Rtt::new(reader, writer, &timer), rtt::Cycles::start(), board.info());
+    let mut host = HostPort::new(server);
+    if let Err(error) = boot::run(board, camera, led, &timer, &mut host, u32::MAX) {
+        boot::report_error_loop(&error, &mut host, &timer, u32::MAX);
     }
+    // After years.
+    SCB::sys_reset()
 }

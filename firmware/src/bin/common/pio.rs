@@ -8,21 +8,21 @@ use embassy_rp::peripherals::PIO0;
 use embassy_rp::pio::program::pio_asm;
 use embassy_rp::pio::{Config, LoadedProgram, Pin, Pio, ShiftConfig, ShiftDirection, StateMachine};
 use embassy_time::{Duration, Instant};
-use ocellus_firmware::camera::live::{GrabError, Grabber};
+use ocellus_firmware::camera::live::{CaptureError, Grabber};
 
 /// The interface.
-pub struct Eye<'d> {
+pub struct PioCamera<'d> {
     machine: StateMachine<'d, PIO0, 0>,
     program: LoadedProgram<'d, PIO0>,
     channel: Channel<'d>,
     data: [Pin<'d, PIO0>; 8],
     /// Longest wait for a frame.
-    patience: Duration,
+    timeout: Duration,
 }
 
-impl<'d> Eye<'d> {
+impl<'d> PioCamera<'d> {
     /// The interface on D0 to D7, which must be neighbouring pins; PCLK is GPIO 11, HREF 12 and VSYNC 13.
-    pub fn new(pio: Pio<'d, PIO0>, channel: Channel<'d>, data: [Pin<'d, PIO0>; 8], patience: Duration) -> Self {
+    pub fn new(pio: Pio<'d, PIO0>, channel: Channel<'d>, data: [Pin<'d, PIO0>; 8], timeout: Duration) -> Self {
         // VSYNC is high between frames, HREF while a row is sent, and PCLK rests between rows.
         let program = pio_asm!(
             "wait 0 gpio 13",
@@ -37,7 +37,7 @@ impl<'d> Eye<'d> {
         );
         let Pio { mut common, sm0: machine, .. } = pio;
         let program = common.load_program(&program.program);
-        Self { machine, program, channel, data, patience }
+        Self { machine, program, channel, data, timeout }
     }
 
     /// Puts the state machine before the next frame.
@@ -56,13 +56,13 @@ impl<'d> Eye<'d> {
     }
 }
 
-impl Grabber for Eye<'_> {
-    fn grab_while<T>(&mut self, buffer: &mut [u8], work: impl FnOnce() -> T) -> (T, Result<(), GrabError>) {
+impl Grabber for PioCamera<'_> {
+    fn grab_while<T>(&mut self, buffer: &mut [u8], work: impl FnOnce() -> T) -> (T, Result<(), CaptureError>) {
         self.arm();
-        let Self { machine, channel, patience, .. } = self;
+        let Self { machine, channel, timeout, .. } = self;
         let Ok(words) = bytemuck::try_cast_slice_mut::<u8, u32>(buffer) else {
             // Such a frame can never come.
-            return (work(), Err(GrabError::Missing));
+            return (work(), Err(CaptureError::Missing));
         };
         machine.set_enable(true);
         // Dropping the transfer aborts it, so that nothing writes to the buffer after the return.
@@ -73,7 +73,7 @@ impl Grabber for Eye<'_> {
             let begun = Instant::now();
             let filled = loop {
                 // Read before the state: what comes at the last moment counts.
-                let late = begun.elapsed() > *patience;
+                let late = begun.elapsed() > *timeout;
                 if is_done() {
                     break true;
                 }
@@ -88,8 +88,8 @@ impl Grabber for Eye<'_> {
         // What is lost after the last byte of a frame is the next one's.
         match (filled, lost) {
             (true, _) => (done, Ok(())),
-            (false, true) => (done, Err(GrabError::Overrun)),
-            (false, false) => (done, Err(GrabError::Missing)),
+            (false, true) => (done, Err(CaptureError::Overrun)),
+            (false, false) => (done, Err(CaptureError::Missing)),
         }
     }
 }

@@ -71,16 +71,16 @@ impl Clock for Timer {
 
 impl Watchdog for Timer {
     fn start(&self, deadline_us: u32) {
-        let (watchdog, patience) = &mut *self.0.borrow_mut();
-        *patience = Duration::from_micros(deadline_us.min(LONGEST_WATCH_US).into());
-        watchdog.start(*patience);
+        let (watchdog, timeout) = &mut *self.0.borrow_mut();
+        *timeout = Duration::from_micros(deadline_us.min(LONGEST_WATCH_US).into());
+        watchdog.start(*timeout);
     }
 
     fn feed(&self) {
-        let (watchdog, patience) = &mut *self.0.borrow_mut();
+        let (watchdog, timeout) = &mut *self.0.borrow_mut();
         // One that does not run yet has no time to be given.
-        if patience.as_ticks() > 0 {
-            watchdog.feed(*patience);
+        if timeout.as_ticks() > 0 {
+            watchdog.feed(*timeout);
         }
     }
 }

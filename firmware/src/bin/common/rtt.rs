@@ -1,11 +1,11 @@
-//! What a probe reads and fills in the memory of a board that runs: the log, and the line to the host.
+//! What a probe reads and fills in the memory of a board that runs: the log, and the rings of the transport.
 
 #[path = "stack.rs"]
 mod stack;
 
 use cortex_m::peripheral::DWT;
-use ocellus_firmware::link::pipe::{Inlet, Outlet};
 use ocellus_firmware::profile::Counter;
+use ocellus_firmware::transport::rtt::{RttReader, RttWriter};
 use rtt_target::{ChannelMode, DownChannel, UpChannel, rtt_init, set_defmt_channel};
 
 /// Messages of the host: channel 0 down.
@@ -14,10 +14,9 @@ pub struct FromHost(DownChannel);
 /// Replies to them: channel 1 up, beside the log on channel 0.
 pub struct ToHost(UpChannel);
 
-/// Sets the channels up; to be called once, before anything is logged. None of them ever makes the program wait; a host may
-/// ask the log to.
+/// Sets the channels up; to be called once, before anything is logged. None of them ever makes the program wait.
 pub fn open() -> (FromHost, ToHost) {
-    // The line's rings hold the image of a small network and its answer.
+    // The transport's rings hold the image of a small network and its answer.
     let channels = rtt_init! {
         up: {
             0: { size: 1024, mode: ChannelMode::NoBlockTrim, name: "defmt" }
@@ -31,13 +30,13 @@ pub fn open() -> (FromHost, ToHost) {
     (FromHost(channels.down.0), ToHost(channels.up.1))
 }
 
-impl Inlet for FromHost {
+impl RttReader for FromHost {
     fn read(&mut self, buffer: &mut [u8]) -> usize {
         self.0.read(buffer)
     }
 }
 
-impl Outlet for ToHost {
+impl RttWriter for ToHost {
     fn write(&mut self, bytes: &[u8]) -> usize {
         self.0.write(bytes)
     }

@@ -26,30 +26,30 @@ const TURNS: u32 = 2_000_000;
 static OVERFLOWS: AtomicU32 = AtomicU32::new(0);
 
 /// Overflows until the watchdog bites; none while it does not run.
-static PATIENCE: AtomicU32 = AtomicU32::new(0);
-/// The patience that a feeding gives back.
-static FED: AtomicU32 = AtomicU32::new(0);
+static REMAINING: AtomicU32 = AtomicU32::new(0);
+/// What a feeding sets them to.
+static RELOAD: AtomicU32 = AtomicU32::new(0);
 
 /// The timer overflowed.
 #[exception]
 fn SysTick() {
     OVERFLOWS.fetch_add(1, Ordering::Relaxed);
     // Nobody else writes while this handler runs.
-    let left = PATIENCE.load(Ordering::Relaxed);
+    let left = REMAINING.load(Ordering::Relaxed);
     if left == 1 {
         process::exit(4);
     }
-    PATIENCE.store(left.saturating_sub(1), Ordering::Relaxed);
+    REMAINING.store(left.saturating_sub(1), Ordering::Relaxed);
 }
 
 /// The system timer as a counter of instructions.
 pub struct Instructions {
     /// Ticks that the measuring loop took; measured when first needed.
-    loop_ticks: Option<u64>,
+    loop_ticks: Cell<Option<u64>>,
     /// The last reading.
     last: Cell<u64>,
     /// Where the stack was when it began to be watched.
-    stack: usize,
+    stack: Cell<usize>,
     #[cfg(feature = "marks")]
     steps: super::marks::Steps,
 }
@@ -64,9 +64,9 @@ impl Instructions {
         timer.enable_interrupt();
         timer.enable_counter();
         Some(Self {
-            loop_ticks: None,
+            loop_ticks: Cell::new(None),
             last: Cell::new(0),
-            stack: 0,
+            stack: Cell::new(0),
             #[cfg(feature = "marks")]
             steps: super::marks::Steps::new(),
         })
@@ -97,14 +97,12 @@ impl Instructions {
     }
 }
 
-impl Counter for Instructions {
+impl Counter for &Instructions {
     fn instructions(&mut self) -> u64 {
         #[cfg(feature = "marks")]
         self.steps.before_reading();
-        let loop_ticks = match self.loop_ticks {
-            Some(ticks) => ticks,
-            None => *self.loop_ticks.insert(self.measure()),
-        };
+        let loop_ticks = self.loop_ticks.get().unwrap_or_else(|| self.measure());
+        self.loop_ticks.set(Some(loop_ticks));
         let instructions = self.ticks() * u64::from(2 * TURNS) / loop_ticks;
         #[cfg(feature = "marks")]
         self.steps.after_reading();
@@ -114,11 +112,11 @@ impl Counter for Instructions {
     fn watch_stack(&mut self) {
         #[cfg(feature = "marks")]
         self.steps.restart();
-        self.stack = stack::paint();
+        self.stack.set(stack::paint());
     }
 
     fn stack_bytes(&mut self) -> u32 {
-        stack::reached(self.stack)
+        stack::reached(self.stack.get())
     }
 }
 
@@ -134,16 +132,16 @@ impl Watchdog for Instructions {
         let ticks = u64::from(deadline_us) * SYSTICK_HERTZ as u64 / 1_000_000;
         // One overflow may be near, and another is needed for the rest.
         let overflows = u32::try_from(ticks / u64::from(PERIOD)).unwrap_or(u32::MAX - 2) + 2;
-        FED.store(overflows, Ordering::Relaxed);
+        RELOAD.store(overflows, Ordering::Relaxed);
         self.feed();
     }
 
     fn feed(&self) {
-        PATIENCE.store(FED.load(Ordering::Relaxed), Ordering::Relaxed);
+        REMAINING.store(RELOAD.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
     fn stop(&self) {
-        FED.store(0, Ordering::Relaxed);
+        RELOAD.store(0, Ordering::Relaxed);
         self.feed();
     }
 }

@@ -4,6 +4,7 @@
 //! A call of `bench_mark(id)` stores `id` at this position of the array `bench_marks`. Ids 0 and 1 follow each other, which
 //! tells what a mark itself takes; step `k` runs between `100 + k` and `300 + k`.
 
+use core::cell::Cell;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 /// Where marks are stored.
@@ -24,34 +25,36 @@ extern "C" fn mark(id: u32) {
 
 /// The steps of a run, whose counter is read before and after each.
 pub struct Steps {
-    readings: u32,
+    readings: Cell<u32>,
 }
 
 impl Steps {
     /// None so far.
     pub const fn new() -> Self {
-        Self { readings: 0 }
+        Self { readings: Cell::new(0) }
     }
 
     /// A run begins.
-    pub fn restart(&mut self) {
-        self.readings = 0;
+    pub fn restart(&self) {
+        self.readings.set(0);
         mark(0);
         mark(1);
     }
 
     /// The counter is about to be read: every second time, a step has ended.
     pub fn before_reading(&self) {
-        if self.readings % 2 == 1 {
-            mark(END + self.readings / 2);
+        let readings = self.readings.get();
+        if readings % 2 == 1 {
+            mark(END + readings / 2);
         }
     }
 
     /// The counter was read: every other time, a step begins.
-    pub fn after_reading(&mut self) {
-        if self.readings % 2 == 0 {
-            mark(BEGIN + self.readings / 2);
+    pub fn after_reading(&self) {
+        let readings = self.readings.get();
+        if readings % 2 == 0 {
+            mark(BEGIN + readings / 2);
         }
-        self.readings += 1;
+        self.readings.set(readings + 1);
     }
 }

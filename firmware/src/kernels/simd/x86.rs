@@ -1,13 +1,17 @@
-//! For workstations: AVX2 where the machine has it, sixteen products per instruction, in [`conv`], [`depthwise`] and [`add`];
-//! otherwise SSE2, which every x86-64 has, and eight.
+//! For workstations: by what the machine has, [`Isa`]. AVX-512 VNNI and AVX-VNNI, 64 and 32 products per instruction, in [`vnni`]; AVX2,
+//! sixteen, in [`conv`], [`depthwise`] and [`add`]; otherwise SSE2, which every x86-64 has, and eight.
 
 pub mod add;
 mod band;
 mod block;
 pub mod conv;
 pub mod depthwise;
+mod isa;
+mod vnni;
 
-use super::portable::dot;
+pub use isa::Isa;
+
+use super::portable::{self, dot};
 use core::arch::x86_64::{
     __m128i, _mm_add_epi32, _mm_madd_epi16, _mm_set_epi64x, _mm_setzero_si128, _mm_srai_epi16, _mm_unpackhi_epi8,
     _mm_unpacklo_epi8,
@@ -17,23 +21,15 @@ use ocellus_shared::op::{BLOCK, PATCHES};
 /// Values of one vector.
 const WIDTH: usize = BLOCK;
 
-cpufeatures::new!(avx2, "avx2");
-
-/// Whether this machine has AVX2.
-fn has_avx2() -> bool {
-    avx2::get()
-}
-
-/// See [`super::instruction_set`].
-pub fn instruction_set() -> &'static str {
-    if has_avx2() { "AVX2" } else { "SSE2" }
-}
-
 /// See [`super::dots`].
 #[inline(always)]
 pub fn dots<const C: usize>(x: &[i8], w: [&[i8]; C]) -> [i32; C] {
-    // SAFETY: SSE2 is part of x86-64.
-    unsafe { sse2(x, w) }
+    // SAFETY: the machine has what is in use, and SSE2 is part of x86-64.
+    match Isa::in_use() {
+        Isa::Portable => portable::dots(x, w),
+        Isa::Avx512Vnni => unsafe { vnni::dots::avx512(x, w) },
+        _ => unsafe { sse2(x, w) },
+    }
 }
 
 #[inline]
@@ -66,6 +62,9 @@ fn multiply_add(sums: __m128i, x: [__m128i; 2], w: [__m128i; 2]) -> __m128i {
 /// See [`pair`](super::portable::pair()).
 #[inline(always)]
 pub fn pair(rows: &[i8], pair: &[i8]) -> [[i32; 2]; PATCHES] {
+    if Isa::in_use() == Isa::Portable {
+        return portable::pair(rows, pair);
+    }
     // SAFETY: SSE2 is part of x86-64.
     unsafe { pair_sse2(rows, pair) }
 }

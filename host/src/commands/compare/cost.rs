@@ -8,10 +8,10 @@ use ocellus_shared::{Op, Shape};
 use serde::Serialize;
 
 use crate::board::Board;
+use crate::client;
 use crate::commands::helpers::targets;
 use crate::graph::Graph;
-use crate::sim::{Clock, Sim};
-use crate::toolchain;
+use crate::toolchain::ProgramSize;
 use crate::view;
 
 /// Figures of one inference; what is not known is `None`.
@@ -66,11 +66,9 @@ impl Cost {
             return Ok(());
         }
         let elf = targets::firmware(board)?;
-        self.program_bytes = Some(toolchain::program_bytes(&elf)?);
-        let mut sim = Sim::boot(board, &elf, Clock::Instructions)?;
-        sim.load_plan(plan)?;
-        self.instructions = Some(sim.profile(image)?.instructions);
-        sim.shut_down()
+        self.program_bytes = Some(ProgramSize::of(&elf)?.flash_bytes);
+        self.instructions = Some(client::profile(board, &elf, plan, image)?.total);
+        Ok(())
     }
 
     /// Adds the instructions on `cpu` that the card in `folder` names, where there is one of a plan of this size: another

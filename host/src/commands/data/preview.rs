@@ -5,13 +5,12 @@ use anyhow::Result;
 use crate::checkpoint::write_atomically;
 use crate::cli::DataPreviewArgs;
 use crate::commands::helpers::runs;
-use crate::commands::{Failure, writable};
+use crate::commands::writable;
 use crate::data::picture::Picture;
 use crate::data::{self, Dataset, Split};
 use crate::recipe::Recipe;
 use crate::report;
 use crate::train::batches::{Loader, plain};
-use std::path::Path;
 
 /// Varied versions of each image, where training has as many.
 const VERSIONS: u32 = 9;
@@ -23,14 +22,8 @@ const GAP: usize = 4;
 /// Writes a sheet with a row for each of some training images: the image, then versions as the first epochs draw them.
 ///
 /// # Errors
-/// The recipe or the dataset cannot be used, the file is not to be a PNG, or it cannot be written.
+/// The recipe or the dataset cannot be used, or the file cannot be written.
 pub fn run(args: &DataPreviewArgs) -> Result<()> {
-    if !is_png(&args.out) {
-        let png = args.out.with_extension("png");
-        let what =
-            format!("the sheet is a PNG file, {} is not called one: --out {}", args.out.display(), png.display());
-        return Err(Failure::Usage(what).into());
-    }
     writable::file(&args.out)?;
     let flags = |recipe: &mut Recipe| {
         recipe.data.path = args.data.clone().or(recipe.data.path.take());
@@ -46,10 +39,6 @@ pub fn run(args: &DataPreviewArgs) -> Result<()> {
 }
 
 /// Whether a file of this name is expected to be a PNG; one without an extension may be anything.
-fn is_png(path: &Path) -> bool {
-    path.extension().is_none_or(|extension| extension.eq_ignore_ascii_case("png"))
-}
-
 fn sheet(recipe: &Recipe, dataset: &Dataset) -> Result<Picture> {
     let split = &dataset.train;
     let chosen: Vec<usize> = (0..split.len()).collect();

@@ -6,15 +6,15 @@ use std::path::Path;
 use anyhow::Result;
 use ocellus_shared::frame::Frame;
 use ocellus_shared::plan::Plan;
-use ocellus_shared::preprocess::preprocess;
 
 use crate::board::Board;
 use crate::camera::{self, Sensor};
+use crate::client::{Classification, Client};
 use crate::commands::Failure;
 use crate::data::Split;
 use crate::eval::Metrics;
 use crate::eval::engine::EngineModel;
-use crate::sim::{Clock, Sighting, Sim};
+use crate::transport::qemu::ClockMode;
 use crate::view::{self, Panel};
 
 /// Sends every image of `split` as a camera frame, says live what the board sees, and compares each score with the
@@ -24,37 +24,34 @@ use crate::view::{self, Panel};
 /// [`Failure::Disagree`] where a score differs; or the board fails.
 pub fn show(board: &Board, elf: &Path, plan: &[u8], classes: &[String], split: &Split) -> Result<Metrics> {
     let engine = EngineModel::new(plan)?;
-    let mut sim = Sim::boot(board, elf, Clock::Free)?;
-    sim.load_plan(plan)?;
+    let mut client = Client::boot_with(board, elf, ClockMode::Free, plan)?;
     let mut panel = stderr().is_terminal().then(|| Panel::new(split.len()));
     let mut scores = Vec::new();
     for i in 0..split.len() {
-        let (sighting, here) = look(&mut sim, &engine, split, i)?;
-        if sighting.scores != here {
+        let (seen, here) = look(&mut client, &engine, split, i)?;
+        if seen.scores != here {
             let what = format!("board and workstation disagree on the frame of image {i}");
             return Err(Failure::Disagree(what).into());
         }
         let truth = &classes[usize::from(split.labels[i])];
-        let verdict = if *truth == sighting.label { "right" } else { "wrong" };
-        let line = format!("sees {:<12} is {truth:<12} {verdict}, margin {:.2}", sighting.label, sighting.margin);
+        let verdict = if *truth == seen.label { "right" } else { "wrong" };
+        let line = format!("sees {:<12} is {truth:<12} {verdict}, margin {:.2}", seen.label, seen.margin);
         match &mut panel {
             Some(panel) => panel.draw(split.image(i), split.width, &line),
             None => view::note(&format!("  frame {:>3}: {line}", i + 1)),
         }
-        scores.extend(sighting.scores);
+        scores.extend(seen.scores);
     }
-    sim.shut_down()?;
+    client.end()?;
     Ok(Metrics::new(classes, &split.labels, &scores))
 }
 
 /// What the board says of image `i` as a frame, and the scores that the engine here gives the same frame.
-fn look(sim: &mut Sim, engine: &EngineModel, split: &Split, i: usize) -> Result<(Sighting, Vec<i8>)> {
+fn look(client: &mut Client, engine: &EngineModel, split: &Split, i: usize) -> Result<(Classification, Vec<i8>)> {
     let sensor = Sensor::default();
     let plan: &Plan = engine.plan();
     let (width, height) = (split.width as u16, split.height as u16);
     let data = camera::shoot(sensor, plan.crop(), width, height, split.image(i))?;
     let frame = Frame::new(sensor.format, sensor.width, sensor.height, &data)?;
-    let mut image = vec![0; plan.input().shape.len()];
-    preprocess(&frame, plan.crop(), plan.input().shape, &mut image)?;
-    Ok((sim.frame(&frame)?, engine.scores(&image)?))
+    Ok((client.frame(&frame)?, engine.classify(&frame)?))
 }

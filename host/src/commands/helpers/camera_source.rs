@@ -14,14 +14,14 @@ use crate::view;
 const CAMERAS: &str = "/dev/video";
 
 /// Something to look at.
-pub enum CameraSource {
+pub enum PictureSource {
     /// Pictures, one after the other, and which comes next.
     Pictures(Vec<PathBuf>, usize),
     /// What a camera sees.
     Webcam(Box<Webcam>),
 }
 
-impl CameraSource {
+impl PictureSource {
     /// What is at `path`: a camera, a picture, or a folder of them. A camera gives at least as much as `sensor` shows.
     ///
     /// # Errors
@@ -49,7 +49,7 @@ impl CameraSource {
     ///
     /// # Errors
     /// A picture that cannot be read, or a camera that is gone.
-    pub fn look(&mut self) -> Result<Option<Picture>> {
+    pub fn next_picture(&mut self) -> Result<Option<Picture>> {
         match self {
             Self::Webcam(webcam) => webcam.look(),
             Self::Pictures(paths, next) => {
@@ -119,11 +119,11 @@ mod tests {
             let picture = Picture { width: 1, height: 1, pixels: vec![level; 3] };
             std::fs::write(folder.path().join(name), picture.to_png().unwrap()).unwrap();
         }
-        let mut source = CameraSource::open(Some(folder.path()), Sensor::default()).unwrap();
-        let levels: Vec<u8> = (0..5).map(|_| source.look().unwrap().unwrap().pixels[0]).collect();
+        let mut source = PictureSource::open(Some(folder.path()), Sensor::default()).unwrap();
+        let levels: Vec<u8> = (0..5).map(|_| source.next_picture().unwrap().unwrap().pixels[0]).collect();
         assert_eq!(levels, [10, 20, 10, 20, 10]);
         std::fs::write(folder.path().join("b.png"), "damaged").unwrap();
-        let error = format!("{:#}", source.look().unwrap_err());
+        let error = format!("{:#}", source.next_picture().unwrap_err());
         assert!(error.contains("b.png"), "{error}");
     }
 
@@ -134,12 +134,12 @@ mod tests {
             assert!(!is_camera(Path::new(other)), "{other}");
         }
         let error =
-            CameraSource::open(Some(Path::new("/dev/video63")), Sensor::default()).err().expect("there is none");
+            PictureSource::open(Some(Path::new("/dev/video63")), Sensor::default()).err().expect("there is none");
         let error = format!("{error:#}");
         assert!(
             error.contains("/dev/video63") && (error.contains("no camera at") || error.contains("Linux")),
             "{error}"
         );
-        assert!(CameraSource::open(None, Sensor::default()).err().unwrap().to_string().contains("/dev/video0"));
+        assert!(PictureSource::open(None, Sensor::default()).err().unwrap().to_string().contains("/dev/video0"));
     }
 }

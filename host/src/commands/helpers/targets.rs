@@ -1,4 +1,4 @@
-//! The board that a command works with: real or emulated, the program on it, and the line to it.
+//! The board that a command works with: real or emulated, and the program on it.
 
 use std::path::{Path, PathBuf};
 
@@ -6,24 +6,17 @@ use anyhow::{Context, Result};
 use ocellus_shared::plan::Plan;
 
 use crate::board::{self, Board};
-use crate::cli::{DeviceArgs, ProbeArgs};
+use crate::cli::{DeviceArgs, ProbeArgs, Target};
+use crate::client::Client;
 use crate::commands::Failure;
-use crate::probe::{self, Conversation, Link, Selector, Settings};
+use crate::probe::{self, Selector, Settings};
 use crate::toolchain::{self, Program};
+use crate::transport::qemu::ClockMode;
 use crate::view;
-
-/// The board called `name`, real or emulated.
-pub fn known_board(name: &str) -> Result<Board> {
-    let known = Board::names()?;
-    if !known.iter().any(|n| n == name) {
-        return Err(Failure::Usage(format!("no board called {name:?}; there are: {}", known.join(", "))).into());
-    }
-    Board::load(name)
-}
 
 /// The emulated board called `name`.
 pub fn emulated_board(name: &str) -> Result<Board> {
-    let board = known_board(name)?;
+    let board = Board::load(name)?;
     if board.machine.is_none() {
         let emulated = Board::all()?.into_iter().filter(|board| board.machine.is_some());
         let names: Vec<String> = emulated.map(|board| board.name).collect();
@@ -40,7 +33,7 @@ pub fn emulated_or_usual(name: Option<&str>) -> Result<Board> {
 
 /// The real board called `name`.
 pub fn real_board(name: &str) -> Result<Board> {
-    let board = known_board(name)?;
+    let board = Board::load(name)?;
     if board.machine.is_some() {
         let what = format!("{name} is emulated and has no flash: use `ocellus run --on sim --board {name}`");
         return Err(Failure::Usage(what).into());
@@ -71,28 +64,35 @@ pub fn program(board: &Board, elf: Option<&Path>) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// A real board that runs `plan`, and its program; a simulated one gets both first.
-pub fn reach(board: &Board, reach: &ProbeArgs, elf: Option<&Path>, plan: &[u8]) -> Result<(Link, Vec<u8>)> {
-    let (elf, settings) = (program(board, elf)?, settings(reach));
+/// A real board that runs `plan`, restarted; a simulated one gets program and plan first.
+pub fn reach(board: &Board, probe: &ProbeArgs, elf: Option<&Path>, plan: &[u8]) -> Result<Client> {
+    let (elf, settings) = (program(board, elf)?, settings(probe));
     if matches!(settings.probe, Selector::Simulated(_)) {
         view::note("a rehearsal on a simulated board: its firmware runs on this machine, in this machine's time");
     }
-    Ok((probe::reach(board, &settings, &elf, plan)?, elf))
+    let mut client = Client::restart(board, probe::reach(board, &settings, &elf, plan)?, &elf)?;
+    client.set_plan(plan)?;
+    Ok(client)
 }
 
-/// A line to a real board that runs `plan`.
-pub fn converse(board: &Board, probe: &ProbeArgs, elf: Option<&Path>, plan: &[u8]) -> Result<Conversation> {
-    let (link, elf) = reach(board, probe, elf, plan)?;
-    let mut line = link.converse(&elf)?;
-    line.check(&Plan::parse(plan)?)?;
-    Ok(line)
-}
-
-/// A line to the real board that a command means, if `plan` has room on it and is there.
-pub fn call(device: &DeviceArgs, plan: &[u8]) -> Result<Conversation> {
-    let board = required_board(device.board.as_deref())?;
+/// An emulated board with `plan` in place.
+pub fn boot(board: Option<&str>, plan: &[u8]) -> Result<Client> {
+    let board = emulated_or_usual(board)?;
     board.check_fit(&Plan::parse(plan)?)?;
-    converse(&board, &device.probe, device.elf.as_deref(), plan)
+    Client::boot_with(&board, &firmware(&board)?, ClockMode::Free, plan)
+}
+
+/// The board that a command means, if any, once it runs `plan`.
+pub fn connect(on: Target, device: &DeviceArgs, plan: &[u8]) -> Result<Option<Client>> {
+    match on {
+        Target::Engine => Ok(None),
+        Target::Sim => boot(device.board.as_deref(), plan).map(Some),
+        Target::Board => {
+            let board = required_board(device.board.as_deref())?;
+            board.check_fit(&Plan::parse(plan)?)?;
+            reach(&board, &device.probe, device.elf.as_deref(), plan).map(Some)
+        }
+    }
 }
 
 /// Builds the firmware of `board`, with a spinner that shows what cargo does.

@@ -44,7 +44,7 @@ impl Gallery {
         let picture = camera::rgb(frame)?;
         if self.draws {
             let (pixels, width) = small(&picture)?;
-            live.hang(view::half_blocks(&pixels, width));
+            live.set_picture(view::half_blocks(&pixels, width));
         }
         if let Some(folder) = &mut self.folder {
             folder.save(&picture.to_png()?)?;

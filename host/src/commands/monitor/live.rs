@@ -20,7 +20,7 @@ const WEIGHT: f64 = 0.1;
 
 /// What a board says of one frame.
 #[derive(Clone, Copy, Debug)]
-pub struct Look<'a> {
+pub struct FrameScores<'a> {
     /// int8 scores, one per class.
     pub scores: &'a [i8],
     /// From when the frame was there to its label.
@@ -71,22 +71,22 @@ impl<'p> Live<'p> {
     }
 
     /// A frame was seen.
-    pub fn show(&mut self, look: &Look) {
-        if look.scores.len() != self.plan.output().shape.len() {
+    pub fn show(&mut self, frame: &FrameScores) {
+        if frame.scores.len() != self.plan.output().shape.len() {
             return self.note("the board runs another model than the given one: write it with `ocellus flash --model`");
         }
         self.frames += 1;
-        average(&mut self.latency_us, look.latency_us);
-        if look.interval_us > 0 {
-            average(&mut self.interval_us, look.interval_us);
+        average(&mut self.latency_us, frame.latency_us);
+        if frame.interval_us > 0 {
+            average(&mut self.interval_us, frame.interval_us);
         }
-        let probabilities = eval::probabilities(self.plan, look.scores);
+        let probabilities = eval::probabilities(self.plan, frame.scores);
         let mut room = [Ranked::default(); SHOWN];
         let named = |ranked: &Ranked| {
             let class = usize::from(ranked.class);
             (self.plan.label(class).unwrap_or_default().to_owned(), probabilities[class])
         };
-        self.best = scores::top_k(look.scores, &mut room).iter().map(named).collect();
+        self.best = scores::top_k(frame.scores, &mut room).iter().map(named).collect();
         if let Some((label, _)) = self.best.first() {
             *self.labels.entry(label.clone()).or_default() += 1;
         }
@@ -94,7 +94,7 @@ impl<'p> Live<'p> {
     }
 
     /// The picture that belongs to what is shown next, as lines of text; drawn on a terminal only.
-    pub fn hang(&mut self, picture: Vec<String>) {
+    pub fn set_picture(&mut self, picture: Vec<String>) {
         self.picture = picture;
     }
 
@@ -121,7 +121,7 @@ impl<'p> Live<'p> {
     }
 
     /// One line about all of it.
-    pub fn last_words(&self) -> String {
+    pub fn closing_line(&self) -> String {
         let seen: Vec<String> = self.labels.iter().map(|(label, count)| format!("{label} {count}")).collect();
         format!("{} frames, {}; seen: {}", self.frames, self.pace(), seen.join(", "))
     }
@@ -223,7 +223,7 @@ pub(super) mod tests {
         let bytes = plan();
         let plan = Plan::parse(&bytes).unwrap();
         let mut live = Live::new(&plan, 1);
-        live.show(&Look { scores: &[0, 0, -128], latency_us: 1000, interval_us: 0 });
+        live.show(&FrameScores { scores: &[0, 0, -128], latency_us: 1000, interval_us: 0 });
         let half = format!("{}{}", "\u{2588}".repeat(15), "\u{2591}".repeat(15));
         let none = "\u{2591}".repeat(30);
         let bars = [
@@ -240,7 +240,7 @@ pub(super) mod tests {
         let bytes = plan();
         let plan = Plan::parse(&bytes).unwrap();
         let mut live = Live::new(&plan, 1);
-        live.show(&Look { scores: &[1, 2], latency_us: 1, interval_us: 1 });
+        live.show(&FrameScores { scores: &[1, 2], latency_us: 1, interval_us: 1 });
         assert_eq!((live.summary()["frames"].as_u64(), live.is_done()), (Some(0), false));
     }
 

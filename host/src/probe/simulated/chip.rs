@@ -1,8 +1,8 @@
 //! The chip: a core on a bus with memories, the flash algorithm's calls, and whatever program runs on it.
 
-use super::Fault;
 use super::cpu::{Core, Effect, Halt, Register};
-use super::memory::{Memory, Refusal};
+use super::memory::Memory;
+use super::{Fault, Violation};
 use crate::board::ChipId;
 
 /// Registers of the core.
@@ -30,7 +30,7 @@ pub struct Chip {
     /// Out of reset, and not an instruction further.
     fresh: bool,
     /// What was done to it that a correct debugger does not do.
-    pub violations: Vec<Refusal>,
+    pub violations: Vec<Violation>,
 }
 
 impl std::fmt::Debug for Chip {
@@ -81,7 +81,7 @@ impl Chip {
     ///
     /// # Errors
     /// There is nothing.
-    pub fn read(&mut self, address: u32, size: usize) -> Result<u32, Refusal> {
+    pub fn read(&mut self, address: u32, size: usize) -> Result<u32, Violation> {
         self.let_run();
         if let Some(register) = self.debug_register(address) {
             return Ok(if register == 0 { self.id.value & self.id.mask | 0x2003_0000 } else { self.debug_control });
@@ -98,7 +98,7 @@ impl Chip {
     ///
     /// # Errors
     /// There is nothing that can be written like this.
-    pub fn write(&mut self, address: u32, size: usize, value: u32) -> Result<(), Refusal> {
+    pub fn write(&mut self, address: u32, size: usize, value: u32) -> Result<(), Violation> {
         if let Some(register) = self.debug_register(address) {
             if register == 0 {
                 return Err("writes the chip's identity".to_owned());
@@ -169,7 +169,7 @@ impl Chip {
         self.core.halt(Halt::Request);
     }
 
-    fn resume(&mut self) -> Result<(), Refusal> {
+    fn resume(&mut self) -> Result<(), Violation> {
         let entry = self.core.stepped_from.take().unwrap_or(self.core.get(Register::Pc));
         let algorithm = self.memory.flash.algorithm();
         let (load, len) = (algorithm.load_address as u32, 4 * algorithm.instructions.len() as u32);
@@ -190,7 +190,7 @@ impl Chip {
 
     /// Whether a call into the flash algorithm can work: its code is in RAM, it has a stack, and it returns to the
     /// breakpoint in front of the code.
-    fn check_call(&self, load: u32) -> Result<(), Refusal> {
+    fn check_call(&self, load: u32) -> Result<(), Violation> {
         let code: Vec<u8> = self.memory.flash.algorithm().instructions.iter().flat_map(|w| w.to_le_bytes()).collect();
         if self.memory.read(load, code.len())? != code {
             return Err("calls a flash algorithm that is not in RAM".to_owned());

@@ -1,6 +1,6 @@
 //! A Cortex-M7 core as a debugger sees it: the registers of ARMv7-M's Architecture Reference Manual, part C.
 
-use super::memory::Refusal;
+use super::Violation;
 
 /// Debug Halting Control and Status Register, C1.6.2.
 pub const DHCSR: u32 = 0xE000_EDF0;
@@ -153,7 +153,7 @@ impl Core {
     ///
     /// # Errors
     /// There is none at `address`.
-    pub fn read(&mut self, address: u32) -> Result<u32, Refusal> {
+    pub fn read(&mut self, address: u32) -> Result<u32, Violation> {
         Ok(match address {
             DHCSR => {
                 let reset = if std::mem::take(&mut self.reset_seen) { S_RESET_ST } else { 0 };
@@ -177,7 +177,7 @@ impl Core {
     ///
     /// # Errors
     /// There is none at `address`, or the write has no effect on a real core.
-    pub fn write(&mut self, address: u32, value: u32) -> Result<Effect, Refusal> {
+    pub fn write(&mut self, address: u32, value: u32) -> Result<Effect, Violation> {
         match address {
             DHCSR => return self.control(value),
             DCRSR => self.transfer(value)?,
@@ -202,7 +202,7 @@ impl Core {
         (address.is_multiple_of(4) && index < self.comparators.len()).then_some(index)
     }
 
-    fn control(&mut self, value: u32) -> Result<Effect, Refusal> {
+    fn control(&mut self, value: u32) -> Result<Effect, Violation> {
         if value >> 16 != 0xA05F {
             return Err(format!("writes DHCSR = {value:#x} without its key"));
         }
@@ -223,7 +223,7 @@ impl Core {
     }
 
     /// Moves a register to or from the data register.
-    fn transfer(&mut self, selector: u32) -> Result<(), Refusal> {
+    fn transfer(&mut self, selector: u32) -> Result<(), Violation> {
         let number = (selector & 0x7F) as usize;
         if !self.halted {
             return Err(format!("touches register {number} of a running core"));

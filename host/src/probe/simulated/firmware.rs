@@ -1,7 +1,6 @@
 //! The firmware itself as the program of a simulated chip: the loop of a camera board, its engine, its model region and its
-//! line to the host are the very code that a real board runs, on a thread of this machine. Simulated are what a board's
-//! program adds to it: the sensor and its bus, time, and RTT's rings, which lie in the chip's RAM. Its log is in the formats
-//! of the compiled program that was flashed.
+//! server are the very code that a real board runs, on a thread of this machine. Simulated are what a board's program adds to
+//! it: the sensor and its bus, time, and RTT's rings, which lie in the chip's RAM. It has a log, and logs nothing.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -13,25 +12,21 @@ use std::time::{Duration, Instant};
 
 use embedded_hal::digital::{ErrorType, OutputPin};
 use ocellus_firmware::app::smooth::Smoothing;
-use ocellus_firmware::boot::{self, Eyes};
+use ocellus_firmware::boot::{self, CameraBoard, CameraParts};
 use ocellus_firmware::camera::ov2640::Ov2640;
-use ocellus_firmware::camera::simulated::Simulated;
-use ocellus_firmware::link::Report;
-use ocellus_firmware::link::pipe::{Inlet, Outlet};
+use ocellus_firmware::camera::simulated::{SETTINGS, Simulated};
 use ocellus_firmware::profile::Counter;
-use ocellus_firmware::session::WATCHED;
-use ocellus_firmware::session::door::Door;
+use ocellus_firmware::server::Server;
 use ocellus_firmware::time::{Clock, Pause, Watchdog};
+use ocellus_firmware::transport::rtt::{Rtt, RttReader, RttWriter};
 use ocellus_shared::plan::encode::reseal;
-use ocellus_shared::wire::Reply;
 
 use super::Fault;
 use super::chip::Program;
-use super::log::Writer;
 use super::memory::Memory;
 use crate::board::Board;
 
-/// Bytes of each of the line's rings, and of the log's.
+/// Bytes of each of the transport's rings, and of the log's.
 const RING_BYTES: u32 = 4096;
 const LOG_BYTES: u32 = 1024;
 /// Where things are, from the control block on: its channels behind the head, then a name and the rings.
@@ -40,43 +35,40 @@ const CHANNEL_BYTES: u32 = 24;
 const LOG_NAME_AT: u32 = 0x80;
 const NAME_AT: u32 = 0x90;
 const RINGS_AT: u32 = 0x100;
-/// Numbers of the log's channel and of the line's to the host, and of the one from it, which comes behind the two others.
+/// Numbers of the log's channel, of the one to the host, and of the one from it, which comes behind the two others.
 const LOG: u32 = 0;
 const UP: u32 = 1;
 const DOWN: u32 = 2;
 /// Fields of a channel.
 const WRITE: u32 = 12;
 const READ: u32 = 16;
-const MODE: u32 = 20;
-/// Modes of a channel that is full: what has no room is left out, or the program waits.
+/// Mode of a channel that leaves out what it has no room for.
 const TRIM: u32 = 1;
-const BLOCK: u32 = 2;
 /// Where a plan has its digest, and how far from its end parameters of its last layer are.
 const DIGEST_AT: usize = 16;
 const NEAR_END: usize = 38;
 /// Bytes of messages after which what is to happen in their middle happens: some images.
 const MIDDLE_BYTES: usize = 20_000;
-/// The same for bytes of the log: more than it holds while nobody listens.
-const MIDDLE_OF_LOG: usize = 2_000;
-/// Pause of a program between two looks at a log that is full.
-const PAUSE: Duration = Duration::from_millis(1);
+/// The same for bytes of replies: some frames of one that is followed.
+const MIDDLE_OF_REPLIES: usize = 2_000;
 
 /// The firmware, and the thread that it runs on.
 pub struct Firmware {
     board: Board,
     block: u32,
     fault: Option<Fault>,
-    log: Arc<Writer>,
     running: Option<Running>,
-    /// Bytes that the program was sent, and that it logged, since power-up.
+    /// Bytes that the program was sent, and that it replied, since power-up.
     taken: usize,
-    logged: usize,
+    replied: usize,
+    /// What is to happen in the middle of a conversation has happened.
+    is_past_middle: bool,
 }
 
 /// A run of it.
 struct Running {
     stop: Arc<AtomicBool>,
-    wires: Wires,
+    queues: Queues,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -90,18 +82,15 @@ impl Drop for Running {
 
 /// What travels between the rings and the thread.
 #[derive(Clone, Default)]
-struct Wires {
+struct Queues {
     down: Arc<Mutex<VecDeque<u8>>>,
     up: Arc<Mutex<VecDeque<u8>>>,
-    log: Arc<Mutex<VecDeque<u8>>>,
-    /// A host has asked the log to wait for it.
-    log_waits: Arc<AtomicBool>,
 }
 
 impl Firmware {
-    /// The firmware of `board` with its control block at `block`, which logs through `log`.
-    pub fn new(board: &Board, block: u32, log: Writer, fault: Option<Fault>) -> Self {
-        Self { board: board.clone(), block, fault, log: Arc::new(log), running: None, taken: 0, logged: 0 }
+    /// The firmware of `board` with its control block at `block`.
+    pub fn new(board: &Board, block: u32, fault: Option<Fault>) -> Self {
+        Self { board: board.clone(), block, fault, running: None, taken: 0, replied: 0, is_past_middle: false }
     }
 
     /// Leaves in RAM what an earlier run would have.
@@ -154,10 +143,10 @@ impl Firmware {
     }
 
     /// Moves bytes from the ring to the thread: how many.
-    fn take_in(&self, memory: &mut Memory, wires: &Wires) -> Result<usize, String> {
+    fn take_in(&self, memory: &mut Memory, queues: &Queues) -> Result<usize, String> {
         let (write, mut read) = (memory.word(self.field(DOWN, WRITE))?, memory.word(self.field(DOWN, READ))?);
         let mut taken = 0;
-        let mut down = lock(&wires.down);
+        let mut down = lock(&queues.down);
         while read != write && read < RING_BYTES {
             down.extend(memory.read(self.ring(DOWN) + read, 1)?);
             read = (read + 1) % RING_BYTES;
@@ -167,28 +156,18 @@ impl Firmware {
         Ok(taken)
     }
 
-    /// Moves bytes from the thread to a channel's ring, as many as there is room for: how many.
-    fn put_out(&self, memory: &mut Memory, channel: u32, queue: &Mutex<VecDeque<u8>>) -> Result<usize, String> {
-        let [write, read] = [WRITE, READ].map(|field| memory.word(self.field(channel, field)));
-        let (mut write, read, size) = (write?, read?, ring_bytes(channel));
-        let mut queue = lock(queue);
-        let before = queue.len();
-        while (write + 1) % size != read {
-            let Some(byte) = queue.pop_front() else { break };
-            memory.write(self.ring(channel) + write, &[byte])?;
-            write = (write + 1) % size;
+    /// Moves bytes from the thread to the ring, as many as there is room for: how many.
+    fn put_out(&self, memory: &mut Memory, queues: &Queues) -> Result<usize, String> {
+        let (mut write, read) = (memory.word(self.field(UP, WRITE))?, memory.word(self.field(UP, READ))?);
+        let mut up = lock(&queues.up);
+        let before = up.len();
+        while (write + 1) % RING_BYTES != read {
+            let Some(byte) = up.pop_front() else { break };
+            memory.write(self.ring(UP) + write, &[byte])?;
+            write = (write + 1) % RING_BYTES;
         }
-        memory.write(self.field(channel, WRITE), &write.to_le_bytes())?;
-        Ok(before - queue.len())
-    }
-
-    /// Moves what there is in every direction: how many bytes came in, and how many were logged.
-    fn exchange(&self, memory: &mut Memory, wires: &Wires) -> Result<[usize; 2], String> {
-        let mode = memory.word(self.field(LOG, MODE))?;
-        wires.log_waits.store(mode & 3 == BLOCK, Ordering::Relaxed);
-        let taken = self.take_in(memory, wires)?;
-        self.put_out(memory, UP, &wires.up)?;
-        Ok([taken, self.put_out(memory, LOG, &wires.log)?])
+        memory.write(self.field(UP, WRITE), &write.to_le_bytes())?;
+        Ok(before - up.len())
     }
 }
 
@@ -204,20 +183,21 @@ impl Program for Firmware {
             return;
         }
         self.set_up(memory);
-        let (stop, wires) = (Arc::default(), Wires::default());
-        let chip = Chip { stop: Arc::clone(&stop), wires: wires.clone(), born: Instant::now() };
-        let (board, region, log) = (self.board.clone(), self.region(memory), Arc::clone(&self.log));
-        let thread = Some(thread::spawn(move || run(&board, &region, &chip, &log)));
-        self.running = Some(Running { stop, wires, thread });
+        let (stop, queues) = (Arc::default(), Queues::default());
+        let chip = Chip { stop: Arc::clone(&stop), queues: queues.clone(), born: Instant::now() };
+        let (board, region) = (self.board.clone(), self.region(memory));
+        let thread = Some(thread::spawn(move || run(&board, &region, &chip)));
+        self.running = Some(Running { stop, queues, thread });
     }
 
     fn go_on(&mut self, memory: &mut Memory) {
-        let Some(Running { wires, .. }) = &self.running else { return };
+        let Some(Running { queues, .. }) = &self.running else { return };
         // A ring that is not in RAM moves nothing.
-        let [taken, logged] = self.exchange(memory, wires).unwrap_or_default();
-        let before = (self.taken < MIDDLE_BYTES, self.logged < MIDDLE_OF_LOG);
-        (self.taken, self.logged) = (self.taken + taken, self.logged + logged);
-        if before != (self.taken < MIDDLE_BYTES, self.logged < MIDDLE_OF_LOG) {
+        let taken = self.take_in(memory, queues).unwrap_or_default();
+        let replied = self.put_out(memory, queues).unwrap_or_default();
+        (self.taken, self.replied) = (self.taken + taken, self.replied + replied);
+        if !self.is_past_middle && (self.taken >= MIDDLE_BYTES || self.replied >= MIDDLE_OF_REPLIES) {
+            self.is_past_middle = true;
             match self.fault {
                 Some(Fault::Resets) => self.start(memory),
                 Some(Fault::UnpluggedLater) => memory.is_out_of_reach = true,
@@ -231,32 +211,29 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Boots and watches until the chip is reset.
-fn run(board: &Board, region: &[u8], chip: &Chip, log: &Writer) {
+/// Boots and runs the camera loop until the chip is reset.
+fn run(board: &Board, region: &[u8], chip: &Chip) {
     let mut memory = [vec![0; board.frame_bytes], vec![0; board.frame_bytes]];
     let (mut arena, [front, back]) = (vec![0; board.arena_bytes], &mut memory);
     let hertz = board.clock_hz.and_then(|hertz| u32::try_from(hertz).ok()).unwrap_or(1_000_000);
     // A board's name is part of its program, and lives as long.
     let name: &'static str = board.name.clone().leak();
     let (look_for, smoothing) = (None, Smoothing::USUAL);
-    let described = boot::Board { name, hertz, look_for, smoothing, region, arena: &mut arena, frames: [front, back] };
-    let mut door = Door::new(chip, chip, chip, Ticks { born: chip.born, hertz: hertz.into() }, described.plate());
+    let described = CameraBoard { name, hertz, look_for, smoothing, region, arena: &mut arena, frames: [front, back] };
+    let ticks = Ticks { born: chip.born, hertz: hertz.into() };
+    let mut server = Server::new(Rtt::new(chip, chip, chip), ticks, described.info());
     let simulated = Simulated::new(chip, &[]);
     let sensor = Ov2640::new(&simulated, Pause(chip));
-    let eyes = Eyes { sensor, grabber: &simulated, settings: WATCHED };
-    let mut log = Log { chip, writer: log };
-    log.write(log.writer.opening());
-    if let Err(error) = boot::watch(&mut log, described, eyes, Unlit, chip, &mut door, u32::MAX) {
-        loop {
-            boot::complain(&error, &mut log, &mut door, chip);
-        }
+    let camera = CameraParts { sensor, grabber: &simulated, settings: SETTINGS };
+    if let Err(error) = boot::run(described, camera, NoOutput, chip, &mut server, u32::MAX) {
+        boot::report_error_loop(&error, &mut server, chip, u32::MAX);
     }
 }
 
 /// What the thread has of the chip.
 struct Chip {
     stop: Arc<AtomicBool>,
-    wires: Wires,
+    queues: Queues,
     born: Instant,
 }
 
@@ -288,18 +265,18 @@ impl Watchdog for Chip {
     }
 }
 
-impl Inlet for &Chip {
+impl RttReader for &Chip {
     fn read(&mut self, buffer: &mut [u8]) -> usize {
-        let mut down = lock(&self.wires.down);
+        let mut down = lock(&self.queues.down);
         let count = buffer.len().min(down.len());
         buffer.iter_mut().zip(down.drain(..count)).for_each(|(place, byte)| *place = byte);
         count
     }
 }
 
-impl Outlet for &Chip {
+impl RttWriter for &Chip {
     fn write(&mut self, bytes: &[u8]) -> usize {
-        let mut up = lock(&self.wires.up);
+        let mut up = lock(&self.queues.up);
         let count = bytes.len().min((RING_BYTES as usize).saturating_sub(up.len()));
         up.extend(&bytes[..count]);
         count
@@ -325,47 +302,14 @@ impl Counter for Ticks {
     }
 }
 
-/// The log.
-struct Log<'a> {
-    chip: &'a Chip,
-    writer: &'a Writer,
-}
+/// An output that nobody looks at.
+struct NoOutput;
 
-impl Log<'_> {
-    /// Writes what there is room for; the rest once there is more, if a host has asked for that, else never.
-    fn write(&self, bytes: &[u8]) {
-        let mut rest = bytes;
-        loop {
-            let mut log = lock(&self.chip.wires.log);
-            let (now, later) = rest.split_at(rest.len().min((LOG_BYTES as usize).saturating_sub(log.len())));
-            log.extend(now);
-            drop(log);
-            if later.is_empty() || !self.chip.wires.log_waits.load(Ordering::Relaxed) {
-                return;
-            }
-            rest = later;
-            self.chip.yield_to_reset();
-            thread::sleep(PAUSE);
-        }
-    }
-}
-
-impl Report for Log<'_> {
-    fn reply(&mut self, reply: Reply<'_, &[i8]>) {
-        if let Some(frame) = self.writer.frame(&reply) {
-            self.write(&frame);
-        }
-    }
-}
-
-/// A lamp that nobody sees.
-struct Unlit;
-
-impl ErrorType for Unlit {
+impl ErrorType for NoOutput {
     type Error = Infallible;
 }
 
-impl OutputPin for Unlit {
+impl OutputPin for NoOutput {
     fn set_low(&mut self) -> Result<(), Infallible> {
         Ok(())
     }

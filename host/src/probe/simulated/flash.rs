@@ -5,8 +5,7 @@
 
 use probe_rs::flashing::FlashAlgorithm;
 
-use super::Fault;
-use super::memory::Refusal;
+use super::{Fault, Violation};
 
 /// Bytes that are programmed together, with one error-correcting code: a flash word of 256 bits (RM0433, 4.3.1).
 const WORD_BYTES: usize = 32;
@@ -76,7 +75,7 @@ impl Flash {
     ///
     /// # Errors
     /// A call that real hardware might let pass, but that no correct caller makes.
-    pub fn call(&mut self, entry: u32, [r0, r1, r2]: [u32; 3], page: Option<&[u8]>) -> Result<u32, Refusal> {
+    pub fn call(&mut self, entry: u32, [r0, r1, r2]: [u32; 3], page: Option<&[u8]>) -> Result<u32, Violation> {
         let at = |pc: u64| pc as u32 & !1 == entry;
         let algorithm = &self.algorithm;
         if algorithm.pc_init.is_some_and(at) {
@@ -95,7 +94,7 @@ impl Flash {
         }
     }
 
-    fn init(&mut self, address: u32, function: u32) -> Result<u32, Refusal> {
+    fn init(&mut self, address: u32, function: u32) -> Result<u32, Violation> {
         let known = [Operation::Erase, Operation::Program, Operation::Verify];
         let operation = known.into_iter().find(|operation| *operation as u32 == function);
         match (self.operation, operation) {
@@ -107,14 +106,14 @@ impl Flash {
         }
     }
 
-    fn uninit(&mut self, function: u32) -> Result<u32, Refusal> {
+    fn uninit(&mut self, function: u32) -> Result<u32, Violation> {
         match self.operation.take() {
             Some(operation) if operation as u32 == function => Ok(0),
             other => Err(format!("calls UnInit({function}) during {other:?}")),
         }
     }
 
-    fn erase_sector(&mut self, address: u32) -> Result<u32, Refusal> {
+    fn erase_sector(&mut self, address: u32) -> Result<u32, Violation> {
         let sector = self.algorithm.sector_info(address.into()).filter(|s| s.base_address == u64::from(address));
         let (Some(sector), Some(Operation::Erase)) = (sector, self.operation) else {
             return Err(format!("erases {address:#x}, not the start of a sector, or not while erasing"));
@@ -128,7 +127,7 @@ impl Flash {
         Ok(0)
     }
 
-    fn erase_all(&mut self) -> Result<u32, Refusal> {
+    fn erase_all(&mut self) -> Result<u32, Violation> {
         if self.operation != Some(Operation::Erase) {
             return Err("erases everything, but not while erasing".to_owned());
         }
@@ -140,7 +139,7 @@ impl Flash {
         Ok(0)
     }
 
-    fn program_page(&mut self, address: u32, page: &[u8]) -> Result<u32, Refusal> {
+    fn program_page(&mut self, address: u32, page: &[u8]) -> Result<u32, Violation> {
         let len = page.len();
         let at = self.offset(address).filter(|at| at % WORD_BYTES == 0 && len.is_multiple_of(WORD_BYTES));
         let (Some(at), Some(Operation::Program)) = (at, self.operation) else {

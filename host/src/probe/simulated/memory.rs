@@ -2,10 +2,8 @@
 
 use std::ops::Range;
 
+use super::Violation;
 use super::flash::Flash;
-
-/// What stands against an access.
-pub type Refusal = String;
 
 /// RAM and flash.
 #[derive(Debug)]
@@ -31,7 +29,7 @@ impl Memory {
     ///
     /// # Errors
     /// They are not all in one memory.
-    pub fn read(&self, address: u32, len: usize) -> Result<&[u8], Refusal> {
+    pub fn read(&self, address: u32, len: usize) -> Result<&[u8], Violation> {
         let (at, nothing) =
             (u64::from(address), || format!("reads {len} bytes at {address:#010x}, where is no memory"));
         let ram = self.ram.iter().find(|(range, _)| range.contains(&at));
@@ -46,7 +44,7 @@ impl Memory {
     ///
     /// # Errors
     /// As for [`Memory::read`].
-    pub fn word(&self, address: u32) -> Result<u32, Refusal> {
+    pub fn word(&self, address: u32) -> Result<u32, Violation> {
         let bytes = self.read(address, 4)?;
         Ok(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
     }
@@ -55,7 +53,7 @@ impl Memory {
     ///
     /// # Errors
     /// The bytes are not all in one RAM; flash is not written like this.
-    pub fn write(&mut self, address: u32, data: &[u8]) -> Result<(), Refusal> {
+    pub fn write(&mut self, address: u32, data: &[u8]) -> Result<(), Violation> {
         let at = u64::from(address);
         let target = self.ram.iter_mut().find(|(range, _)| range.contains(&at)).and_then(|(range, bytes)| {
             let at = (at - range.start) as usize;

@@ -7,8 +7,8 @@ use crate::probe::{Link, Settings};
 const CORE_CONTROL: u32 = super::cpu::DHCSR;
 const SRAM: u32 = 0x2400_0000;
 
-fn bench(fault: Option<Fault>) -> Bench {
-    Bench::of(&Board::load("weact-h743").unwrap(), fault).unwrap()
+fn bench(fault: Option<Fault>) -> TestBench {
+    TestBench::of(&Board::load("weact-h743").unwrap(), fault).unwrap()
 }
 
 /// Lets `act` at a port that was connected to and powered, with the core's access port selected.
@@ -161,9 +161,9 @@ fn attaching_breaks_no_rule() {
 #[test]
 fn boards_that_are_not_simulated_are_refused() {
     let board = Board { chip: "RP235x".to_owned(), ..Board::load("weact-h743").unwrap() };
-    assert!(Bench::of(&board, None).unwrap_err().to_string().contains("STM32H7"));
+    assert!(TestBench::of(&board, None).unwrap_err().to_string().contains("STM32H7"));
     let board = Board { chip: "STM32H799".to_owned(), ..board };
-    assert!(Bench::of(&board, None).unwrap_err().to_string().contains("probe-rs knows no chip called STM32H799"));
-    let emulated = Bench::of(&Board::load("mps2-an500").unwrap(), None).unwrap_err();
+    assert!(TestBench::of(&board, None).unwrap_err().to_string().contains("probe-rs knows no chip called STM32H799"));
+    let emulated = TestBench::of(&Board::load("mps2-an500").unwrap(), None).unwrap_err();
     assert!(emulated.to_string().contains("--on sim --board mps2-an500"), "{emulated}");
 }

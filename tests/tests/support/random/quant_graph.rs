@@ -1,7 +1,7 @@
 //! Small random quantized graphs of every operator, in odd shapes, with extreme parameters.
 
 use ocellus::graph::Origin;
-use ocellus::quantize::{QuantGraph, QuantNode, Value, differ};
+use ocellus::quantize::{QuantGraph, QuantNode, Value, break_multiplier_ties};
 use ocellus_shared::plan::Crop;
 use ocellus_shared::quant::QuantParams;
 use ocellus_shared::{Op, Shape, Window};
@@ -179,8 +179,7 @@ impl Generator {
     fn push(&mut self, op: Op, inputs: Vec<usize>) {
         let shapes: Vec<Shape> = inputs.iter().map(|&v| self.values[v].shape).collect();
         let shape = op.out_shape(&shapes).expect("the layer fits");
-        let copies = matches!(op, Op::MaxPool { .. } | Op::Flatten | Op::Concat);
-        let params = if copies { self.values[inputs[0]].params } else { self.params() };
+        let params = if op.copies() { self.values[inputs[0]].params } else { self.params() };
         let (x, channels) = (shapes[0], usize::from(shape.c));
         let mut node = QuantNode {
             name: format!("{}{}", op.name(), self.nodes.len()),
@@ -214,7 +213,7 @@ impl Generator {
             Op::Lut => node.weights = (0..256).map(|_| self.rng.random()).collect(),
             Op::MaxPool { .. } | Op::Flatten | Op::Concat => {}
         }
-        differ(&mut node.multipliers);
+        break_multiplier_ties(&mut node.multipliers);
         self.values.push(Value { shape, params });
         self.nodes.push(node);
     }

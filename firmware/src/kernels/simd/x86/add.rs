@@ -11,7 +11,7 @@ use core::arch::x86_64::{
 pub fn run(a: &[i8], b: &[i8], factors: [i32; 2], offset: i32, multiplier: f32, zero: i8, output: &mut [i8]) -> usize {
     match factors.map(i16::try_from) {
         // SAFETY: the machine has AVX2.
-        [Ok(first), Ok(second)] if super::has_avx2() => unsafe {
+        [Ok(first), Ok(second)] if super::Isa::in_use() >= super::Isa::Avx2 => unsafe {
             sums(a, b, [first, second], offset, multiplier, zero, output)
         },
         _ => 0,

@@ -1,6 +1,6 @@
-//! The rows of a feature map that lie under a window, with their padding, widened to int16.
+//! The rows of a feature map that lie under a window, with their padding, in the form that products want.
 //!
-//! Each row is widened once, and stays while windows reach it: a row and its follower after as many rows as the window has
+//! Each row is brought into that form once, and stays while windows reach it: a row and its follower after as many rows as the window has
 //! share a place.
 
 use core::mem::MaybeUninit;
@@ -10,12 +10,37 @@ use ocellus_shared::{Shape, Window};
 /// Values that there is room for.
 pub const ROOM: usize = 40 * 1024;
 
+/// Memory for a band.
+pub type Room<T> = [MaybeUninit<T>; ROOM];
+
 /// Values behind each row that a vector may reach, and that meet zeros.
-const SLACK: usize = 16;
+pub const SLACK: usize = 16;
+
+/// The form that values have in a band.
+pub trait Form: Copy {
+    /// `value` in that form.
+    fn of(value: i8) -> Self;
+}
+
+/// Widened.
+impl Form for i16 {
+    #[inline(always)]
+    fn of(value: i8) -> Self {
+        value.into()
+    }
+}
+
+/// 128 more, so that no sign is left.
+impl Form for u8 {
+    #[inline(always)]
+    fn of(value: i8) -> Self {
+        value as Self ^ 0x80
+    }
+}
 
 /// See the [module](self).
 #[derive(Debug)]
-pub struct Band<'a> {
+pub struct Band<'a, T> {
     /// Rows of outputs, and outputs of each.
     pub out: [usize; 2],
     /// Values from an output's window to the next one's.
@@ -30,20 +55,20 @@ pub struct Band<'a> {
     top: usize,
     left: usize,
     pitch: usize,
-    values: &'a mut [MaybeUninit<i16>], // (kernel_rows, pitch)
+    values: &'a mut [MaybeUninit<T>], // (kernel_rows, pitch)
     /// The next row to bring in, counted from the start of the padding.
     next: usize,
     /// The place of the first row under the windows.
     first: usize,
 }
 
-impl<'a> Band<'a> {
+impl<'a, T: Form> Band<'a, T> {
     /// The band of a convolution; nothing where there is no room for it.
     pub fn new(
         step: &Step,
         window: &Window,
         input: &'a [i8], // (h, w, c)
-        room: &'a mut [MaybeUninit<i16>; ROOM],
+        room: &'a mut Room<T>,
     ) -> Option<Self> {
         let (Shape { h, w, c }, out) = (step.input().shape, step.output.shape);
         let [height, width, channels, out_height, out_width] = [h, w, c, out.h, out.w].map(usize::from);
@@ -96,7 +121,7 @@ impl<'a> Band<'a> {
             fill(right, self.zero);
             let values = &self.input[(at - self.top) * self.row..][..self.row];
             for (to, from) in place.iter_mut().zip(values) {
-                to.write(i16::from(*from));
+                to.write(T::of(*from));
             }
         }
         self.next = first + self.kernel_rows;
@@ -110,20 +135,33 @@ impl<'a> Band<'a> {
         (if place < self.kernel_rows { place } else { place - self.kernel_rows }) * self.pitch
     }
 
+    /// Values of a row, its padding and the slack included.
+    pub fn pitch(&self) -> usize {
+        self.pitch
+    }
+
+    /// All values of row `dy` under the windows of the output row last reached.
+    #[inline(always)]
+    pub fn row(&self, dy: usize) -> &[T] {
+        let row = &self.values[self.start(dy)..][..self.pitch];
+        // SAFETY: all rows under the windows were brought in.
+        unsafe { row.assume_init_ref() }
+    }
+
     /// How many values there are in all rows.
     pub fn end(&self) -> usize {
         self.values.len()
     }
 
     /// The values of all rows; only rows that were reached hold any.
-    pub fn values(&self) -> *const i16 {
+    pub fn values(&self) -> *const T {
         self.values.as_ptr().cast()
     }
 }
 
 #[inline(always)]
-fn fill(place: &mut [MaybeUninit<i16>], zero: i8) {
+fn fill<T: Form>(place: &mut [MaybeUninit<T>], zero: i8) {
     for value in place {
-        value.write(zero.into());
+        value.write(T::of(zero));
     }
 }

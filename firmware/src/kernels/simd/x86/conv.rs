@@ -1,6 +1,7 @@
 //! Convolution: a pair of neighbouring values of the input times such pairs of sixteen filters, sixteen channels and a few
 //! outputs at a time. No sum is ever added up across the lanes of a vector.
 
+use super::Isa;
 use super::band::{self, Band};
 use super::block::{self, Block, CHANNELS, HALF, HALF_ORDER, HEAD, ORDER, Two};
 use core::arch::x86_64::{
@@ -15,26 +16,30 @@ use ocellus_shared::plan::Step;
 /// Neighbouring outputs that are computed together: their sums, the weights and a product fit the registers.
 const OUTPUTS: usize = 4;
 
-/// Taps of a filter without a gap, and the pairs that they make: a filter's rows, one after the other where each is whole
-/// pairs.
-#[derive(Clone, Copy)]
-struct Taps {
-    runs: usize,
-    len: usize,
-    pairs: usize,
+/// Taps of a filter without a gap, and the groups that they make, such as pairs: a filter's rows, one after the other where each
+/// is whole groups.
+#[derive(Clone, Copy, Debug)]
+pub struct Taps {
+    /// How many such runs of taps a filter has.
+    pub runs: usize,
+    /// Taps of a run.
+    pub len: usize,
+    /// Groups of a run.
+    pub groups: usize,
 }
 
 impl Taps {
-    fn new(step: &Step, window: &Window) -> Self {
+    /// The taps of the filters of `step`, in groups of so many.
+    pub fn new(step: &Step, window: &Window, group: usize) -> Self {
         let len = usize::from(window.kernel[1]) * usize::from(step.input().shape.c);
         let rows = usize::from(window.kernel[0]);
-        let (runs, len) = if len.is_multiple_of(2) { (1, rows * len) } else { (rows, len) };
-        Self { runs, len, pairs: len.div_ceil(2) }
+        let (runs, len) = if len.is_multiple_of(group) { (1, rows * len) } else { (rows, len) };
+        Self { runs, len, groups: len.div_ceil(group) }
     }
 
     /// Vectors of a packed block, by two.
     fn block_len(&self) -> usize {
-        HEAD + self.runs * self.pairs
+        HEAD + self.runs * self.groups
     }
 }
 
@@ -42,11 +47,15 @@ impl Taps {
 /// the memory that a call has.
 #[inline(never)]
 pub fn run(step: &Step, window: &Window, input: &[i8], output: &mut [i8]) -> bool {
-    let taps = Taps::new(step, window);
-    if !super::has_avx2() || taps.block_len() > block::ROOM {
+    let isa = Isa::in_use();
+    if super::vnni::conv::run(isa, step, window, input, output) {
+        return true;
+    }
+    let taps = Taps::new(step, window, 2);
+    if isa < Isa::Avx2 || taps.block_len() > block::ROOM {
         return false;
     }
-    let mut room = [const { MaybeUninit::uninit() }; band::ROOM];
+    let mut room: band::Room<i16> = [const { MaybeUninit::uninit() }; band::ROOM];
     let Some(mut band) = Band::new(step, window, input, &mut room) else { return false };
     // SAFETY: the machine has AVX2.
     unsafe { filter(step, taps, &mut band, output) }
@@ -55,7 +64,7 @@ pub fn run(step: &Step, window: &Window, input: &[i8], output: &mut [i8]) -> boo
 
 /// Applies as many blocks of filters to all rows as there is room for, then the next.
 #[target_feature(enable = "avx2")]
-fn filter(step: &Step, taps: Taps, band: &mut Band, output: &mut [i8]) {
+fn filter(step: &Step, taps: Taps, band: &mut Band<i16>, output: &mut [i8]) {
     let mut room: block::Room = [const { MaybeUninit::uninit() }; block::ROOM];
     let channels = usize::from(step.output.shape.c);
     let line = band.out[1] * channels;
@@ -82,7 +91,7 @@ fn filter(step: &Step, taps: Taps, band: &mut Band, output: &mut [i8]) {
 /// The outputs of a row in the channels of a block.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn row(band: &Band, block: &Block, pixels: &mut [i8], channels: usize) {
+fn row(band: &Band<i16>, block: &Block, pixels: &mut [i8], channels: usize) {
     let (pairs, width) = (block.weights().len() / band.kernel_rows, pixels.len() / channels);
     let last = (width - 1) * band.step + 2 * pairs;
     assert!((0..band.kernel_rows).all(|dy| band.start(dy) + last <= band.end()));
@@ -111,7 +120,7 @@ fn row(band: &Band, block: &Block, pixels: &mut [i8], channels: usize) {
 /// are in the band, and were brought in.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn outputs<const N: usize, const V: usize>(band: &Band, at: usize, block: &Block, pixels: &mut [i8]) {
+unsafe fn outputs<const N: usize, const V: usize>(band: &Band<i16>, at: usize, block: &Block, pixels: &mut [i8]) {
     let mut sums = [block.biases(); N];
     let weights = block.weights();
     for (dy, weights) in weights.chunks_exact(weights.len() / band.kernel_rows).enumerate() {
@@ -139,7 +148,7 @@ fn pack(step: &Step, taps: Taps, first: usize, room: &mut [MaybeUninit<Two>]) {
     let is_half = usize::from(step.output.shape.c) - first <= HALF;
     let order = if is_half { HALF_ORDER } else { ORDER };
     head.write_copy_of_slice(&block::head(step, first, order));
-    for (run, weights) in weights.chunks_exact_mut(taps.pairs).enumerate() {
+    for (run, weights) in weights.chunks_exact_mut(taps.groups).enumerate() {
         for (index, weights) in weights.chunks_mut(BLOCK / 2).enumerate() {
             let mut filters = [[[0; BLOCK]; 2]; CHANNELS / 2];
             for (half, filters) in filters.iter_mut().enumerate() {
@@ -155,7 +164,7 @@ fn pack(step: &Step, taps: Taps, first: usize, room: &mut [MaybeUninit<Two>]) {
 
 /// The taps from `k` on, of a run, of both filters of a pair; zeros for what does not exist.
 #[inline(always)]
-fn pair(step: &Step, taps: Taps, pair: usize, run: usize, k: usize) -> [[i8; BLOCK]; 2] {
+pub fn pair(step: &Step, taps: Taps, pair: usize, run: usize, k: usize) -> [[i8; BLOCK]; 2] {
     let row = row_bytes(taps.runs * taps.len);
     let mut both = [[0; BLOCK]; 2];
     let Some(weights) = step.weights.get(2 * row * pair..).filter(|weights| !weights.is_empty()) else { return both };

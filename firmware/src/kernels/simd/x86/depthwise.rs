@@ -1,5 +1,6 @@
 //! Depthwise convolution: the taps of sixteen channels two by two, each pair of a channel in one product.
 
+use super::Isa;
 use super::band::{self, Band};
 use super::block::{self, Block, CHANNELS, HEAD, ORDER, Two};
 use core::arch::x86_64::{
@@ -13,10 +14,14 @@ use ocellus_shared::plan::Step;
 /// the memory that a call has.
 #[inline(never)]
 pub fn run(step: &Step, window: &Window, input: &[i8], output: &mut [i8]) -> bool {
-    if !super::has_avx2() {
+    let isa = Isa::in_use();
+    if super::vnni::depthwise::run(isa, step, window, input, output) {
+        return true;
+    }
+    if isa < Isa::Avx2 {
         return false;
     }
-    let mut room = [const { MaybeUninit::uninit() }; band::ROOM];
+    let mut room: band::Room<i16> = [const { MaybeUninit::uninit() }; band::ROOM];
     let Some(band) = Band::new(step, window, input, &mut room) else { return false };
     // One instance for 3x3 windows, one for 5x5; smaller ones have taps whose weight is 0.
     // SAFETY: the machine has AVX2.
@@ -30,7 +35,7 @@ pub fn run(step: &Step, window: &Window, input: &[i8], output: &mut [i8]) -> boo
 
 /// Applies as many blocks of filters, `N` pairs of taps each, to all rows as there is room for, then the next.
 #[target_feature(enable = "avx2")]
-fn filter<const N: usize>(step: &Step, window: &Window, mut band: Band, output: &mut [i8]) {
+fn filter<const N: usize>(step: &Step, window: &Window, mut band: Band<i16>, output: &mut [i8]) {
     let mut room: block::Room = [const { MaybeUninit::uninit() }; block::ROOM];
     let mut channels = usize::from(step.output.shape.c);
     let line = band.out[1] * channels;
@@ -59,7 +64,7 @@ fn filter<const N: usize>(step: &Step, window: &Window, mut band: Band, output: 
 
 /// Where each tap of a row's first output finds its value of the first channel in the band; those of taps
 /// that do not exist are in its last row.
-fn offsets<const N: usize>(band: &Band, window: &Window, channels: usize) -> [[usize; 2]; N] {
+fn offsets<const N: usize>(band: &Band<i16>, window: &Window, channels: usize) -> [[usize; 2]; N] {
     let mut last = band.start(0);
     let mut offsets = [[last; 2]; N];
     let [height, width] = window.kernel.map(usize::from);
@@ -78,7 +83,7 @@ fn offsets<const N: usize>(band: &Band, window: &Window, channels: usize) -> [[u
 /// The outputs of a row in the channels of a block.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn row<const N: usize>(band: &Band, offsets: &[[usize; 2]; N], block: &Block, pixels: &mut [i8], channels: usize) {
+fn row<const N: usize>(band: &Band<i16>, offsets: &[[usize; 2]; N], block: &Block, pixels: &mut [i8], channels: usize) {
     let values = band.values();
     let last = block.first + (pixels.len().div_ceil(channels) - 1) * band.step + CHANNELS;
     assert!(offsets.as_flattened().iter().all(|offset| offset + last <= band.end()));

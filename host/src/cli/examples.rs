@@ -1,0 +1,127 @@
+//! Examples behind the help of the commands. A test parses each.
+
+pub(super) const DATA_FETCH: &str = "\
+Example:
+  ocellus data fetch cifar10";
+
+pub(super) const DATA_CHECK: &str = "\
+Examples:
+  # A folder of your own photos, with one subfolder per class
+  ocellus data check photos/
+  # Do they look like what a model was trained on?
+  ocellus data check photos/ --against runs/mine";
+
+pub(super) const DATA_PREVIEW: &str = "\
+Example:
+  ocellus data preview --data photos/ --set augment.rotate=15 --set augment.mixup=0.2";
+
+pub(super) const TRAIN: &str = "\
+Examples:
+  # A recipe of this project on your own photos
+  ocellus train --recipe models/mobilenetv1-025/recipe.toml --data photos/ --out runs/mine
+  # Resume an interrupted run
+  ocellus train --resume --out runs/mine
+  # Train a finished run of 60 epochs for 60 more, with a warm restart
+  ocellus train --resume --out runs/mine --epochs 120 --set 'train.restarts=[60]'
+  # Fine-tune weights that were pretrained on ImageNet
+  ocellus train --model efficientnet-lite0 --pretrained $(ocellus weights fetch efficientnet-lite0)
+  # A linear probe on an external ONNX backbone, from four augmented views of each image
+  ocellus train --backbone net.onnx --data photos/ --set transfer.cache-views=4";
+
+pub(super) const MODEL_SHOW: &str = "\
+Example:
+  ocellus model show efficientnet-b0 --img-size 96";
+
+pub(super) const WEIGHTS_FETCH: &str = "\
+Example:
+  ocellus weights fetch efficientnet-lite0";
+
+pub(super) const QUANTIZE: &str = "\
+Example:
+  ocellus quantize runs/mine --report --worst";
+
+pub(super) const EXPORT: &str = "\
+Examples:
+  ocellus export runs/mine
+  # Try all calibration methods and correct biases
+  ocellus export runs/mine --calib auto --set quant.bias-correction=true
+  # The same scores in fewer instructions, as far as the board has flash for it
+  ocellus export runs/mine --optimize speed --board weact-h743";
+
+pub(super) const EVAL: &str = "\
+Examples:
+  ocellus eval runs/mine
+  ocellus eval runs/mine --with float";
+
+pub(super) const COMPARE: &str = "\
+Example:
+  ocellus compare runs/mine models/cnn-cifar10 --csv table.csv";
+
+pub(super) const RUN: &str = "\
+Examples:
+  ocellus run runs/mine photo.jpg
+  # On an emulated board, as its camera sees the photo
+  ocellus run models/cnn-cifar10 --on sim photo.jpg";
+
+pub(super) const VALIDATE: &str = "\
+Examples:
+  ocellus validate runs/mine --on sim --images all
+  # A real board, or a dry run of the same without one
+  ocellus validate runs/mine --on board --board weact-h743
+  ocellus validate runs/mine --on board --board weact-h743 --probe simulated";
+
+pub(super) const CARD: &str = "\
+Example:
+  ocellus card runs/mine";
+
+pub(super) const ANALYZE: &str = "\
+Example:
+  ocellus analyze runs/mine --board weact-h743";
+
+pub(super) const PROFILE: &str = "\
+Examples:
+  ocellus profile runs/mine --board mps3-an547
+  ocellus profile runs/mine --on board --board weact-h743";
+
+pub(super) const BENCH_ENGINE: &str = "\
+Example:
+  ocellus bench engine";
+
+pub(super) const BENCH_HOST: &str = "\
+Example:
+  ocellus bench host";
+
+pub(super) const BENCH_TRAIN: &str = "\
+Example:
+  ocellus bench train --model resnet20 --img-size 32 --batch-size 128";
+
+pub(super) const FIRMWARE: &str = "\
+Examples:
+  ocellus firmware --board weact-h743
+  # Smaller: without kernels that the model does not need
+  ocellus firmware --board weact-h743 --ops-of runs/mine";
+
+pub(super) const FLASH: &str = "\
+Examples:
+  ocellus flash runs/mine --board weact-h743
+  # Update the model only
+  ocellus flash runs/mine --board weact-h743 --model
+  # A dry run without a board
+  ocellus flash runs/mine --board weact-h743 --probe simulated";
+
+pub(super) const MONITOR: &str = "\
+Examples:
+  ocellus monitor runs/mine --board weact-h743
+  # With the camera's frames
+  ocellus monitor runs/mine --board weact-h743 --picture
+  # An emulated board that looks at your photos, or through a webcam (Linux)
+  ocellus monitor runs/mine --on sim --source photos/ --picture
+  ocellus monitor runs/mine --on sim --source /dev/video0";
+
+pub(super) const CAPTURE: &str = "\
+Example:
+  ocellus capture --board weact-h743 --label cup --count 50";
+
+pub(super) const DOCTOR: &str = "\
+Example:
+  ocellus doctor --install";
