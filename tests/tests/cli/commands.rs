@@ -174,9 +174,13 @@ fn compare_puts_models_side_by_side() {
     let table = fs::read_to_string(&csv).unwrap();
     assert!(table.lines().count() == 3 && table.contains(",f1 "), "{table}");
 
+    // Before a model is opened, as nothing is here.
+    let late = run(&["compare", "gone", "gone too", "--csv", b.file("nofolder/x.csv").to_str().unwrap()]);
+    late.fails(1, &["nofolder/x.csv"]);
+
     let cifar = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/cnn-cifar10");
     let refused = run(&["compare", a.path(), cifar.to_str().unwrap()]);
-    refused.fails(2, &["tell different classes apart", "has: airplane, "]);
+    refused.fails(2, &["tell different classes apart: only ", " has airplane, automobile, "]);
     fs::remove_file(b.file("model.plan")).unwrap();
     run(&["compare", a.path(), b.path()]).fails(1, &["neither a plan nor trained weights", "ocellus export"]);
 }

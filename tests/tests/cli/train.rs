@@ -200,9 +200,13 @@ fn a_head_on_an_onnx_backbone_is_trained_and_evaluated_with_its_file() {
         with_cache(command)
     };
     ends(program(&["export", "base"]), 0);
+    let chosen = ["--recipe", "tiny.toml", "--backbone", "base/float.onnx", "--out", "chosen", "--epochs", "1"];
+    let said = &ends(with_cache(train(&place, &chosen)), 0)[1];
+    assert!(said.contains("drawn in 4 variations") && said.contains("transfer.cache-views=N"), "{said}");
+    assert!(said.contains("net.blocks, net.dense: ignored: has no effect with transfer.backbone"), "{said}");
+    let recipe = fs::read_to_string(place.path().join("chosen/recipe.toml")).unwrap();
+    assert!(recipe.contains("cache-views = 4"), "{recipe}");
     let head = ["--recipe", "tiny.toml", "--backbone", "base/float.onnx", "--out", "head", "--epochs", "12"];
-    let message = &ends(with_cache(train(&place, &head)), 1)[1];
-    assert!(message.contains("transfer.cache-views"), "{message}");
     let views = [&head[..], &["--set", "transfer.cache-views=1", "--set", "transfer.hidden=8", "--json"]].concat();
     let trained: serde_json::Value = serde_json::from_str(&ends(with_cache(train(&place, &views)), 0)[0]).unwrap();
     let eval = program(&["eval", "head", "--with", "float", "--json"]);
