@@ -13,6 +13,7 @@
 //! | `progress` | [`Progress`], TOML; only where training can go on |
 //! | `sha256` | of all tensors, hex; files of before have none |
 
+use crate::files;
 use crate::net::{Array, Weights};
 use crate::recipe::Recipe;
 use anyhow::{Context, Result, bail, ensure};
@@ -21,8 +22,7 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The only format there is.
 const FORMAT: &str = "ocellus-checkpoint-1";
@@ -134,13 +134,12 @@ impl Checkpoint {
         Self::parse(&bytes).with_context(|| format!("in the checkpoint {}", file.display()))
     }
 
-    /// Writes the checkpoint: into a temporary file of the same folder first, so that `path` is either the old or the
-    /// new one, whatever happens.
+    /// Writes the checkpoint: `path` is either the old or the new one, whatever happens.
     ///
     /// # Errors
     /// The folder cannot be written or the disk is full.
     pub fn save(&self, path: &Path) -> Result<()> {
-        write_atomically(path, &self.emit()?)
+        files::write(path, &self.emit()?)
     }
 
     /// SHA-256 in hex over names, shapes and values of all parameters.
@@ -250,67 +249,6 @@ fn read_array(view: &TensorView<'_>) -> Result<Array> {
     Ok(Array { shape: view.shape().to_vec(), values })
 }
 
-/// How the names of files begin that are not whole yet.
-const UNFINISHED: &str = ".unfinished-";
-
-/// Replaces the file at `path` by `bytes`, all or nothing, even if the machine stops in the middle.
-///
-/// # Errors
-/// The folder cannot be written or the disk is full; whatever was at `path` is still there.
-pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    write_together(&[(path.to_path_buf(), bytes)])
-}
-
-/// As [`write_atomically`] for several files: all of them are complete on the disk before the first one is replaced.
-///
-/// # Errors
-/// As for [`write_atomically`].
-pub fn write_together(files: &[(PathBuf, &[u8])]) -> Result<()> {
-    let mut ready = Vec::new();
-    for (path, bytes) in files {
-        let file = write_beside(path, bytes).with_context(|| unwritable(path))?;
-        ready.push((file, path));
-    }
-    for (file, path) in ready {
-        file.persist(path).with_context(|| unwritable(path))?;
-        // The rename itself is on the disk only when the folder is.
-        std::fs::File::open(folder_of(path)).and_then(|folder| folder.sync_all()).with_context(|| unwritable(path))?;
-    }
-    Ok(())
-}
-
-/// Removes what a killed process left half-written in `folder`, which nobody else may be writing to.
-pub fn remove_unfinished(folder: &Path) {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    for entry in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(UNFINISHED)) {
-        // It is only in the way; whoever cannot remove it will not be able to write either, and will say so.
-        let _ = std::fs::remove_file(entry.path());
-    }
-}
-
-/// A temporary file with these bytes, in the folder of `path` and with the rights of an ordinary new file.
-///
-/// # Errors
-/// It cannot be written.
-pub fn write_beside(path: &Path, bytes: &[u8]) -> std::io::Result<tempfile::NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(UNFINISHED);
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut file = builder.tempfile_in(folder_of(path))?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    Ok(file)
-}
-
-fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-fn unwritable(path: &Path) -> String {
-    format!("cannot write {}; is there space, and may you write there?", path.display())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -412,27 +350,5 @@ mod tests {
     fn a_missing_file_is_named_with_the_remedy() {
         let message = format!("{:#}", Checkpoint::load(Path::new("no/such/best.safetensors")).unwrap_err());
         assert!(message.contains("no/such/best.safetensors") && message.contains("ocellus train"), "{message}");
-    }
-
-    #[test]
-    fn what_a_killed_write_left_is_removed_and_nothing_else() {
-        let folder = tempfile::tempdir().unwrap();
-        let half = write_beside(&folder.path().join("x"), b"half").unwrap().keep().unwrap().1;
-        std::fs::write(folder.path().join("mine"), b"").unwrap();
-        remove_unfinished(folder.path());
-        assert!(!half.exists());
-        assert!(folder.path().join("mine").exists());
-    }
-
-    #[test]
-    fn a_failed_write_leaves_nothing_behind() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("taken");
-        // A folder that is not empty cannot be replaced by a file.
-        std::fs::create_dir_all(path.join("inside")).unwrap();
-        let message = format!("{:#}", write_atomically(&path, b"bytes").unwrap_err());
-        assert!(message.contains("taken"), "{message}");
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
-        assert!(write_atomically(&folder.path().join("no/folder"), b"bytes").is_err());
     }
 }

@@ -248,7 +248,7 @@ pub struct DataFetchArgs {
     #[arg(long, value_name = "DIR")]
     pub to: Option<PathBuf>,
     /// URL of the archive, instead of the official one
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", requires = "sha256")]
     pub url: Option<String>,
     /// SHA-256 of the archive, instead of the published one
     #[arg(long, value_name = "HEX")]
@@ -312,11 +312,14 @@ pub struct WeightsFetchArgs {
     #[arg(long, value_name = "DIR")]
     pub to: Option<PathBuf>,
     /// URL of the file, instead of the official one
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", requires = "sha256")]
     pub url: Option<String>,
-    /// Full SHA-256 of the file, instead of its published first digits
+    /// Full SHA-256 of the file, of which only the first digits are published
     #[arg(long, value_name = "HEX")]
     pub sha256: Option<String>,
+    /// Be content with the published digits of the SHA-256, which somebody could forge
+    #[arg(long)]
+    pub accept_short_checksum: bool,
 }
 
 /// The commands of `ocellus model`.

@@ -16,7 +16,6 @@ pub mod flash;
 mod helpers;
 pub mod model;
 pub mod monitor;
-mod numbered;
 pub mod probes;
 pub mod profile;
 pub mod quantize;
@@ -24,7 +23,6 @@ pub mod run;
 pub mod train;
 pub mod validate;
 pub mod weights;
-mod writable;
 
 use std::fmt;
 
@@ -33,6 +31,7 @@ use anyhow::Result;
 use crate::board::{DoesNotFit, UnknownBoard};
 use crate::cli::{Cli, Command};
 use crate::eval::agreement::Difference;
+use crate::view;
 
 /// Failures that have an exit code of their own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,12 +40,15 @@ pub enum Failure {
     Usage(String),
     /// Two sides that must compute the same did not.
     Disagree(String),
+    /// A signal ended it in good order; the exit code that says which. What there is to say was said.
+    Stopped(u8),
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Usage(what) | Self::Disagree(what) => f.write_str(what),
+            Self::Stopped(_) => f.write_str("stopped by a signal"),
         }
     }
 }
@@ -84,12 +86,22 @@ pub fn run(cli: &Cli) -> Result<()> {
     }
 }
 
-/// The process's exit code for `error`: 1 failed, 2 usage, 3 does not fit, 4 host and device disagree.
+/// Tells why a command failed; the process's exit code.
+pub fn fail(error: &anyhow::Error) -> u8 {
+    if !matches!(error.downcast_ref(), Some(Failure::Stopped(_))) {
+        view::error(error);
+    }
+    exit_code(error)
+}
+
+/// The process's exit code for `error`: 1 failed, 2 usage, 3 does not fit, 4 host and device disagree, 128 and the signal's number
+/// where one ended it.
 pub fn exit_code(error: &anyhow::Error) -> u8 {
     // The cause may be wrapped in the context of whoever met it.
     let of_failure = |failure: &Failure| match failure {
         Failure::Usage(_) => 2,
         Failure::Disagree(_) => 4,
+        Failure::Stopped(code) => *code,
     };
     let does_not_fit = || error.downcast_ref::<DoesNotFit>().map(|_| 3);
     let unknown_board = || error.downcast_ref::<UnknownBoard>().map(|_| 2);

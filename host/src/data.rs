@@ -19,6 +19,8 @@ pub mod dataset_shift;
 pub mod fetch;
 
 pub mod folder;
+mod ignored;
+pub mod names;
 pub mod picture;
 pub mod shapes;
 mod split;

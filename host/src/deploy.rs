@@ -10,19 +10,20 @@
 mod auto_calibration;
 
 use crate::board::Board;
-use crate::checkpoint::{self, Checkpoint, write_together};
+use crate::checkpoint::{self, Checkpoint};
 use crate::cost::Core;
 use crate::data::Split;
 use crate::eval::agreement;
 use crate::eval::engine::EngineModel;
 use crate::eval::tract::{FloatModel, TractModel};
+use crate::files::{self, FolderLock, Purpose};
 use crate::graph::{Graph, run};
 use crate::pack::{Packed, Room};
 use crate::quantize::QuantGraph;
 use crate::recipe::{CalibrationMethod, Optimize, QuantRecipe, Recipe};
 use crate::trim::{self, Removed};
 use crate::{calibrate, eval, fold, graph, net, onnx, pack, quantize, view};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use ocellus_shared::plan::Plan;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -213,12 +214,13 @@ impl Artifacts {
             (PLAN, &self.packed.plan),
             (RECIPE, recipe.as_bytes()),
         ];
-        std::fs::create_dir_all(out).with_context(|| format!("cannot make the folder {}", out.display()))?;
+        files::make_folder(out)?;
+        let _lock = FolderLock::take(out, Purpose::Export, "choose another folder with --out")?;
         let files = files.map(|(name, bytes)| (out.join(name), bytes));
         // A run folder's recipe is what training goes on by, and one that says the same may have comments.
         let is_run = [checkpoint::BEST, checkpoint::LAST].iter().any(|name| out.join(name).exists());
         let count = if is_run || self.is_same_recipe(&out.join(RECIPE)) { 3 } else { 4 };
-        write_together(&files[..count])
+        files::write_together(&files[..count])
     }
 
     /// Whether the recipe at `path` trains and quantizes the same network in the same way.

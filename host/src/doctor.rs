@@ -13,6 +13,7 @@ use crate::toolchain::{self, CoreLibrary};
 use crate::transport::qemu;
 
 mod apt;
+mod beside;
 
 /// One thing that was looked for.
 #[derive(Clone, Debug, Serialize)]

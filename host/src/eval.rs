@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::board::Board;
 use crate::client;
-use crate::data::Split;
+use crate::data::{Split, names};
 use crate::features::Extractor;
 use crate::graph::{self, Graph};
 
@@ -170,7 +170,8 @@ pub fn class_difference(one: (&str, &[String]), other: (&str, &[String])) -> Str
 /// # Errors
 /// A class that the model does not know, where it knows others or has another number of classes.
 pub fn relabel(labels: &mut [u16], dataset: &[String], model: &[String], warn: &dyn Fn(&str)) -> Result<()> {
-    let known: Vec<Option<usize>> = dataset.iter().map(|name| model.iter().position(|m| m == name)).collect();
+    let known: Vec<Option<usize>> =
+        dataset.iter().map(|name| model.iter().position(|m| names::composed(m) == names::composed(name))).collect();
     if let Some(map) = known.iter().copied().collect::<Option<Vec<usize>>>() {
         labels.iter_mut().for_each(|label| *label = map[usize::from(*label)] as u16);
         return Ok(());

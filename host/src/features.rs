@@ -12,9 +12,9 @@
 //!
 //! It is named by its key. A file that is not exactly this is computed anew: nothing in it is trusted.
 
-use crate::checkpoint::write_atomically;
+use crate::files;
 use crate::view;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use ocellus_shared::Shape;
 use sha2::{Digest, Sha256};
 use std::path::Path;
@@ -101,9 +101,9 @@ pub fn cached(
         }
     }
     let values = compute()?;
-    let kept = std::fs::create_dir_all(folder).context("no folder").and_then(|()| {
+    let kept = files::make_folder(folder).and_then(|()| {
         // Two trainings may write the same file at once: each of them a whole one.
-        write_atomically(&path, &emit(&key, &values))
+        files::write(&path, &emit(&key, &values))
     });
     if let Err(error) = kept {
         view::warn(&format!("the features are not kept for another time: {error:#}"));

@@ -1,9 +1,13 @@
 //! The workstation's half of Ocellus, in the order of its pipeline: a module imports only those above it.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
+// They panic where nobody reads: `report` and `view` do not.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
-pub mod random;
 pub mod view;
+
+pub mod files;
+pub mod random;
 
 pub mod recipe;
 

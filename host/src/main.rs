@@ -10,10 +10,7 @@ fn main() -> ExitCode {
     log_to_stderr();
     match commands::run(&Cli::of_process()) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::from(commands::exit_code(&error))
-        }
+        Err(error) => ExitCode::from(commands::fail(&error)),
     }
 }
 
@@ -21,5 +18,5 @@ fn main() -> ExitCode {
 fn log_to_stderr() {
     let filter = EnvFilter::try_from_env("OCELLUS_LOG").unwrap_or_else(|_| EnvFilter::new("ocellus=warn"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    log.without_time().with_target(false).init();
+    log.without_time().with_target(false).log_internal_errors(false).init();
 }

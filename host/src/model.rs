@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use ocellus_shared::plan::Plan;
 
 use crate::checkpoint::{self, Checkpoint};
+use crate::data::names;
 use crate::deploy;
 pub use crate::deploy::{FLOAT_ONNX, INT8_ONNX, PLAN, RECIPE};
 use crate::eval::Evaluator;
@@ -112,14 +113,45 @@ impl ModelFiles {
         }
     }
 
+    /// Makes sure that the files of an export that lie beside each other are of the same one: an export that was killed while it
+    /// replaced them leaves some of another.
+    ///
+    /// # Errors
+    /// They are not. Where the user named one of them, that is only a warning: it is what was meant.
+    fn check_one_export(&self) -> Result<()> {
+        let read = |path: &Option<PathBuf>| std::fs::read(path.as_deref()?).ok();
+        let origin = |path: &Option<PathBuf>| read(path).and_then(|bytes| onnx::origin(&bytes)).unwrap_or_default();
+        let digest = |bytes: Vec<u8>| Plan::parse(&bytes).ok().map(|plan| hex::encode(plan.digest()));
+        let ((int8, of_int8), (float, _)) = (origin(&self.int8_onnx), origin(&self.float_onnx));
+        let of_plan = read(&self.plan).and_then(digest).unwrap_or_default();
+        let differ = |one: &str, other: &str| !one.is_empty() && !other.is_empty() && one != other;
+        let name = |path: &Option<PathBuf>| path.as_deref().map(view::name).unwrap_or_default();
+        let other = match (differ(&of_plan, &of_int8), differ(&float.weights, &int8.weights)) {
+            (true, _) => name(&self.plan),
+            (false, true) => name(&self.float_onnx),
+            (false, false) => return Ok(()),
+        };
+        let what = format!(
+            "{other} and {} are of different exports, of which one was perhaps interrupted: write them anew with `ocellus export`",
+            name(&self.int8_onnx)
+        );
+        let is_named =
+            [&self.plan, &self.int8_onnx, &self.float_onnx].iter().any(|part| self.is_named(part.as_deref()));
+        ensure!(is_named, "{what}");
+        view::warn(&what);
+        Ok(())
+    }
+
     /// The bytes of the plan, which parses. Warns where it is not of the weights beside it.
     ///
     /// # Errors
-    /// There is none, or it cannot be read, or it is of another version or damaged.
+    /// There is none, or it cannot be read, or it is of another version, damaged, or of another export than the ONNX file beside it.
     pub fn read_plan(&self) -> Result<Vec<u8>> {
         let (path, bytes) = self.read(self.plan.as_deref(), PLAN)?;
         let plan = Plan::parse(&bytes)
             .with_context(|| format!("{} cannot be used; write it anew with `ocellus export`", path.display()))?;
+        names::check_all(plan.labels().filter(|label| !label.is_empty())).with_context(|| view::name(path))?;
+        self.check_one_export()?;
         self.warn_if_stale(path, &hex::encode(plan.digest()));
         Ok(bytes)
     }
@@ -130,6 +162,7 @@ impl ModelFiles {
     /// As for [`ModelFiles::read_plan`].
     pub fn load_tract(&self) -> Result<TractModel> {
         let (path, bytes) = self.read(self.int8_onnx.as_deref(), INT8_ONNX)?;
+        self.check_one_export()?;
         TractModel::load(&bytes).with_context(|| path.display().to_string())
     }
 
@@ -152,6 +185,7 @@ impl ModelFiles {
             checkpoint::BEST
         );
         let (path, bytes) = self.read(self.float_onnx.as_deref(), FLOAT_ONNX)?;
+        self.check_one_export()?;
         FloatModel::load(&bytes).map(Evaluator::FloatOnnx).with_context(|| path.display().to_string())
     }
 

@@ -17,6 +17,7 @@ pub use quant::{CalibrationMethod, Optimize, QuantRecipe};
 pub use train::{DeviceKind, Keep, LossKind, OptimizerKind, Precision, ScheduleKind, TrainRecipe};
 pub use transfer::{Freeze, Statistics, TransferRecipe};
 
+use crate::view;
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -102,8 +103,26 @@ impl Recipe {
     }
 
     fn table(&self) -> Result<toml::Table> {
+        self.check_paths()?;
         let what = || format!("a number of the recipe is above {}, the largest that TOML has", i64::MAX);
         toml::Table::try_from(self).with_context(what)
+    }
+
+    /// Refuses paths that the text of a recipe cannot hold.
+    fn check_paths(&self) -> Result<()> {
+        let Self { data, net, transfer, .. } = self;
+        let paths =
+            [("data.path", &data.path), ("net.pretrained", &net.pretrained), ("transfer.backbone", &transfer.backbone)];
+        for (key, path) in paths {
+            let Some(path) = path else { continue };
+            ensure!(
+                path.to_str().is_some(),
+                "{key}: the name {} is not UTF-8, and a recipe, in which a run keeps it, is a text: rename it, or give a link \
+                 to it that has another name",
+                view::name(path)
+            );
+        }
+        Ok(())
     }
 
     /// The recipe as TOML with every key written out, so that later defaults do not change what a run meant.

@@ -1,19 +1,33 @@
 //! Results on standard output: text for people, one JSON object for programs.
 
 use std::io::{self, Write};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
 
 use crate::eval::{ClassMetrics, Metrics};
+use crate::view;
 
-/// Prints `text` and a line break.
+/// Prints `text` and a line break, with everything escaped that a terminal would obey.
 ///
 /// # Errors
 /// Standard output cannot be written. A reader that has seen enough (`| head`) is not an error.
 pub fn print(text: &str) -> Result<()> {
+    write(view::shown(text).as_bytes())
+}
+
+/// Prints a path exactly as it is, for a shell's `$(...)`.
+///
+/// # Errors
+/// As for [`print()`].
+pub fn print_path(path: &Path) -> Result<()> {
+    write(path.as_os_str().as_encoded_bytes())
+}
+
+fn write(line: &[u8]) -> Result<()> {
     let mut out = io::stdout().lock();
-    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+    match out.write_all(line).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         result => result.context("cannot write to standard output"),
     }
@@ -24,7 +38,21 @@ pub fn print(text: &str) -> Result<()> {
 /// # Errors
 /// As for [`print()`].
 pub fn print_json(value: &impl Serialize) -> Result<()> {
-    print(&serde_json::to_string(value).context("the result has no JSON form")?)
+    print(&json(value)?)
+}
+
+/// `value` as JSON in one line, in which a terminal obeys nothing either.
+///
+/// # Errors
+/// It has no such form.
+pub fn json(value: &impl Serialize) -> Result<String> {
+    let text = serde_json::to_string(value).context("the result has no JSON form")?;
+    if !text.contains(view::is_obeyed) {
+        return Ok(text);
+    }
+    // They stand in strings only, and serde escapes none above ASCII.
+    let escaped = |c: char| if view::is_obeyed(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
+    Ok(text.chars().map(escaped).collect())
 }
 
 /// The machine that figures were measured on: usable cores, and the processor as far as the system names it.
@@ -102,6 +130,14 @@ pub fn thousands(number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn json_says_what_a_terminal_would_obey() {
+        let evil = "a\u{202e}\u{9b}\x1b\n\"b";
+        let text = json(&evil).unwrap();
+        assert!(!text.contains(view::is_obeyed), "{text}");
+        assert_eq!(serde_json::from_str::<String>(&text).unwrap(), evil);
+    }
 
     #[test]
     fn columns_line_up() {

@@ -29,6 +29,7 @@ pub mod workers;
 use crate::checkpoint::{Checkpoint, Progress};
 use crate::data::{self, Dataset};
 use crate::features::Extractor;
+use crate::files::{self, FolderLock, Purpose};
 use crate::net;
 use crate::net::module::{Arrays, Module};
 use crate::recipe::Recipe;
@@ -48,6 +49,8 @@ use std::time::{Duration, Instant};
 use transfer::{CachedFeatures, FeatureExtraction, Transfer};
 use workers::Workers;
 
+/// What to do where another process is writing to the run folder.
+pub const ELSEWHERE: &str = "choose another folder with --out";
 /// Time between two checkpoints within an epoch.
 const SAVE_EVERY: Duration = Duration::from_secs(300);
 
@@ -72,7 +75,8 @@ pub enum Outcome {
 ///
 /// # Errors
 /// The recipe does not fit the dataset; the folder already holds a run, or with `resume` none or one of another recipe
-/// or dataset (the message names what differs); the loss is no longer a number; a file cannot be written.
+/// or dataset (the message names what differs); another process is writing there; the loss is no longer a number; a file cannot
+/// be written.
 pub fn run(
     recipe: &Recipe,
     dataset: &Dataset,
@@ -169,6 +173,8 @@ struct Trainer<'a> {
     bar: ProgressBar,
     time: RunTime,
     stop: &'a AtomicBool,
+    /// The right to write into the folder, from the beginning to the end.
+    lock: Option<FolderLock>,
 }
 
 impl<'a> Trainer<'a> {
@@ -216,11 +222,18 @@ impl<'a> Trainer<'a> {
             bar: view::bar(steps as u64 * u64::from(recipe.train.epochs), "training"),
             time: RunTime::start(),
             stop,
+            lock: None,
         })
     }
 
     /// Begins a run in its folder, or goes on with the one there.
     fn begin(&mut self, options: &RunOptions<'_>) -> Result<()> {
+        if !options.resume {
+            files::make_folder(&self.out)?;
+        }
+        if self.out.is_dir() {
+            self.lock = Some(FolderLock::take(&self.out, Purpose::Training, ELSEWHERE)?);
+        }
         if options.resume {
             self.restore()?
         } else {

@@ -1,6 +1,11 @@
 //! What people see while they wait. All of it goes to stderr: stdout is for results.
+//!
+//! Nothing of it may end a command: what cannot be shown, because the terminal is gone or nobody reads on, is not shown.
 
 use indicatif::{ProgressBar, ProgressStyle};
+use std::borrow::Cow;
+use std::ffi::OsStr;
+use std::io::Write;
 use std::time::Duration;
 
 /// A progress bar of `len` steps with the time that is left; invisible where stderr is not a terminal.
@@ -27,12 +32,74 @@ pub fn spinner(message: &str) -> ProgressBar {
 
 /// One line that deserves attention but stops nothing.
 pub fn warn(message: &str) {
-    eprintln!("warning: {message}");
+    write_line(&format!("warning: {message}"));
 }
 
 /// One line about what is being done.
 pub fn note(message: &str) {
-    eprintln!("{message}");
+    write_line(message);
+}
+
+/// Why a command failed.
+pub fn error(error: &anyhow::Error) {
+    write_line(&format!("error: {error:#}"));
+}
+
+/// `text` with everything escaped that a terminal would obey instead of showing it: control characters, and those that turn the
+/// direction of writing. Line breaks and tabs stay.
+pub fn shown(text: &str) -> Cow<'_, str> {
+    let obeyed = |c: char| is_obeyed(c) && !matches!(c, '\n' | '\t');
+    if !text.contains(obeyed) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.chars().map(|c| if obeyed(c) { c.escape_default().to_string() } else { c.to_string() }).collect())
+}
+
+/// `text` as [`shown()`], in one line.
+pub fn plain(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_obeyed) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(
+        text.chars().map(|c| if is_obeyed(c) { c.escape_default().to_string() } else { c.to_string() }).collect(),
+    )
+}
+
+/// A file's or a folder's name in one line: as [`plain`], and each byte that is not UTF-8 as `\xNN`.
+pub fn name(name: impl AsRef<OsStr>) -> String {
+    let chunks = name.as_ref().as_encoded_bytes().utf8_chunks();
+    let chunk = |chunk: std::str::Utf8Chunk<'_>| {
+        let invalid: String = chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}")).collect();
+        plain(chunk.valid()).into_owned() + &invalid
+    };
+    chunks.map(chunk).collect()
+}
+
+/// A path in JSON, which is a text: as it is, or as [`name`] where it is not UTF-8.
+///
+/// # Errors
+/// Those of the serializer.
+pub fn serialize_path<S: serde::Serializer>(
+    path: impl AsRef<std::path::Path>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&json_path(path.as_ref()))
+}
+
+/// The text of [`serialize_path`].
+pub fn json_path(path: &std::path::Path) -> String {
+    path.to_str().map_or_else(|| name(path), str::to_owned)
+}
+
+/// Whether a terminal obeys `c`: a control character, a line separator, or one that turns the direction of writing (Unicode
+/// Standard Annex 9).
+pub fn is_obeyed(c: char) -> bool {
+    let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{61c}');
+    c.is_control() || turns || matches!(c, '\u{2028}' | '\u{2029}')
+}
+
+fn write_line(text: &str) {
+    write_whole(&format!("{}\n", shown(text)));
 }
 
 /// A picture and a line of text that are drawn over each other again and again, on a terminal's standard error.
@@ -55,7 +122,7 @@ impl Panel {
         self.drawn += 1;
         let up = if self.height > 0 { format!("\x1b[{}A", self.height) } else { String::new() };
         let mut lines = half_blocks(rgb, width);
-        lines.push(format!("  \x1b[2K{}/{}  {caption}", self.drawn, self.frames));
+        lines.push(format!("  \x1b[2K{}/{}  {}", self.drawn, self.frames, plain(caption)));
         self.height = lines.len();
         write_whole(&(up + &clipped(&lines)));
     }
@@ -99,7 +166,9 @@ impl Lines {
 
 /// Writes `text` in one go: in between, a terminal may show the `^C` of whoever presses it, and take it for a part of a sequence.
 fn write_whole(text: &str) {
-    eprint!("{text}");
+    let mut err = std::io::stderr().lock();
+    // There is nobody left to tell.
+    let _ = err.write_all(text.as_bytes()).and_then(|()| err.flush());
 }
 
 /// Takes away the last `height` lines, and what was typed below them.
@@ -115,12 +184,25 @@ fn clipped(lines: &[String]) -> String {
 
 /// One line above a progress bar, which stays below it; also where the bar is invisible.
 pub fn above(bar: &ProgressBar, line: &str) {
-    bar.suspend(|| eprintln!("{line}"));
+    bar.suspend(|| write_line(line));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn terminals_show_names_and_do_not_obey_them() {
+        let evil = "a\x1b]0;title\x07b\r\nc\u{202e}d";
+        assert_eq!(shown(evil), "a\\u{1b}]0;title\\u{7}b\\r\nc\\u{202e}d");
+        assert_eq!(plain(evil), "a\\u{1b}]0;title\\u{7}b\\r\\nc\\u{202e}d");
+        assert!(matches!(shown("größer\tals\n"), Cow::Borrowed("größer\tals\n")));
+        #[cfg(unix)]
+        assert_eq!(
+            name(std::os::unix::ffi::OsStrExt::from_bytes(b"caf\xe9\n\xc3\xa9.png") as &OsStr),
+            "caf\\xe9\\né.png"
+        );
+    }
 
     #[test]
     fn lines_that_are_drawn_again_do_not_wrap() {

@@ -14,6 +14,11 @@ pub fn program(address: u32, data: &[u8]) -> Vec<u8> {
     build(address, data, &[])
 }
 
+/// The same for the board called `board`, as `firmware/build.rs` says it.
+pub fn program_of(address: u32, data: &[u8], board: &str) -> Vec<u8> {
+    build(address, data, &[(format!("_ocellus_board_{}", board.replace('-', "_")), 0, ABSOLUTE)])
+}
+
 /// The same with a log: an RTT control block at `log`, and defmt frames, not encoded any further, of text alone.
 pub fn program_with_log(address: u32, data: &[u8], log: u32) -> Vec<u8> {
     build(address, data, &logging(log))

@@ -12,7 +12,8 @@ use ocellus_shared::plan::Crop;
 use serde_json::json;
 
 use super::helpers::camera_source::PictureSource;
-use super::helpers::{interrupt, targets};
+use super::helpers::signals::Stop;
+use super::helpers::targets;
 use crate::camera::{self, Sensor};
 use crate::cli::{CaptureArgs, Stage};
 use crate::client::Client;
@@ -31,7 +32,8 @@ const FRAMES_PER_PICTURE: u32 = 20;
 /// pictures that were taken before stay.
 pub fn run(args: &CaptureArgs) -> Result<()> {
     album::check_label(&args.label)?;
-    let stop = interrupt::stop_on_ctrl_c()?;
+    let signals = Stop::on_signals(None, false)?;
+    let stop = signals.asked();
     // Before a folder is made: without a board or something to look at there would be nothing in it.
     let source = open(args)?;
     let mut album = Album::open(&args.out, &args.label, args.difference)?;
@@ -45,12 +47,12 @@ pub fn run(args: &CaptureArgs) -> Result<()> {
         Ok(album.taken() < args.count && !stop.load(Ordering::Relaxed))
     };
     let outcome = match source {
-        FrameSource::Board(client) => from_board(args, *client, &mut take, &stop),
-        FrameSource::Sim(source, sensor) => from_source(args, source, sensor, &mut take, &stop),
+        FrameSource::Board(client) => from_board(args, *client, &mut take, stop),
+        FrameSource::Sim(source, sensor) => from_source(args, source, sensor, &mut take, stop),
     };
     bar.finish_and_clear();
-    tell(args, &album)?;
-    outcome
+    let told = tell(args, &album);
+    outcome.and(signals.ended_by_user()).and(told)
 }
 
 /// What takes the pictures.
@@ -179,7 +181,7 @@ fn tell(args: &CaptureArgs, album: &Album) -> Result<()> {
     if args.json {
         return report::print_json(&json!({
             "label": args.label,
-            "folder": folder,
+            "folder": view::json_path(folder),
             "taken": taken,
             "near_duplicates": skipped,
         }));

@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use ocellus_shared::plan::Plan;
 
+use super::Failure;
 use super::helpers::{datasets, targets};
-use super::{Failure, writable};
 use crate::board::{self, Board};
-use crate::checkpoint::write_atomically;
 use crate::cli::{CardArgs, ImageCount};
 use crate::client;
 use crate::data::{Dataset, Split};
 use crate::eval::{self, Evaluator, Metrics, Scores};
+use crate::files;
 use crate::model::ModelFiles;
 use crate::recipe::Recipe;
 use crate::{report, view};
@@ -56,7 +56,7 @@ pub fn run(args: &CardArgs) -> Result<()> {
     let recipe = files.read_recipe()?;
     // What could spoil the card at the end is looked at before minutes of measuring.
     let out = args.out.clone().unwrap_or_else(|| folder(&args.model).join("README.md"));
-    writable::file(&out)?;
+    files::check_file(&out)?;
     let training = training(&files)?;
     let dataset = datasets::labelled_dataset(&recipe.data, args.data.as_deref(), input, &classes)?;
     datasets::warn_if_other(&dataset, &files);
@@ -80,8 +80,8 @@ pub fn run(args: &CardArgs) -> Result<()> {
         title: title(&files, &recipe, &args.model),
         boards,
     };
-    write_atomically(&out, card.text().as_bytes())?;
-    report::print(&out.display().to_string())
+    files::write(&out, card.text().as_bytes())?;
+    report::print_path(&out)
 }
 
 /// The folder that `model` is, or lies in.

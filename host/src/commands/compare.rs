@@ -11,13 +11,13 @@ use ocellus_shared::Shape;
 use ocellus_shared::plan::Plan;
 use serde_json::json;
 
+use super::Failure;
 use super::helpers::{datasets, targets};
-use super::{Failure, writable};
 use crate::board::Board;
-use crate::checkpoint::write_atomically;
 use crate::cli::{CompareArgs, MeasureOn};
 use crate::data::{Dataset, Split};
 use crate::eval::{self, Evaluator, Metrics};
+use crate::files;
 use crate::model::ModelFiles;
 use crate::recipe::{DataRecipe, Recipe};
 use crate::{report, view};
@@ -45,7 +45,7 @@ pub fn run(args: &CompareArgs) -> Result<()> {
         MeasureOn::Sim => targets::emulated_board(&args.board)?,
     };
     // What could spoil the table at the end is looked at before minutes of evaluation.
-    args.csv.as_deref().map_or(Ok(()), writable::file)?;
+    args.csv.as_deref().map_or(Ok(()), files::check_file)?;
     let candidates = args.models.iter().map(|path| Candidate::open(path)).collect::<Result<Vec<_>>>()?;
     candidates[1..].iter().try_for_each(|candidate| candidate.check_classes(&candidates[0]))?;
     let (mut test_sets, mut entries) = (TestSets::default(), Vec::new());
@@ -54,7 +54,7 @@ pub fn run(args: &CompareArgs) -> Result<()> {
         entries.push(candidate.evaluate(data, &split, &board, args.on)?);
     }
     if let Some(path) = &args.csv {
-        write_atomically(path, &table::csv(&entries)?)?;
+        files::write(path, &table::csv(&entries)?)?;
     }
     if args.json {
         return report::print_json(&json!({ "board": board.name, "cpu": board.cpu, "models": entries }));

@@ -8,7 +8,7 @@ use crate::data::check::{Report, check};
 use crate::data::dataset_shift::Shift;
 use crate::data::fetch::{Options, Source};
 use crate::recipe::DataRecipe;
-use crate::view;
+use crate::{report, view};
 use anyhow::{Result, ensure};
 use serde::Serialize;
 
@@ -38,15 +38,15 @@ pub fn run(command: &DataCommand) -> Result<()> {
 
 /// Prints the dataset's folder on stdout, so that another command's `--data` can take it from there.
 fn run_fetch(args: &DataFetchArgs) -> Result<()> {
-    let options = Options { to: args.to.clone(), url: args.url.clone(), sha256: args.sha256.clone() };
+    let options =
+        Options { to: args.to.clone(), url: args.url.clone(), sha256: args.sha256.clone(), ..Options::default() };
     let bar = view::bytes_bar(&format!("fetching {}", args.name));
     let dir = Source::named(&args.name)?.fetch(&options, &|done, total| {
         total.into_iter().for_each(|total| bar.set_length(total));
         bar.set_position(done);
     })?;
     bar.finish_and_clear();
-    println!("{}", dir.display());
-    Ok(())
+    report::print_path(&dir)
 }
 
 fn run_check(args: &DataCheckArgs) -> Result<()> {
@@ -62,10 +62,10 @@ fn run_check(args: &DataCheckArgs) -> Result<()> {
         _ => None,
     };
     if args.json {
-        println!("{}", serde_json::to_string(&Findings { report: &report, shifts })?);
+        report::print_json(&Findings { report: &report, shifts })?;
     } else {
-        print(&report);
-        shifts.iter().flatten().for_each(print_shift);
+        let lines = [lines(&report), shifts.iter().flatten().map(shift_line).collect()].concat();
+        report::print(&lines.join("\n"))?;
     }
     ensure!(
         report.is_usable(),
@@ -76,18 +76,15 @@ fn run_check(args: &DataCheckArgs) -> Result<()> {
     Ok(())
 }
 
-fn print_shift(shift: &Shift) {
+fn shift_line(shift: &Shift) -> String {
     let kind = if shift.is_notable() { "WARNING" } else { "note" };
-    println!("{kind}: {shift} of the images compared with");
+    format!("{kind}: {shift} of the images compared with")
 }
 
-fn print(report: &Report) {
-    if !report.classes.is_empty() {
-        print_counts(report);
-    }
-    for image in &report.unreadable {
-        println!("unreadable: {} {}", image.image, image.reason);
-    }
+fn lines(report: &Report) -> Vec<String> {
+    let mut lines = if report.classes.is_empty() { Vec::new() } else { counts(report) };
+    let unreadable = report.unreadable.iter();
+    lines.extend(unreadable.map(|image| format!("unreadable: {} {}", image.image, image.reason)));
     for group in report.duplicates.iter().take(LISTED) {
         let what = match (group.across_classes, group.across_splits) {
             (false, false) => "",
@@ -95,32 +92,36 @@ fn print(report: &Report) {
             (false, true) => ", different splits",
             (true, true) => ", different labels and splits",
         };
-        println!("identical{what}: {}", group.images.join(", "));
+        lines.push(format!("identical{what}: {}", group.images.join(", ")));
     }
     if report.duplicates.len() > LISTED {
-        println!("and {} more groups of identical images: --json lists all", report.duplicates.len() - LISTED);
+        lines.push(format!(
+            "and {} more groups of identical images: --json lists all",
+            report.duplicates.len() - LISTED
+        ));
     }
     let kinds = [("note", &report.notes), ("WARNING", &report.warnings), ("PROBLEM", &report.problems)];
-    for (kind, lines) in kinds {
-        lines.iter().for_each(|line| println!("{kind}: {line}"));
-    }
+    lines.extend(kinds.iter().flat_map(|(kind, found)| found.iter().map(move |line| format!("{kind}: {line}"))));
+    lines
 }
 
-fn print_counts(report: &Report) {
-    println!("{} ({}): {} images, {} classes", report.name, report.layout, report.images, report.classes.len());
+fn counts(report: &Report) -> Vec<String> {
+    let Report { name, layout, images, classes, .. } = report;
+    let mut lines = vec![format!("{name} ({layout}): {images} images, {} classes", classes.len())];
     if report.images == 0 {
-        return;
+        return lines;
     }
     for (axis, extent) in [("width", report.width), ("height", report.height)] {
-        println!("{axis:>6} {} to {} pixels, median {}", extent.min, extent.max, extent.median);
+        lines.push(format!("{axis:>6} {} to {} pixels, median {}", extent.min, extent.max, extent.median));
     }
     let widest = report.classes.iter().map(|class| class.name.chars().count()).max().unwrap_or_default().max(5);
-    println!("{:widest$} {:>7} {:>7} {:>7} {:>7}", "class", "train", "val", "test", "all");
+    lines.push(format!("{:widest$} {:>7} {:>7} {:>7} {:>7}", "class", "train", "val", "test", "all"));
     for class in &report.classes {
         let (train, val, test) = (class.train, class.val, class.test);
-        println!("{:widest$} {train:>7} {val:>7} {test:>7} {:>7}", class.name, class.total());
+        lines.push(format!("{:widest$} {train:>7} {val:>7} {test:>7} {:>7}", class.name, class.total()));
     }
     let smallest =
         if report.classes.iter().any(|class| class.total() == 0) { "smallest that has any" } else { "smallest" };
-    println!("the largest class has {:.2} times the images of the {smallest}", report.imbalance);
+    lines.push(format!("the largest class has {:.2} times the images of the {smallest}", report.imbalance));
+    lines
 }

@@ -6,14 +6,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail, ensure};
 use ocellus_shared::plan::Plan;
 
+use super::Failure;
 use super::helpers::{datasets, runs, targets};
-use super::{Failure, writable};
 use crate::board::Board;
 use crate::checkpoint::{BEST, LAST};
 use crate::cli::DemoArgs;
 use crate::client::{self, Profile};
 use crate::data::{self, Dataset, Split};
 use crate::eval::{self, Evaluator, Metrics, Scores};
+use crate::files;
 use crate::model::ModelFiles;
 use crate::recipe::{DataRecipe, Recipe};
 use crate::toolchain::ProgramSize;
@@ -64,20 +65,21 @@ struct Outcome {
 pub fn run(args: &DemoArgs) -> Result<()> {
     let start = Instant::now();
     let effort = Effort::new(args.fast);
-    let out = runs::run_folder(args.out.as_deref(), "demo")?;
-    check_out(&out)?;
+    let folder = runs::run_folder(args.out.as_deref(), "demo")?;
+    let out = folder.path();
+    check_out(out)?;
     step(1, "what this machine needs");
     doctor::ensure(true, &|check| view::note(&format!("  {} is missing: {}", check.name, check.found)))?;
     let board = targets::emulated_board(&args.board)?;
     step(2, "images");
     let dataset = load(args.data.as_deref())?;
     step(3, "training");
-    let checkpoint = training::train(&dataset, &out, effort.training)?;
+    let checkpoint = training::train(&dataset, out, effort.training)?;
     step(4, "int8, ONNX and plan");
     let artifacts = deploy::build(&checkpoint, &dataset.train, None)?;
     artifacts.verify(&dataset.train)?;
-    artifacts.write(&out)?;
-    let files = ModelFiles::find(&out)?;
+    artifacts.write(out)?;
+    let files = ModelFiles::find(out)?;
     let plan = files.read_plan()?;
     board.check_fit(&Plan::parse(&plan)?)?;
     step(5, "how good it is, in float and in int8 (tract)");
@@ -109,7 +111,7 @@ fn check_out(out: &Path) -> Result<()> {
         "{} holds a training run: choose another folder with --out, or leave that out for a new one in runs/",
         out.display()
     );
-    writable::folder(out)
+    files::check_folder(out)
 }
 
 fn step(number: usize, what: &str) {

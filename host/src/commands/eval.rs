@@ -38,7 +38,7 @@ pub fn run(args: &EvalArgs) -> Result<()> {
         return report::print(&report::metrics(&metrics));
     }
     let mut object = serde_json::to_value(&metrics).context("the figures have no JSON form")?;
-    object["model"] = json!(args.model);
+    object["model"] = json!(view::json_path(&args.model));
     object["with"] = json!(with);
     object["data"] = json!(dataset.name);
     object["split"] = json!(part);

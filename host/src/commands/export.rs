@@ -1,11 +1,11 @@
 //! `ocellus export`.
 
 use super::helpers::{datasets, runs};
-use super::writable;
 use crate::board::Board;
 use crate::checkpoint::Checkpoint;
 use crate::cli::ExportArgs;
 use crate::deploy::{self, Artifacts};
+use crate::files;
 use crate::trim::Removed;
 use crate::{report, view};
 use anyhow::Result;
@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Summary {
     /// Folder of the files.
+    #[serde(serialize_with = "view::serialize_path")]
     pub folder: PathBuf,
     /// Digest of the quantized graph, which plan and int8 ONNX file share, in hex.
     pub digest: String,
@@ -47,7 +48,7 @@ pub fn run(args: &ExportArgs) -> Result<()> {
     let own_folder = if args.run.is_dir() { Some(args.run.as_path()) } else { args.run.parent() };
     let own_folder = own_folder.filter(|folder| !folder.as_os_str().is_empty());
     let out = args.out.as_deref().or(own_folder).unwrap_or(Path::new("."));
-    writable::folder(out)?;
+    files::check_folder(out)?;
     let Checkpoint { recipe, input, classes, .. } = &checkpoint;
     let dataset = datasets::labelled_dataset(&recipe.data, args.data.as_deref(), *input, classes)?;
     if dataset.hash != checkpoint.dataset_hash {

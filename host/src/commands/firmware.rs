@@ -30,7 +30,7 @@ pub fn run(args: &FirmwareArgs) -> Result<()> {
             "the firmware of {name} builds with {warnings} warnings, see above"
         );
         let bytes = elf.metadata().with_context(|| format!("cannot read {}", elf.display()))?.len();
-        built.push(json!({ "board": name, "elf": elf, "file_bytes": bytes, "warnings": warnings }));
+        built.push(json!({ "board": name, "elf": view::json_path(&elf), "file_bytes": bytes, "warnings": warnings }));
     }
     if args.json {
         return report::print_json(&json!({ "built": built }));

@@ -2,6 +2,6 @@
 
 pub mod camera_source;
 pub mod datasets;
-pub mod interrupt;
 pub mod runs;
+pub mod signals;
 pub mod targets;

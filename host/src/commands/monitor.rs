@@ -12,7 +12,8 @@ use ocellus_shared::frame::Frame;
 use ocellus_shared::plan::Plan;
 
 use super::helpers::camera_source::PictureSource;
-use super::helpers::{interrupt, targets};
+use super::helpers::signals::Stop;
+use super::helpers::targets;
 use crate::camera::{self, Sensor};
 use crate::cli::{MonitorArgs, Stage};
 use crate::client::{Client, LiveEvent};
@@ -40,17 +41,20 @@ pub fn run(args: &MonitorArgs) -> Result<()> {
     let parsed = Plan::parse(&plan)?;
     let mut live = Live::new(&parsed, args.frames.map_or(u64::MAX, u64::from));
     let mut gallery = Gallery::open(args)?;
-    let stop = interrupt::stop_on_ctrl_c()?;
+    // The board must be left in good order.
+    let signals = Stop::on_signals(None, false)?;
+    let stop = signals.asked();
     match args.on {
-        Stage::Board if gallery.wants_frames() => fetch_frames(args, &plan, &mut live, &mut gallery, &stop)?,
-        Stage::Board => follow_board(args, &plan, &mut live, &stop)?,
-        Stage::Sim => watch_sim(args, &plan, &mut live, &mut gallery, &stop)?,
+        Stage::Board if gallery.wants_frames() => fetch_frames(args, &plan, &mut live, &mut gallery, stop)?,
+        Stage::Board => follow_board(args, &plan, &mut live, stop)?,
+        Stage::Sim => watch_sim(args, &plan, &mut live, &mut gallery, stop)?,
     }
     live.finish();
-    match args.json {
+    let told = match args.json {
         true => report::print_json(&live.summary()),
         false => report::print(&live.closing_line()),
-    }
+    };
+    signals.ended_by_user().and(told)
 }
 
 /// A real board with `plan`, restarted.

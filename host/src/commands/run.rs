@@ -18,12 +18,13 @@ use crate::eval;
 use crate::eval::engine::EngineModel;
 use crate::model::ModelFiles;
 use crate::recipe::Enlarge;
-use crate::report;
+use crate::{report, view};
 
 /// Classes that are named for each picture.
 const SHOWN: usize = 3;
 
-/// Classifies pictures, one after the other.
+/// Classifies pictures, one after the other: each result is told before the next picture is read. One that cannot be read does
+/// not stop the others.
 ///
 /// # Errors
 /// A file that is no picture or no plan, a plan that does not fit the board, or a board that answers differently.
@@ -36,26 +37,57 @@ pub fn run(args: &RunArgs) -> Result<()> {
     let smooth =
         sensor.is_none() && files.read_recipe().is_ok_and(|recipe| recipe.data.enlarge == Some(Enlarge::Smooth));
     let enlarged = smooth.then_some((engine.plan().input().shape.h, engine.plan().crop()));
-    // All pictures are read first: a bad one must not cost the time that a board takes to boot.
-    let pictures = args
-        .pictures
-        .iter()
-        .map(|path| open(path, enlarged).with_context(|| path.display().to_string()))
-        .collect::<Result<Vec<_>>>()?;
-    let mut board = targets::connect(args.on, &args.device, &bytes)?;
-    let mut results = Vec::new();
-    for (path, picture) in args.pictures.iter().zip(&pictures) {
-        let scores = classify(&engine, board.as_mut(), sensor, picture).with_context(|| path.display().to_string())?;
-        if !args.json {
-            report::print(&describe(path, engine.plan(), &scores))?;
+    let mut teller = Teller { is_json: args.json, is_one: args.pictures.len() == 1, told: 0 };
+    let (mut board, mut is_connected, mut unreadable) = (None, false, 0);
+    let outcome = args.pictures.iter().try_for_each(|path| {
+        let picture = match open(path, enlarged).with_context(|| view::name(path)) {
+            Ok(picture) => picture,
+            Err(error) if teller.is_one => return Err(error),
+            Err(error) => {
+                unreadable += 1;
+                view::warn(&format!("{error:#}"));
+                return teller
+                    .tell(None, || json!({ "picture": view::json_path(path), "error": format!("{error:#}") }));
+            }
+        };
+        // The first picture is looked at before a board takes its time to boot.
+        if !is_connected {
+            (board, is_connected) = (targets::connect(args.on, &args.device, &bytes)?, true);
         }
-        results.push(result(path, engine.plan(), &scores));
+        let scores = classify(&engine, board.as_mut(), sensor, &picture).with_context(|| view::name(path))?;
+        let plan = engine.plan();
+        teller.tell(Some(&|| describe(path, plan, &scores)), || result(path, plan, &scores))
+    });
+    let outcome = outcome.and_then(|()| board.map_or(Ok(()), Client::end));
+    teller.finish().and(outcome)?;
+    ensure!(unreadable == 0, "{unreadable} of {} pictures cannot be used, see above", args.pictures.len());
+    Ok(())
+}
+
+/// Tells results as they come: lines for people, one JSON object for programs.
+struct Teller {
+    is_json: bool,
+    /// There is but one picture, whose result is the object.
+    is_one: bool,
+    told: usize,
+}
+
+impl Teller {
+    /// Tells one, which people may have been told of already.
+    fn tell(&mut self, line: Option<&dyn Fn() -> String>, object: impl FnOnce() -> Value) -> Result<()> {
+        let before = if self.told == 0 { "{\"results\":[" } else { "," };
+        self.told += 1;
+        match line {
+            _ if self.is_json && self.is_one => report::print_json(&object()),
+            _ if self.is_json => report::print(&format!("{before}{}", report::json(&object())?)),
+            Some(line) => report::print(&line()),
+            None => Ok(()),
+        }
     }
-    board.map_or(Ok(()), Client::end)?;
-    match (args.json, results.len()) {
-        (false, _) => Ok(()),
-        (true, 1) => report::print_json(&results[0]),
-        (true, _) => report::print_json(&json!({ "results": results })),
+
+    /// Ends the object, also where something failed on the way.
+    fn finish(&self) -> Result<()> {
+        if self.is_json && !self.is_one && self.told > 0 { report::print("]}") } else { Ok(()) }
     }
 }
 
@@ -117,7 +149,7 @@ fn describe(path: &Path, plan: &Plan, scores: &[i8]) -> String {
     };
     let classes: Vec<String> = best(scores).iter().map(class).collect();
     let margin = scores::margin(scores, plan.output_params());
-    format!("{}: {}   (margin {margin:.2})", path.display(), classes.join(", "))
+    format!("{}: {}   (margin {margin:.2})", view::name(path), classes.join(", "))
 }
 
 fn result(path: &Path, plan: &Plan, scores: &[i8]) -> Value {
@@ -128,7 +160,7 @@ fn result(path: &Path, plan: &Plan, scores: &[i8]) -> Value {
         json!({ "label": label(r.class), "score": r.score, "probability": probability })
     };
     json!({
-        "picture": path,
+        "picture": view::json_path(path),
         "label": label(scores::best(scores).class),
         "scores": scores,
         "top": best(scores).iter().map(top).collect::<Vec<_>>(),

@@ -1,11 +1,12 @@
 //! `ocellus train`.
 
+use super::helpers::signals::Stop;
 use super::helpers::{datasets, runs};
-use super::writable;
 use crate::board::Board;
 use crate::cli::TrainArgs;
 use crate::data::Dataset;
 use crate::features::Extractor;
+use crate::files;
 use crate::model::RECIPE;
 use crate::net;
 use crate::net::summary::summarise;
@@ -13,16 +14,11 @@ use crate::recipe::Recipe;
 use crate::train::metrics::Metrics;
 use crate::train::{self, Outcome, RunOptions};
 use crate::{report, view};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use ocellus_shared::Shape;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-/// What a shell expects of a program that Ctrl-C ended.
-const INTERRUPTED: i32 = 130;
-
-/// Trains. Ctrl-C stops after the current step and saves; pressed again, it stops at once.
+/// Trains. Ctrl-C, SIGTERM and a closed terminal stop it after the current step, and save; a second one stops at once.
 ///
 /// # Errors
 /// The recipe or the dataset cannot be read, or training fails; see [`train::run`].
@@ -32,34 +28,39 @@ pub fn run(args: &TrainArgs) -> Result<()> {
         check_backbone(&recipe)?;
     }
     let backbone = runs::open_backbone(&mut recipe)?;
-    let out = runs::run_folder(args.out.as_deref(), recipe.title())?;
+    let folder = runs::run_folder(args.out.as_deref(), recipe.title())?;
+    let out = folder.path();
     // Reading a large dataset takes minutes.
-    writable::folder(&out)?;
+    files::check_folder(out)?;
     let dataset = datasets::load(&recipe.data)?;
     if !args.resume && backbone.is_none() {
         warn_if_too_large(&recipe, &dataset)?;
     }
-    let stop = stop_on_interrupt()?;
+    let stop = Stop::on_signals(Some("stopping after this step; once more to stop at once"), true)?;
     let threads = runs::threads(args.threads);
     view::note(&format!("training {} on {} into {}", recipe.title(), dataset.name, out.display()));
     let cache = train::cache_folder();
     let options =
-        RunOptions { out: &out, resume: args.resume, threads, cache: cache.as_deref(), devices: &args.compute.devices };
+        RunOptions { out, resume: args.resume, threads, cache: cache.as_deref(), devices: &args.compute.devices };
     // There is no plan of a linear probe on an external backbone.
     let next = if backbone.is_some() { "eval" } else { "export" };
     let extractor = backbone.as_ref().map(|backbone| backbone as &dyn Extractor);
-    match train::run_on(extractor, &recipe, &dataset, &options, &stop)? {
+    match train::run_on(extractor, &recipe, &dataset, &options, stop.asked())? {
         Outcome::Finished { metrics, .. } if args.json => {
-            println!("{}", serde_json::to_string(&metrics).expect("metrics are plain numbers"));
+            report::print_json(&metrics)?;
         }
-        Outcome::Finished { metrics, .. } => report(&metrics, &out, next),
+        Outcome::Finished { metrics, .. } => tell(&metrics, out, next)?,
         Outcome::Stopped => {
-            match args.json {
-                true => println!("{}", serde_json::json!({ "stopped": true, "out": out })),
-                false => println!("stopped and saved; go on with: ocellus train --resume --out {}", out.display()),
-            }
+            // It is saved, whether or not there is somebody left to tell.
+            let _ = match args.json {
+                true => report::print_json(&serde_json::json!({ "stopped": true, "out": view::json_path(out) })),
+                false => report::print(&format!(
+                    "stopped and saved; go on with: ocellus train --resume --out {}",
+                    out.display()
+                )),
+            };
             // Whoever wanted to export the result of the whole run must not.
-            std::process::exit(INTERRUPTED);
+            return Err(stop.failure().into());
         }
     }
     Ok(())
@@ -175,34 +176,19 @@ fn warn_if_too_large(recipe: &Recipe, dataset: &Dataset) -> Result<()> {
     Ok(())
 }
 
-fn stop_on_interrupt() -> Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = stop.clone();
-    let handler = move || {
-        if flag.swap(true, Ordering::Relaxed) {
-            std::process::exit(INTERRUPTED);
-        }
-        view::note("stopping after this step; once more to stop at once");
-    };
-    ctrlc::set_handler(handler).context("cannot catch Ctrl-C")?;
-    Ok(stop)
-}
-
-fn report(metrics: &Metrics, out: &Path, next: &str) {
-    println!(
-        "test accuracy {:.2} % on {} images (validation {:.2} %, epoch {} of {})",
+fn tell(metrics: &Metrics, out: &Path, next: &str) -> Result<()> {
+    report::print(&format!(
+        "test accuracy {:.2} % on {} images (validation {:.2} %, epoch {} of {})\n\
+         {:.1} minutes, {:.0} images/s; next: ocellus {next} {}",
         100.0 * metrics.test_accuracy,
         metrics.test_images,
         100.0 * metrics.val_accuracy,
         metrics.best_epoch,
-        metrics.epochs
-    );
-    println!(
-        "{:.1} minutes, {:.0} images/s; next: ocellus {next} {}",
+        metrics.epochs,
         metrics.seconds / 60.0,
         metrics.images_per_s,
         out.display()
-    );
+    ))
 }
 
 #[cfg(test)]

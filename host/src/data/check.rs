@@ -4,6 +4,7 @@ use super::picture::Picture;
 use super::split::Part;
 use super::{Layout, Progress, check_recipe, cifar, folder, shapes};
 use crate::recipe::DataRecipe;
+use crate::view;
 use anyhow::Result;
 use rayon::prelude::*;
 use serde::Serialize;
@@ -170,7 +171,7 @@ fn survey_folder(dir: &Path, recipe: &DataRecipe, progress: Progress) -> Result<
         let facts = Picture::open(path)
             .map(|picture| Item::facts(picture.width, picture.height, &picture.pixels))
             .map_err(|error| format!("{error:#}"));
-        let place = path.strip_prefix(&folder.root).unwrap_or(path).display().to_string();
+        let place = view::name(path.strip_prefix(&folder.root).unwrap_or(path));
         Item { place, label: folder.labels[i], part: folder.parts[i], facts }
     });
     let report = Report::new(folder::folder_name(dir), "folder", folder.classes);

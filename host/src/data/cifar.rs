@@ -5,7 +5,7 @@
 
 use super::picture::Picture;
 use super::split::{Part, carve};
-use super::{Dataset, Inventory, Progress};
+use super::{Dataset, Inventory, Progress, names as class_names};
 use crate::recipe::{DataRecipe, LabelKind};
 use anyhow::{Context, Result, ensure};
 use std::fs;
@@ -99,6 +99,7 @@ impl Variant {
             classes.len(),
             unique.len()
         );
+        class_names::check_all(classes.iter().map(String::as_str)).with_context(|| format!("in {}", path.display()))?;
         Ok(classes)
     }
 

@@ -11,11 +11,12 @@ mod unpack;
 pub use file::RemoteFile;
 
 use super::cifar;
+use crate::files;
 use crate::recipe::DataRecipe;
 use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest, Sha256};
 use std::env;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -52,8 +53,22 @@ pub struct Options {
     pub to: Option<PathBuf>,
     /// Address of the archive, where it is not the official one.
     pub url: Option<String>,
-    /// SHA-256 of the archive in hex, where it is not the published one.
+    /// Whole SHA-256 of the file in hex, where it is not the published one.
     pub sha256: Option<String>,
+    /// Whether a checksum of which only the first digits are published will do.
+    pub accept_short: bool,
+}
+
+impl Options {
+    /// Refuses an address of the user's own without a checksum of its own: whoever answers there may be anybody.
+    ///
+    /// # Errors
+    /// It is one.
+    fn check(&self) -> Result<()> {
+        let is_checked = self.url.is_none() || self.sha256.is_some();
+        ensure!(is_checked, "--url needs --sha256, the whole SHA-256 of the file, to compare what comes with");
+        Ok(())
+    }
 }
 
 /// Where downloads go: `$OCELLUS_CACHE`, else `$XDG_CACHE_HOME/ocellus`, else `~/.cache/ocellus`.
@@ -97,7 +112,7 @@ impl Source {
     ///
     /// # Errors
     /// No checksum to compare with; the server does not answer, or not with the archive; the archive is not the
-    /// expected one; a file cannot be written. What arrived stays for the next call, unless it is wrong.
+    /// expected one; a file cannot be written. What arrived over a connection that broke stays for the next call.
     pub fn fetch(&self, options: &Options, progress: ByteProgress) -> Result<PathBuf> {
         let dir = options.to.clone().map_or_else(cache_dir, Ok)?;
         let place = dir.join(self.variant.folder);
@@ -106,13 +121,16 @@ impl Source {
                 .with_context(|| format!("{} is damaged: move it away and fetch again", place.display()))?;
             return Ok(place);
         }
+        options.check()?;
         let checksum = self.checksum(options)?;
         let url = options.url.as_deref().unwrap_or(self.url);
-        fs::create_dir_all(&dir).with_context(|| format!("cannot create the folder {}", dir.display()))?;
+        files::make_folder(&dir)?;
         let part = dir.join(format!("{}.tar.gz.part", self.variant.folder));
         complete(url, &part, &checksum, progress)?;
-        self.unpack(&part, &place)?;
-        fs::remove_file(&part).with_context(|| format!("cannot remove {}", part.display()))?;
+        let unpacked = self.unpack(&part, &place);
+        // Where it holds something else, no later call could use it either.
+        let removed = fs::remove_file(&part).with_context(|| format!("cannot remove {}", part.display()));
+        unpacked.and(removed)?;
         Ok(place)
     }
 
@@ -133,7 +151,7 @@ impl Source {
             .and_then(|()| {
                 let dir = staging.join(self.variant.folder);
                 self.read_through(&dir).context("the archive holds something else than the dataset")?;
-                fs::rename(&dir, place).with_context(|| format!("cannot move the dataset to {}", place.display()))
+                files::move_into_place(&dir, place)
             });
         remove_if_there(&staging)?;
         result
@@ -156,7 +174,7 @@ fn checksum(text: &str) -> Result<String> {
 
 /// Completes the file at `part` from `url`, and checks that its SHA-256 begins with `checksum`.
 fn complete(url: &str, part: &Path, checksum: &str, progress: ByteProgress) -> Result<()> {
-    let mut file = open_alone(part)?;
+    let mut file = files::lock_file(part)?;
     let result = download::download(url, &mut file, progress).with_context(|| format!("cannot fetch {url}"));
     if result.is_err() && file.metadata().is_ok_and(|file| file.len() == 0) {
         // There is nothing to go on from. Whoever cannot remove it is told of what went wrong before.
@@ -164,19 +182,6 @@ fn complete(url: &str, part: &Path, checksum: &str, progress: ByteProgress) -> R
     }
     result?;
     verify(part, checksum, url)
-}
-
-/// Opens or creates the file at `path`, which no other process may have open for fetching.
-fn open_alone(path: &Path) -> Result<File> {
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
-    let file = file.with_context(|| format!("cannot write {}", path.display()))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            bail!("{} is being written by another process: wait until it is done", path.display())
-        }
-        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
-    }
 }
 
 /// Compares the SHA-256 of the file at `path` with its `expected` first digits; removes a file that has others, because
@@ -238,14 +243,6 @@ mod tests {
         for wrong in ["", "abc", &"g".repeat(64), &"a".repeat(65)] {
             assert!(checksum(wrong).unwrap_err().contains("no SHA-256"), "{wrong:?}");
         }
-    }
-
-    #[test]
-    fn only_one_process_writes() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("x.part");
-        let _first = open_alone(&path).unwrap();
-        assert!(open_alone(&path).unwrap_err().to_string().contains("another process"));
     }
 
     #[test]

@@ -2,19 +2,22 @@
 //!
 //! ```text
 //! photos/cat/*.jpg                 photos/train/cat/*.jpg
-//! photos/dog/*.png                 photos/val/cat/*.jpg        (also valid/ or validation/)
+//! photos/dog/*.png                 photos/val/cat/*.jpg
 //!                                  photos/test/cat/*.jpg
 //! ```
 //!
 //! On the left the test and validation sets are drawn. On the right they are what the folders say; where only `test/`
 //! exists, the validation set is drawn out of `train/`; where only `val/` exists, it becomes the test set (it is what
-//! people report) and a validation set is drawn out of `train/`. Classes and pictures are taken in the order of their
-//! names. Hidden files are passed over, and so is whatever is no jpg, jpeg or png.
+//! people report) and a validation set is drawn out of `train/`. `training/`, `valid/`, `validation/` and `testing/` are other names of
+//! them, and each may end with `_set`. A class need not have pictures in `val/` and `test/`. Classes and pictures are taken in
+//! the order of their names. Hidden files are passed over, and so are files that are no JPEG or PNG, folders of the system, and
+//! runs and models of Ocellus.
 
-use super::picture::{Picture, has_picture_name};
+use super::picture::{self, Picture, has_picture_name};
 use super::split::{Part, carve};
-use super::{Dataset, Inventory, Progress};
+use super::{Dataset, Inventory, Progress, ignored, names};
 use crate::recipe::DataRecipe;
+use crate::view;
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -58,7 +61,8 @@ pub(super) fn load(root: &Path, recipe: &DataRecipe, most: usize, progress: Prog
     let paint = |i: usize, image: &mut [u8]| match Picture::open(&files[i]) {
         Ok(picture) => picture.square(side, recipe.fit(), image),
         Err(error) => {
-            unreadable.lock().expect("nobody panics here").insert(i, format!("{} {error:#}", files[i].display()));
+            let unreadable = &mut unreadable.lock().expect("nobody panics here");
+            unreadable.insert(i, format!("{} {error:#}", view::name(&files[i])));
         }
     };
     let inventory = Inventory { name: folder_name(&root), classes, labels, parts };
@@ -88,7 +92,7 @@ impl Folder {
             files: Vec::new(),
             labels: Vec::new(),
             parts: Vec::new(),
-            notes: top.note(root).into_iter().chain(passed_over).collect(),
+            notes: top.notes(root).into_iter().chain(passed_over).collect(),
             problems: Vec::new(),
         };
         match &parts {
@@ -110,9 +114,10 @@ impl Folder {
             "{root} holds no dataset: expected CIFAR's binary files, or one folder of pictures per class"
         );
         self.notes.extend(top.note_strays(&self.root));
-        self.classes = class_names(&top.folders)?;
-        for (label, class) in top.folders.iter().enumerate() {
-            self.add_class(class, label as u16, Part::Train)?;
+        let classes = classes(&top.folders)?;
+        for (label, (name, path)) in classes.into_iter().enumerate() {
+            self.classes.push(name);
+            self.add_class(&path, label as u16, Part::Train)?;
         }
         Ok(())
     }
@@ -125,17 +130,15 @@ impl Folder {
         }
         for (part, path) in parts {
             let listing = Listing::read(path)?;
-            self.notes.extend(listing.note(path).into_iter().chain(listing.note_strays(path)));
-            let names = class_names(&listing.folders)?;
+            self.notes.extend(listing.notes(path).into_iter().chain(listing.note_strays(path)));
+            let classes = classes(&listing.folders)?;
             if *part == Part::Train {
-                self.classes = names;
+                self.classes.extend(classes.iter().map(|(name, _)| name.clone()));
             } else {
-                self.compare_classes(path, &names);
+                self.compare_classes(path, &classes);
             }
-            for class in &listing.folders {
-                let label =
-                    self.classes.iter().position(|name| OsStr::new(name) == class.file_name().unwrap_or_default());
-                if let Some(label) = label {
+            for (name, class) in &classes {
+                if let Some(label) = self.classes.iter().position(|known| known == name) {
                     self.add_class(class, label as u16, *part)?;
                 }
             }
@@ -144,15 +147,18 @@ impl Folder {
     }
 
     /// Notes how the classes of the part at `path` differ from those of `train/`.
-    fn compare_classes(&mut self, path: &Path, names: &[String]) {
-        let (train, part): (BTreeSet<_>, BTreeSet<_>) = (self.classes.iter().collect(), names.iter().collect());
+    fn compare_classes(&mut self, path: &Path, classes: &[(String, PathBuf)]) {
+        let (train, part): (BTreeSet<_>, BTreeSet<_>) =
+            (self.classes.iter().collect(), classes.iter().map(|(name, _)| name).collect());
         let list = |names: Vec<&&String>| names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
         let (missing, extra) =
             (train.difference(&part).collect::<Vec<_>>(), part.difference(&train).collect::<Vec<_>>());
         if !missing.is_empty() {
-            let problem =
-                format!("{} has no folder for {}: add it, or remove it from train", path.display(), list(missing));
-            self.problems.push(problem);
+            self.notes.push(format!(
+                "{} has no pictures of {}: its figures will say nothing of them",
+                path.display(),
+                list(missing)
+            ));
         }
         if !extra.is_empty() {
             let problem = format!("{} has folders that train does not have: {}", path.display(), list(extra));
@@ -163,11 +169,16 @@ impl Folder {
     /// Takes the pictures in `path`.
     fn add_class(&mut self, path: &Path, label: u16, part: Part) -> Result<()> {
         let listing = Listing::read(path)?;
-        self.notes.extend(listing.note(path));
+        self.notes.extend(listing.notes(path));
         let shown = path.display();
         match (listing.pictures.is_empty(), listing.folders.is_empty()) {
+            (true, true) if part != Part::Train => {
+                self.notes
+                    .push(format!("{shown} holds no pictures: the figures of {} will say nothing of it", part.name()));
+            }
             (true, true) => self.problems.push(format!(
-                "the class folder {shown} holds no pictures (jpg, jpeg, png): add some, or remove the folder"
+                "the class folder {shown} holds no pictures ({}): add some, or remove the folder",
+                picture::EXTENSIONS.join(", ")
             )),
             (true, false) => self.problems.push(format!(
                 "{shown} holds folders instead of pictures: give the folder right above the class folders (perhaps \
@@ -230,10 +241,13 @@ impl Folder {
 
 /// Which part a folder is called.
 fn part_named(path: &Path) -> Option<Part> {
-    match path.file_name()?.to_str()?.to_ascii_lowercase().as_str() {
-        "train" => Some(Part::Train),
+    let name = path.file_name()?.to_str()?.to_ascii_lowercase();
+    // As in `training_set`.
+    let name = name.strip_suffix("set").map_or(&*name, |name| name.trim_end_matches(['_', '-', ' ']));
+    match name {
+        "train" | "training" => Some(Part::Train),
         "val" | "valid" | "validation" => Some(Part::Val),
-        "test" => Some(Part::Test),
+        "test" | "testing" => Some(Part::Test),
         _ => None,
     }
 }
@@ -288,20 +302,28 @@ struct Listing {
     folders: Vec<PathBuf>,
     /// Files that are no pictures.
     others: usize,
+    /// Folders that are no classes, each with the reason.
+    ignored: Vec<(PathBuf, &'static str)>,
 }
 
 impl Listing {
     fn read(path: &Path) -> Result<Self> {
         let cannot = || format!("cannot list the folder {}", path.display());
-        let mut listing = Self { pictures: Vec::new(), folders: Vec::new(), others: 0 };
+        let mut listing = Self { pictures: Vec::new(), folders: Vec::new(), others: 0, ignored: Vec::new() };
         for entry in fs::read_dir(path).with_context(cannot)? {
             let path = entry.with_context(cannot)?.path();
             if path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".")) {
+                if holds_pictures(&path) {
+                    listing.ignored.push((path, "has a name that begins with a dot"));
+                }
                 continue;
             }
             // A dangling link counts as a picture, so that it is reported as unreadable.
             match fs::metadata(&path) {
-                Ok(kind) if kind.is_dir() => listing.folders.push(path),
+                Ok(kind) if kind.is_dir() => match ignored::reason(&path) {
+                    Some(reason) => listing.ignored.push((path, reason)),
+                    None => listing.folders.push(path),
+                },
                 Ok(kind) if !kind.is_file() || !has_picture_name(&path) => listing.others += 1,
                 Ok(_) => listing.pictures.push(path),
                 Err(_) if has_picture_name(&path) => listing.pictures.push(path),
@@ -310,12 +332,17 @@ impl Listing {
         }
         listing.pictures.sort();
         listing.folders.sort();
+        listing.ignored.sort();
         Ok(listing)
     }
 
-    fn note(&self, path: &Path) -> Option<String> {
+    /// What was passed over.
+    fn notes(&self, path: &Path) -> Vec<String> {
         let others = self.others;
-        (others > 0).then(|| format!("{others} files in {} are no jpg, jpeg or png: passed over", path.display()))
+        let files =
+            (others > 0).then(|| format!("{others} files in {} are no JPEG or PNG: passed over", path.display()));
+        let folders = self.ignored.iter().map(|(path, reason)| format!("{} {reason}: passed over", path.display()));
+        folders.chain(files).collect()
     }
 
     /// What it is like instead of holding class folders.
@@ -330,22 +357,47 @@ impl Listing {
     }
 }
 
-fn class_names(folders: &[PathBuf]) -> Result<Vec<String>> {
+/// Whether the folder at `path` holds pictures that are not hidden.
+fn holds_pictures(path: &Path) -> bool {
+    let names = fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    names.into_iter().any(|name| !name.as_encoded_bytes().starts_with(b".") && has_picture_name(Path::new(&name)))
+}
+
+/// The names of class folders, in the order of which they are labelled.
+///
+/// # Errors
+/// One that cannot be a class's name, or two that look the same.
+fn classes(folders: &[PathBuf]) -> Result<Vec<(String, PathBuf)>> {
     ensure!(folders.len() <= usize::from(u16::MAX), "{} classes are too many: at most 65535", folders.len());
-    let name = |path: &PathBuf| {
+    let mut classes = BTreeMap::new();
+    for path in folders {
         let name = path.file_name().and_then(OsStr::to_str);
-        let name = name.with_context(|| format!("the name of {} is not UTF-8: rename it", path.display()))?;
-        // In a model's file each class has a line.
-        ensure!(!name.contains(['\n', '\r']), "the name of the class folder {path:?} holds a line break: rename it");
-        Ok(name.to_owned())
-    };
-    folders.iter().map(name).collect()
+        let name = name.with_context(|| format!("the name of {} is not UTF-8: rename it", view::name(path)))?;
+        names::check(name).with_context(|| format!("in the name of the class folder {}", view::name(path)))?;
+        if let Some(other) = classes.insert(names::composed(name).into_owned(), path.clone()) {
+            bail!(
+                "{} and {} have names that look the same, but are written differently ({} and {}): rename one of them, or move \
+                 the pictures together",
+                other.display(),
+                path.display(),
+                spelled(&other),
+                spelled(path)
+            );
+        }
+    }
+    Ok(classes.into_iter().collect())
+}
+
+/// A name with everything beyond ASCII as its code points.
+fn spelled(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.chars().map(|c| if c.is_ascii() { c.to_string() } else { c.escape_unicode().to_string() }).collect()
 }
 
 /// What a dataset in `root` is called.
 pub(super) fn folder_name(root: &Path) -> String {
     let absolute = fs::canonicalize(root).unwrap_or_else(|_| root.to_owned());
-    absolute.file_name().map_or_else(|| "folder".to_owned(), |name| name.to_string_lossy().into_owned())
+    absolute.file_name().map_or_else(|| "folder".to_owned(), view::name)
 }
 
 fn shortened(lines: &[String]) -> String {
@@ -357,179 +409,4 @@ fn shortened(lines: &[String]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::data::load;
-    use tempfile::TempDir;
-
-    /// A folder with the files of `names`; one that ends in png holds a grey picture that differs from the others.
-    fn folder(names: &[&str]) -> TempDir {
-        let dir = tempfile::tempdir().unwrap();
-        for (i, name) in names.iter().enumerate() {
-            let path = dir.path().join(name);
-            fs::create_dir_all(if name.ends_with('/') { &path } else { path.parent().unwrap() }).unwrap();
-            if has_picture_name(&path) {
-                let grey = image::ImageBuffer::from_pixel(12, 10, image::Luma([i as u8]));
-                grey.save_with_format(path, image::ImageFormat::Png).unwrap();
-            } else if !name.ends_with('/') {
-                fs::write(path, "text").unwrap();
-            }
-        }
-        dir
-    }
-
-    fn recipe(dir: &TempDir) -> DataRecipe {
-        DataRecipe { path: Some(dir.path().to_owned()), img_size: Some(8), ..DataRecipe::default() }
-    }
-
-    fn error(names: &[&str]) -> String {
-        format!("{:#}", load(&recipe(&folder(names)), &|_, _| ()).unwrap_err())
-    }
-
-    fn sizes(names: &[&str]) -> [usize; 3] {
-        let dataset = load(&recipe(&folder(names)), &|_, _| ()).unwrap();
-        [dataset.train.len(), dataset.val.len(), dataset.test.len()]
-    }
-
-    /// `count` names of pictures in `prefix`.
-    fn many(prefix: &str, count: usize) -> Vec<String> {
-        (0..count).map(|i| format!("{prefix}/{i:02}.png")).collect()
-    }
-
-    fn refs(names: &[Vec<String>]) -> Vec<&str> {
-        names.iter().flatten().map(String::as_str).collect()
-    }
-
-    #[test]
-    fn a_folder_without_parts_is_split() {
-        let names = [many("cat", 20), many("dog", 10)];
-        let dir = folder(&refs(&names));
-        let dataset = load(&recipe(&dir), &|_, _| ()).unwrap();
-        assert_eq!((dataset.train.len(), dataset.val.len(), dataset.test.len()), (14 + 7, 2 + 1, 4 + 2));
-        assert_eq!(dataset.classes, ["cat", "dog"]);
-        assert_eq!(dataset.test.labels, [0, 0, 0, 0, 1, 1]);
-        let mut greys: Vec<u8> = [&dataset.train, &dataset.val, &dataset.test]
-            .into_iter()
-            .flat_map(|split| (0..split.len()).map(|i| split.image(i)[0]))
-            .collect();
-        greys.sort();
-        assert_eq!(greys, (0..30).collect::<Vec<u8>>(), "every picture is in one part");
-        assert_eq!(dataset.hash, load(&recipe(&dir), &|_, _| ()).unwrap().hash);
-    }
-
-    #[test]
-    fn parts_are_taken_as_given_and_drawn_where_missing() {
-        let part = |part: &str, count| refs_of(part, count);
-        let (train, val, test) = (part("train", 10), part("Validation", 4), part("test", 3));
-        let all = |lists: &[&Vec<String>]| lists.iter().flat_map(|list| list.iter().cloned()).collect::<Vec<_>>();
-        let sizes = |names: Vec<String>| sizes(&names.iter().map(String::as_str).collect::<Vec<_>>());
-        assert_eq!(sizes(all(&[&train, &val, &test])), [20, 8, 6]);
-        assert_eq!(sizes(all(&[&train, &test])), [18, 2, 6]);
-        assert_eq!(sizes(all(&[&train, &val])), [18, 2, 8], "val becomes the test set");
-        assert_eq!(sizes(train), [14, 2, 4]);
-    }
-
-    fn refs_of(part: &str, count: usize) -> Vec<String> {
-        [many(&format!("{part}/a"), count), many(&format!("{part}/b"), count)].concat()
-    }
-
-    #[test]
-    fn classes_of_a_few_pictures_are_in_every_part_or_refused() {
-        let of = |count: usize| [many("a", count), many("b", 30)];
-        for (count, expected) in [(1, "class a has only 1 picture ("), (2, "class a has only 2 pictures (")] {
-            let message = error(&refs(&of(count)));
-            assert!(message.contains(expected) && message.contains("at least 3 are needed"), "{message}");
-        }
-        // Of 30 pictures, 6 are for the test, and of the rest 2 for validation.
-        for (count, a) in [(3, [1, 1, 1]), (4, [2, 1, 1]), (5, [3, 1, 1])] {
-            assert_eq!(sizes(&refs(&of(count))), [22 + a[0], 2 + a[1], 6 + a[2]], "{count}");
-        }
-        // With a test folder, two are enough.
-        let test = [many("train/a", 2), many("train/b", 9), many("test/a", 1), many("test/b", 1)];
-        assert_eq!(sizes(&refs(&test)), [1 + 8, 1 + 1, 2]);
-    }
-
-    #[test]
-    fn a_class_may_be_called_train() {
-        let dataset = load(&recipe(&folder(&refs(&[many("train", 3), many("car", 3)]))), &|_, _| ()).unwrap();
-        assert_eq!(dataset.classes, ["car", "train"]);
-    }
-
-    fn notes(names: &[&str]) -> String {
-        let dir = folder(names);
-        let found = Folder::scan(dir.path(), &recipe(&dir)).unwrap();
-        assert_eq!((found.classes.join(" "), found.problems), ("a b".to_owned(), vec![]));
-        found.notes.join("\n")
-    }
-
-    #[test]
-    fn pictures_beside_class_folders_are_passed_over_in_every_part() {
-        let parts = [refs_of("train", 10), refs_of("val", 4), refs_of("test", 3)];
-        let with = |strays: &[&'static str]| [refs(&parts), strays.to_vec()].concat();
-        for strays in [&["train/cover.png"][..], &["val/x.png"], &["train/x.png", "val/x.png", "test/x.png"]] {
-            assert_eq!(sizes(&with(strays)), [20, 8, 6], "{strays:?}");
-            assert!(notes(&with(strays)).contains("1 pictures in "), "{strays:?}");
-        }
-        assert!(notes(&with(&["cover.png"])).contains("1 pictures in "));
-        // Beside another class, it is one itself.
-        let dataset =
-            load(&recipe(&folder(&refs(&[many("train", 3), many("train/old", 3), many("car", 3)]))), &|_, _| ());
-        assert_eq!(dataset.unwrap().classes, ["car", "train"]);
-    }
-
-    #[test]
-    fn a_part_without_classes_is_told_from_another_folder() {
-        let parts = [refs_of("train", 10), refs_of("val", 4)];
-        let with = |more: &[&str]| notes(&[refs(&parts), more.to_vec()].concat());
-        let empty = with(&["test/", "extra/"]);
-        assert!(empty.contains("test is empty: passed over") && empty.contains("val is the test set"), "{empty}");
-        assert!(empty.contains("extra is none of train, val and test"), "{empty}");
-        let unsorted = with(&["test/0.png"]);
-        assert!(unsorted.contains("test holds pictures but no folders: passed over"), "{unsorted}");
-    }
-
-    #[test]
-    fn other_and_hidden_files_are_passed_over() {
-        let mut names = refs(&[many("a", 3), many("b", 3)]).into_iter().map(str::to_owned).collect::<Vec<_>>();
-        names.extend(["README.txt", "a/notes.txt", "a/.hidden.png", ".git/x.png", "b/UPPER.PNG"].map(str::to_owned));
-        assert_eq!(sizes(&names.iter().map(String::as_str).collect::<Vec<_>>()), [3, 2, 2]);
-    }
-
-    #[test]
-    fn what_cannot_be_trained_on_is_named() {
-        let b = many("b", 5);
-        let with_b = |names: &[&str]| {
-            let all: Vec<&str> = names.iter().copied().chain(b.iter().map(String::as_str)).collect();
-            error(&all)
-        };
-        let cases = [
-            (with_b(&["empty/"]), "empty holds no pictures"),
-            (with_b(&["a/0.png", "a/1.png"]), "class a has only 2 pictures"),
-            (with_b(&["a/deep/0.png"]), "a holds folders instead of pictures"),
-            (with_b(&[]), "only one class"),
-            (error(&["0.png"]), "one folder per class"),
-            (error(&["notes.txt"]), "holds no dataset"),
-            (error(&refs(&[refs_of("train", 4), many("test/a", 2)])), "test has no folder for b"),
-            (error(&refs(&[refs_of("train", 4), refs_of("val", 2), many("val/c", 2)])), "train does not have: c"),
-            (error(&refs(&[refs_of("test", 4)])), "no folder train beside it"),
-            (error(&refs(&[refs_of("val", 4), many("train", 2)])), "train holds pictures but no folders, while"),
-            (error(&refs(&[refs_of("val", 4), vec!["train/".into()]])), "train is empty, while"),
-            (with_b(&["a\nb/0.png"]), "a\\nb\" holds a line break: rename it"),
-            (error(&refs(&[refs_of("train", 4), many("train/a\rb", 4)])), "a\\rb\" holds a line break: rename it"),
-            (error(&refs(&[refs_of("train", 4), refs_of("val", 2), refs_of("valid", 2)])), "are both for val"),
-        ];
-        for (message, expected) in cases {
-            assert!(message.contains(expected), "expected {expected:?} in: {message}");
-        }
-    }
-
-    #[test]
-    fn unreadable_pictures_are_all_listed() {
-        let dir = folder(&refs(&[many("a", 5), many("b", 5)]));
-        fs::write(dir.path().join("a/02.png"), "no picture").unwrap();
-        fs::write(dir.path().join("b/04.png"), "").unwrap();
-        let message = format!("{:#}", load(&recipe(&dir), &|_, _| ()).unwrap_err());
-        assert!(message.contains("2 pictures") && message.contains("a/02.png is no JPEG"), "{message}");
-        assert!(message.contains("b/04.png is empty"), "{message}");
-    }
-}
+mod tests;

@@ -24,10 +24,13 @@ const MAX_DECODER_BYTES: u64 = 2 * 8 * MAX_PIXELS;
 
 static LARGE: Mutex<()> = Mutex::new(());
 
-/// Whether a file of this name is taken for a picture: jpg, jpeg or png in any case.
+/// How the names of pictures end.
+pub const EXTENSIONS: [&str; 5] = ["jpg", "jpeg", "jpe", "jfif", "png"];
+
+/// Whether a file of this name is taken for a picture, by one of [`EXTENSIONS`] in any case.
 pub fn has_picture_name(path: &Path) -> bool {
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
-    ["jpg", "jpeg", "png"].iter().any(|known| extension.eq_ignore_ascii_case(known))
+    EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known))
 }
 
 /// A decoded picture.

@@ -1,11 +1,13 @@
-//! Debian's and Ubuntu's packages.
+//! Debian's and Ubuntu's packages. Nothing that is installed is removed or gets another version without a word.
 
+use std::io::{BufRead, IsTerminal, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
-use crate::toolchain;
+use super::beside;
+use crate::{toolchain, view};
 
 /// Pairs of packages that hold a compiler and the source of its library, the most recent kind first.
 const COMPILERS: [[&str; 2]; 2] = [["rustc-web", "rust-web-src"], ["rustc", "rust-src"]];
@@ -48,29 +50,143 @@ fn parse_candidate(policy: &str) -> Option<(u32, u32)> {
     toolchain::minor_version(version.rsplit(':').next()?)
 }
 
-/// Installs `packages`.
+/// What apt would do to the system.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Effects {
+    /// What would be new, each as `name=version`.
+    new: Vec<String>,
+    /// What would get another version, each as `name=version`.
+    changed: Vec<String>,
+    /// What would be removed.
+    removed: Vec<String>,
+}
+
+impl Effects {
+    /// Reads what `apt-get --simulate` prints: `Inst new (1.2 ...)`, `Inst changed [1.1] (1.2 ...)`, `Remv removed [1.1]`.
+    fn parse(simulation: &str) -> Self {
+        let mut effects = Self::default();
+        for line in simulation.lines() {
+            let mut words = line.split_whitespace();
+            match (words.next(), words.next(), words.next()) {
+                (Some("Inst"), Some(name), Some(third)) => {
+                    let (list, version) = match third.strip_prefix('(') {
+                        Some(version) => (&mut effects.new, version),
+                        None => (&mut effects.changed, words.next().unwrap_or_default().trim_start_matches('(')),
+                    };
+                    list.push(format!("{name}={version}"));
+                }
+                (Some("Remv" | "Purg"), Some(name), _) => effects.removed.push(name.to_owned()),
+                _ => {}
+            }
+        }
+        effects
+    }
+
+    /// Whether everything that is there stays as it is.
+    fn are_harmless(&self) -> bool {
+        self.changed.is_empty() && self.removed.is_empty()
+    }
+
+    /// What it would do, for people.
+    fn describe(&self) -> String {
+        let part = |what: &str, packages: &[String]| {
+            let names: Vec<&str> =
+                packages.iter().map(|package| package.split('=').next().unwrap_or_default()).collect();
+            (!names.is_empty()).then(|| format!("{what} {}", names.join(", ")))
+        };
+        let parts = [part("install", &self.new), part("change", &self.changed), part("REMOVE", &self.removed)];
+        parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
+    }
+}
+
+/// Installs `packages`, as far as that removes nothing. What would, and what this user may not install, is unpacked beside the
+/// system where it runs from there.
 ///
 /// # Errors
-/// This user may not: the error is the command for one who may. Or apt fails.
+/// What is left, with the command for whoever may and wants to. Or apt fails.
 pub(super) fn install(packages: &[String]) -> Result<()> {
     if toolchain::find_program("apt-get").is_none() {
         bail!("no apt-get here; with your system's package manager install the equivalent of: {}", packages.join(" "))
     }
-    if !may_be_root() {
-        bail!("this needs the rights of root; run\n  {}", command_line(packages))
-    }
-    if !has_lists() {
+    if !has_lists() && may_be_root() {
         run(&["update"])?;
     }
-    let mut args = vec!["install", "--yes", "--no-install-recommends"];
-    args.extend(packages.iter().map(String::as_str));
+    if may_be_root() && is_agreed(&simulate(packages)?)? {
+        return install_all(packages);
+    }
+    let (portable, others): (Vec<_>, Vec<_>) = packages.iter().cloned().partition(|name| beside::PACKAGE == name);
+    if !portable.is_empty() {
+        let Effects { new, changed, .. } = simulate(&portable)?;
+        let all = [new, changed].concat();
+        beside::unpack(&all).with_context(|| refused(&portable))?;
+    }
+    if others.is_empty() {
+        return Ok(());
+    }
+    ensure!(may_be_root(), "this needs the rights of root; run\n  {}", command_line(&others));
+    let effects = simulate(&others)?;
+    ensure!(is_agreed(&effects)?, "apt-get would {}; {}", effects.describe(), refused(&others));
+    install_all(&others)
+}
+
+/// What a user does about packages that were not installed.
+fn refused(packages: &[String]) -> String {
+    let sudo = if is_root() { "" } else { "sudo " };
+    format!("where that is what you want, run\n  {sudo}apt-get install {}", packages.join(" "))
+}
+
+/// Whether what apt would do may be done: nothing is removed, and where other packages change or a person is there, that person
+/// says so.
+fn is_agreed(effects: &Effects) -> Result<bool> {
+    if !effects.removed.is_empty() {
+        view::note(&format!("apt-get would {}: it is not asked to", effects.describe()));
+        return Ok(false);
+    }
+    view::note(&format!("apt-get will {}", effects.describe()));
+    if !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
+        return Ok(effects.are_harmless());
+    }
+    let mut err = std::io::stderr();
+    write!(err, "go on? [Y/n] ").and_then(|()| err.flush()).context("cannot ask")?;
+    let mut answer = String::new();
+    let read = std::io::stdin().lock().read_line(&mut answer).context("cannot read the answer")?;
+    let is_yes = matches!(answer.trim().to_ascii_lowercase().as_str(), "" | "y" | "yes");
+    ensure!(read > 0 && is_yes, "nothing was installed");
+    Ok(true)
+}
+
+/// What apt would do to install `packages`.
+fn simulate(packages: &[String]) -> Result<Effects> {
+    let attempt = || -> Result<Effects> {
+        let output = Command::new("apt-get")
+            .env("LC_ALL", "C")
+            .args(["--simulate", "install", "--no-install-recommends"])
+            .args(packages)
+            .stdin(Stdio::null())
+            .output()
+            .context("cannot start `apt-get --simulate`")?;
+        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        ensure!(
+            output.status.success(),
+            "apt-get cannot install {}: {said}\n  {}",
+            packages.join(" "),
+            command_line(packages)
+        );
+        Ok(Effects::parse(&String::from_utf8_lossy(&output.stdout)))
+    };
     // Lists that are there may still be older than the archive.
+    attempt().or_else(|error| if may_be_root() { run(&["update"]).and_then(|()| attempt()) } else { Err(error) })
+}
+
+fn install_all(packages: &[String]) -> Result<()> {
+    let mut args = vec!["install", "--yes", "--no-remove", "--no-install-recommends"];
+    args.extend(packages.iter().map(String::as_str));
     run(&args).or_else(|_| run(&["update"]).and_then(|()| run(&args)))
 }
 
 /// What a user types to install `packages`.
 pub(super) fn command_line(packages: &[String]) -> String {
-    let install = format!("apt-get install --yes {}", packages.join(" "));
+    let install = format!("apt-get install --yes --no-remove {}", packages.join(" "));
     let command = if has_lists() { install } else { format!("apt-get update && {install}") };
     if is_root() { command } else { format!("sudo {}", command.replace("&& ", "&& sudo ")) }
 }
@@ -122,5 +238,24 @@ mod tests {
         assert_eq!(parse_candidate("rustc:\n  Candidate: 1:1.85.1-2\n"), Some((1, 85)));
         assert_eq!(parse_candidate("rustc:\n  Candidate: (none)\n"), None);
         assert_eq!(parse_candidate(""), None, "apt does not know the name");
+    }
+
+    #[test]
+    fn what_a_simulation_would_do_is_read() {
+        let simulation = "Reading package lists...\nThe following packages will be REMOVED:\n  qemu-utils\n\
+            Remv qemu-utils [1:10.0.2+ds-2]\n\
+            Inst libfdt1 (1.6.1-4+b1 Debian:12.15/oldstable [amd64])\n\
+            Inst libc6 [2.36-9] (2.36-10 Debian:12.15/oldstable [amd64]) []\n\
+            Inst qemu-system-arm:amd64 (1:7.2+dfsg-7 Debian:12.15/oldstable [amd64])\n\
+            Conf libfdt1 (1.6.1-4+b1 Debian:12.15/oldstable [amd64])\n";
+        let effects = Effects::parse(simulation);
+        assert_eq!(effects.new, ["libfdt1=1.6.1-4+b1", "qemu-system-arm:amd64=1:7.2+dfsg-7"]);
+        assert_eq!(
+            (effects.changed.join(" "), effects.removed.join(" ")),
+            ("libc6=2.36-10".into(), "qemu-utils".into())
+        );
+        assert!(!effects.are_harmless());
+        assert_eq!(effects.describe(), "install libfdt1, qemu-system-arm:amd64; change libc6; REMOVE qemu-utils");
+        assert!(Effects::parse("Inst lld (1:14.0-55 Debian [amd64])").are_harmless());
     }
 }

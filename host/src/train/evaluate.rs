@@ -6,9 +6,10 @@ use super::metrics::{self, Metrics, Score};
 use super::transfer::FeatureExtraction;
 use super::workers::Workers;
 use super::{Outcome, Trainer, schedule};
-use crate::checkpoint::{BEST, Best, Checkpoint, EpochRecord, Running, write_atomically};
+use crate::checkpoint::{BEST, Best, Checkpoint, EpochRecord, Running};
 use crate::data::Split;
 use crate::features::Features;
+use crate::files;
 use crate::net::module::{Arrays, Module, to_vec};
 use crate::recipe::Keep;
 use crate::view;
@@ -153,7 +154,7 @@ impl Trainer<'_> {
         let val = self.score_whole(&self.dataset.val, "val", &best)?;
         let test = self.score_whole(&self.dataset.test, "test", &best)?;
         let metrics = Metrics::new(&self.progress, &val, &test);
-        write_atomically(&self.out.join("metrics.json"), &serde_json::to_vec_pretty(&metrics)?)?;
+        files::write(&self.out.join("metrics.json"), &serde_json::to_vec_pretty(&metrics)?)?;
         Ok(Outcome::Finished { checkpoint: Box::new(checkpoint), metrics })
     }
 }

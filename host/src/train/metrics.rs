@@ -1,6 +1,7 @@
 //! The figures of a run, and the files that hold them.
 
-use crate::checkpoint::{EpochRecord, Progress, write_atomically};
+use crate::checkpoint::{EpochRecord, Progress};
+use crate::files;
 use anyhow::Result;
 use serde::Serialize;
 use std::path::Path;
@@ -72,7 +73,7 @@ pub fn write_results(path: &Path, history: &[EpochRecord]) -> Result<()> {
     for record in history {
         writer.serialize(record)?;
     }
-    write_atomically(path, &writer.into_inner()?)
+    files::write(path, &writer.into_inner()?)
 }
 
 /// One line for a finished epoch.

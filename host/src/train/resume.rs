@@ -2,7 +2,8 @@
 
 use super::optimizer::Optimizer;
 use super::{Trainer, schedule};
-use crate::checkpoint::{BEST, Checkpoint, LAST, Progress, Resume, remove_unfinished, write_atomically};
+use crate::checkpoint::{BEST, Checkpoint, LAST, Progress, Resume};
+use crate::files::{self, remove_unfinished};
 use crate::net::Weights;
 use crate::net::module::Arrays;
 use crate::recipe::Recipe;
@@ -38,7 +39,6 @@ impl Trainer<'_> {
             "{} was not written by a run, which would replace it: choose another folder with --out",
             recipe.display()
         );
-        std::fs::create_dir_all(&self.out).with_context(|| format!("cannot create {}", self.out.display()))?;
         self.write_recipe()
     }
 
@@ -51,7 +51,7 @@ impl Trainer<'_> {
     }
 
     fn write_recipe(&self) -> Result<()> {
-        write_atomically(&self.out.join(RECIPE), self.recipe.to_toml().as_bytes())
+        files::write(&self.out.join(RECIPE), self.recipe.to_toml().as_bytes())
     }
 
     /// Goes back to where the folder's last checkpoint was: to the beginning, where the run was stopped before its first.

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::Transport;
 use crate::board::Board;
-use crate::toolchain;
+use crate::{data, toolchain};
 
 /// Lines of standard error that are kept.
 const KEPT_LINES: usize = 8;
@@ -194,15 +194,28 @@ pub fn explain(error: anyhow::Error) -> anyhow::Error {
     }
 }
 
-/// The QEMU program: `$OCELLUS_QEMU`, else `qemu-system-arm` in `PATH`.
+/// What the QEMU program is called.
+pub const PROGRAM: &str = "qemu-system-arm";
+
+/// The QEMU program: `$OCELLUS_QEMU`, else `qemu-system-arm` in `PATH`, else the one that was unpacked into the cache.
 ///
 /// # Errors
 /// There is none.
 pub fn find() -> Result<PathBuf> {
-    match std::env::var_os(VARIABLE) {
-        Some(path) => Ok(PathBuf::from(path)),
-        None => toolchain::find_program("qemu-system-arm").context(
-            "qemu-system-arm is not installed\nfix: sudo apt-get install qemu-system-arm   (or `ocellus doctor --install`)",
-        ),
+    if let Some(path) = std::env::var_os(VARIABLE) {
+        return Ok(PathBuf::from(path));
     }
+    let unpacked = || Some(unpacked().ok()?.join(PROGRAM)).filter(|path| path.is_file());
+    toolchain::find_program(PROGRAM).or_else(unpacked).context(
+        "qemu-system-arm is not installed\nfix: `ocellus doctor --install`, or sudo apt-get install --no-remove qemu-system-arm",
+    )
+}
+
+/// The folder that QEMU is unpacked into where it cannot be installed.
+///
+/// # Errors
+/// There is no cache folder.
+pub fn unpacked() -> Result<PathBuf> {
+    let cache = std::path::absolute(data::fetch::cache_dir()?).context("cannot find the cache folder")?;
+    Ok(cache.join("tools").join("qemu"))
 }

@@ -119,9 +119,7 @@ fn what_cannot_be_programmed_is_told_by_exit_code_and_message() {
 fn a_program_for_another_board_with_the_same_chip_is_refused() {
     let files = Files::new();
     let (plan, program) = (files.path("model.plan"), files.path("program.elf"));
-    let mut elf = fs::read(&program).unwrap();
-    elf.extend(b"\0_ocellus_board_weact_h743\0");
-    fs::write(&program, elf).unwrap();
+    fs::write(&program, elf::program_of(0x0800_0000, &[0x12; 5000], "weact-h743")).unwrap();
     for command in [&["flash", &plan][..], &["monitor", &plan, "--frames", "1"]] {
         let on = ["--board", "openmv-h7", "--probe", "simulated", "--elf", &program];
         fails(

@@ -18,15 +18,15 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// What a run of the program gave.
-struct Run {
-    code: i32,
-    stdout: String,
-    stderr: String,
+pub struct Run {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
 }
 
 impl Run {
     /// The one JSON object on standard output.
-    fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         let value: Value = serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e} in {}", self.stdout));
         assert!(value.is_object(), "{value}");
         value
@@ -34,7 +34,7 @@ impl Run {
 
     /// Checks the exit code, that nothing panicked, and that each of `parts` is in the message.
     #[track_caller]
-    fn fails(&self, code: i32, parts: &[&str]) {
+    pub fn fails(&self, code: i32, parts: &[&str]) {
         assert_eq!(self.code, code, "{}", self.stderr);
         assert!(!self.stderr.contains("panicked"), "{}", self.stderr);
         for part in parts {
@@ -43,23 +43,23 @@ impl Run {
     }
 }
 
-fn finish(mut command: Command) -> Run {
+pub fn finish(mut command: Command) -> Run {
     let output = command.output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     Run { code: output.status.code().unwrap(), stdout: text(output.stdout), stderr: text(output.stderr) }
 }
 
-fn run(arguments: &[&str]) -> Run {
+pub fn run(arguments: &[&str]) -> Run {
     let mut command = ocellus();
     command.args(arguments);
     finish(command)
 }
 
 /// A model folder with plan and int8 ONNX file.
-struct Model(TempDir);
+pub struct Model(pub TempDir);
 
 impl Model {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let folder = Self(tempfile::tempdir().unwrap());
         let graph = crate::model::random_model();
         fs::write(folder.file("model.plan"), crate::model::random_plan()).unwrap();
@@ -67,11 +67,11 @@ impl Model {
         folder
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    pub fn file(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
-    fn path(&self) -> &str {
+    pub fn path(&self) -> &str {
         self.0.path().to_str().unwrap()
     }
 

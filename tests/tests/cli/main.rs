@@ -9,6 +9,14 @@ mod board;
 mod commands;
 mod dist;
 mod live_view;
+#[cfg(unix)]
+mod machine;
+#[cfg(unix)]
+mod names;
+#[cfg(unix)]
+mod outputs;
+#[cfg(unix)]
+mod runs;
 mod standalone;
 mod talk;
 mod train;

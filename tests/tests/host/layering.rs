@@ -14,7 +14,7 @@ const CRATES: &[(&str, &[&str])] =
     &[("shared/src/", &[]), ("firmware/src/", &["bin/"]), ("host/src/", &["main.rs"]), ("tests/src/", &["bin/"])];
 
 /// What commands share.
-const HELPERS: &[&str] = &["helpers", "numbered", "writable"];
+const HELPERS: &[&str] = &["helpers"];
 
 /// Circles that are known and still to be taken apart.
 const KNOWN_CIRCLES: &[&[&str]] = &[

@@ -10,8 +10,8 @@ use ocellus_shared::plan::Crop;
 use ocellus_shared::preprocess::preprocess;
 
 use crate::commands::Failure;
-use crate::commands::numbered::Numbered;
 use crate::data::picture::{self, Picture};
+use crate::files::Numbered;
 
 /// Height and width of the thumbnails that are compared: small enough for noise to vanish in their means.
 const SIDE: u16 = 16;

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::cost::Cost;
 use crate::eval::Metrics;
-use crate::report;
+use crate::{report, view};
 
 /// Most frequent mistakes that are shown of each model.
 const MISTAKES: usize = 3;
@@ -98,6 +98,12 @@ pub fn csv(entries: &[Entry]) -> Result<Vec<u8>> {
     writer.into_inner().context("cannot finish the CSV")
 }
 
+/// A name as spreadsheets show it: they take what begins with one of these signs for a formula (OWASP, *CSV Injection*).
+fn cell(name: &str) -> String {
+    let quote = if name.starts_with(['=', '+', '-', '@', '\t', '\r']) { "'" } else { "" };
+    format!("{quote}{}", view::plain(name))
+}
+
 fn csv_row(entry: &Entry, classes: &[&str]) -> Vec<String> {
     let (metrics, cost) = (entry.metrics(), &entry.cost);
     let accuracy = |of: &Option<Metrics>| of.as_ref().map(|m| m.accuracy.to_string()).unwrap_or_default();
@@ -108,16 +114,16 @@ fn csv_row(entry: &Entry, classes: &[&str]) -> Vec<String> {
         class.map(|class| class.f1.to_string()).unwrap_or_default()
     };
     let mut row = vec![
-        entry.model.clone(),
-        entry.data.clone(),
+        cell(&entry.model),
+        cell(&entry.data),
         metrics.images.to_string(),
         accuracy(&entry.float),
         accuracy(&entry.int8),
         metrics.macro_f1().to_string(),
         worst.map(|class| class.f1.to_string()).unwrap_or_default(),
-        worst.map(|class| class.label.clone()).unwrap_or_default(),
-        mistake.map(|(class, ..)| class.to_owned()).unwrap_or_default(),
-        mistake.map(|(_, with, _)| with.to_owned()).unwrap_or_default(),
+        worst.map(|class| cell(&class.label)).unwrap_or_default(),
+        mistake.map(|(class, ..)| cell(class)).unwrap_or_default(),
+        mistake.map(|(_, with, _)| cell(with)).unwrap_or_default(),
         mistake.map(|(.., images)| images.to_string()).unwrap_or_default(),
         figure(cost.parameters),
         figure(cost.macs),

@@ -2,12 +2,11 @@
 
 use anyhow::Result;
 
-use crate::checkpoint::write_atomically;
 use crate::cli::DataPreviewArgs;
 use crate::commands::helpers::runs;
-use crate::commands::writable;
 use crate::data::picture::Picture;
 use crate::data::{self, Dataset, Split};
+use crate::files;
 use crate::recipe::Recipe;
 use crate::report;
 use crate::train::batches::{Loader, plain};
@@ -24,7 +23,7 @@ const GAP: usize = 4;
 /// # Errors
 /// The recipe or the dataset cannot be used, or the file cannot be written.
 pub fn run(args: &DataPreviewArgs) -> Result<()> {
-    writable::file(&args.out)?;
+    files::check_file(&args.out)?;
     let flags = |recipe: &mut Recipe| {
         recipe.data.path = args.data.clone().or(recipe.data.path.take());
         recipe.data.img_size = args.img_size.or(recipe.data.img_size);
@@ -34,8 +33,8 @@ pub fn run(args: &DataPreviewArgs) -> Result<()> {
     runs::open_backbone(&mut recipe)?;
     let dataset = data::load_some(&recipe.data, args.images.into(), &|_, _| ())?;
     let sheet = sheet(&recipe, &dataset)?;
-    write_atomically(&args.out, &sheet.to_png()?)?;
-    report::print(&args.out.display().to_string())
+    files::write(&args.out, &sheet.to_png()?)?;
+    report::print_path(&args.out)
 }
 
 /// Whether a file of this name is expected to be a PNG; one without an extension may be anything.

@@ -7,7 +7,7 @@ use anyhow::{Result, bail, ensure};
 use ocellus_shared::Shape;
 
 use crate::cli::ImageCount;
-use crate::data::{self, Dataset, Split};
+use crate::data::{self, Dataset, Split, names};
 use crate::eval;
 use crate::model::ModelFiles;
 use crate::recipe::DataRecipe;
@@ -41,7 +41,7 @@ pub fn labelled_dataset(recipe: &DataRecipe, data: Option<&Path>, input: Shape, 
     };
     for candidate in candidates(&recipe) {
         match load(&candidate) {
-            Ok(dataset) if dataset.classes == classes => return Ok(dataset),
+            Ok(dataset) if names::are_same(&dataset.classes, classes) => return Ok(dataset),
             Ok(dataset) if candidate.path.is_some() && candidate.path == recipe.path => {
                 let difference = eval::class_difference(("it", &dataset.classes), ("the model", classes));
                 let path = candidate.path.unwrap_or_default();

@@ -2,7 +2,7 @@
 
 use std::iter;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 
@@ -12,7 +12,9 @@ use crate::commands::Failure;
 use crate::deploy;
 use crate::eval::backbone::OnnxBackbone;
 use crate::features::Extractor;
+use crate::files::{self, FolderLock, Purpose, Reserved};
 use crate::recipe::{CalibrationMethod, Recipe};
+use crate::train;
 use crate::view;
 
 /// CPU threads to compute on: those `wanted`, or as many as there are.
@@ -20,17 +22,19 @@ pub fn threads(wanted: Option<NonZeroUsize>) -> usize {
     wanted.or(std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get)
 }
 
-/// The run folder to write to: `wanted`, or the first of `runs/<name>`, `runs/<name>-2`, ... that does not exist.
+/// The run folder to write to, which nobody is writing to: `wanted`, or the first of `runs/<name>`, `runs/<name>-2`, ... that
+/// did not exist, and now does.
 ///
 /// # Errors
-/// All of them exist.
-pub fn run_folder(wanted: Option<&Path>, name: &str) -> Result<PathBuf> {
+/// All of them exist, or another process is writing to it.
+pub fn run_folder(wanted: Option<&Path>, name: &str) -> Result<Reserved> {
     if let Some(folder) = wanted {
-        return Ok(folder.to_owned());
+        FolderLock::check_free(folder, Purpose::Training, train::ELSEWHERE)?;
+        return Ok(Reserved::named(folder));
     }
     let runs = Path::new("runs");
-    let mut folders = iter::once(runs.join(name)).chain((2..10_000).map(|n| runs.join(format!("{name}-{n}"))));
-    folders.find(|folder| !folder.exists()).with_context(|| format!("runs/ is full of {name}: give another --out"))
+    let folders = iter::once(runs.join(name)).chain((2..10_000).map(|n| runs.join(format!("{name}-{n}"))));
+    files::reserve(folders, &format!("runs/ is full of {name}: give another --out"))
 }
 
 /// The checkpoint to quantize, its recipe calibrating as the command line says.

@@ -6,8 +6,8 @@ use ocellus_shared::frame::{Frame, PixelFormat};
 use super::live::Live;
 use crate::camera;
 use crate::cli::MonitorArgs;
-use crate::commands::numbered::Numbered;
 use crate::data::picture::Picture;
+use crate::files::Numbered;
 use crate::view;
 
 /// Columns of a drawn frame, in characters.

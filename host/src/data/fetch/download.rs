@@ -5,7 +5,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use ureq::http::{Response, StatusCode, header};
 use ureq::{Agent, Body};
 
@@ -13,6 +13,11 @@ use ureq::{Agent, Body};
 const MAX_BYTES: u64 = 2 << 30;
 /// Attempts in a row that bring nothing, after which it is given up.
 const ATTEMPTS: u32 = 4;
+/// Attempts in all, however little each of them brings.
+const ALL_ATTEMPTS: u32 = 100;
+/// How long a server may take for so many bytes.
+const PACE: Pace =
+    Pace { bytes: 60_000, time: if cfg!(test) { Duration::from_millis(300) } else { Duration::from_secs(60) } };
 /// A connection over which nothing comes for this long counts as cut.
 const SILENCE: Duration = Duration::from_secs(30);
 
@@ -20,7 +25,8 @@ const SILENCE: Duration = Duration::from_secs(30);
 /// that. A connection that breaks is made again.
 ///
 /// # Errors
-/// The server cannot be reached or refuses; the file cannot be written. What arrived stays in `file`.
+/// The server cannot be reached, refuses, or sends without an end; the file cannot be written. What arrived stays in `file`,
+/// unless nothing can come of it.
 pub fn download(url: &str, file: &mut File, progress: ByteProgress) -> Result<()> {
     let scheme = url.split("://").next().unwrap_or_default().to_ascii_lowercase();
     ensure!(
@@ -29,18 +35,54 @@ pub fn download(url: &str, file: &mut File, progress: ByteProgress) -> Result<()
     );
     let agent = agent();
     let mut failures = 0;
-    loop {
+    for all in 1.. {
         let before = file.metadata()?.len();
         let error = match attempt(&agent, url, file, progress) {
             Ok(()) => return file.sync_all().context("cannot save the download"),
             Err(Failure::Final(error)) => return Err(error),
+            Err(Failure::Hopeless(error)) => {
+                file.set_len(0).context("cannot throw away what came")?;
+                return Err(error);
+            }
             Err(Failure::Temporary(error)) => error,
         };
         failures = if file.metadata()?.len() > before { 1 } else { failures + 1 };
-        if failures == ATTEMPTS {
+        if failures == ATTEMPTS || all == ALL_ATTEMPTS {
             return Err(error.context(given_up(file.metadata()?.len())));
         }
         sleep(Duration::from_millis(250) * failures * failures);
+    }
+    unreachable!("there is a last attempt")
+}
+
+/// The least that a server must send.
+struct Pace {
+    bytes: u64,
+    time: Duration,
+}
+
+/// When so many bytes were there.
+struct Mark {
+    held: u64,
+    at: Instant,
+}
+
+impl Pace {
+    /// Looks at a download that holds `held` bytes now.
+    ///
+    /// # Errors
+    /// Too few came since `mark` for too long.
+    fn check(&self, mark: &mut Mark, held: u64, now: Instant) -> Result<()> {
+        if held - mark.held >= self.bytes {
+            *mark = Mark { held, at: now };
+        }
+        ensure!(
+            now.duration_since(mark.at) < self.time,
+            "the server sends less than {} bytes in {} s: try later, or another address",
+            self.bytes,
+            self.time.as_secs()
+        );
+        Ok(())
     }
 }
 
@@ -71,6 +113,8 @@ enum Failure {
     Temporary(anyhow::Error),
     /// None will.
     Final(anyhow::Error),
+    /// None will, and what came is of no use.
+    Hopeless(anyhow::Error),
 }
 
 fn attempt(agent: &Agent, url: &str, file: &mut File, progress: ByteProgress) -> Result<(), Failure> {
@@ -138,6 +182,8 @@ fn append(
     let mut body = response.into_body().into_with_config().limit(u64::MAX).reader();
     let mut buffer = vec![0; 1 << 16];
     let mut held = offset;
+    check_length(total.unwrap_or_default()).map_err(Failure::Hopeless)?;
+    let mut mark = Mark { held, at: Instant::now() };
     loop {
         progress(held, total);
         let count = body.read(&mut buffer).context("the connection broke").map_err(Failure::Temporary)?;
@@ -145,7 +191,7 @@ fn append(
             break;
         }
         held += count as u64;
-        check_length(held).map_err(Failure::Final)?;
+        check_length(held).and_then(|()| PACE.check(&mut mark, held, Instant::now())).map_err(Failure::Hopeless)?;
         file.write_all(&buffer[..count]).context(cannot).map_err(Failure::Final)?;
     }
     match total {
@@ -242,6 +288,42 @@ mod tests {
         let (result, content) = run(&url, b"0123456789");
         result.unwrap();
         assert_eq!(content, b"0123456789");
+    }
+
+    #[test]
+    fn a_server_that_only_drips_is_given_up_and_nothing_is_kept() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/x.tar.gz", listener.local_addr().unwrap());
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            requested_range(&stream);
+            stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n").unwrap();
+            // Until the other side has had enough.
+            while stream.write_all(b"x").is_ok() {
+                thread::sleep(Duration::from_millis(20));
+            }
+        });
+        let (result, content) = run(&url, b"");
+        let message = format!("{:#}", result.unwrap_err());
+        assert!(message.contains("the server sends less than"), "{message}");
+        assert_eq!(content, b"");
+    }
+
+    #[test]
+    fn a_pace_is_that_of_every_stretch() {
+        let (pace, start) = (Pace { bytes: 100, time: Duration::from_secs(10) }, Instant::now());
+        let mut mark = Mark { held: 0, at: start };
+        let mut check = |held, seconds| pace.check(&mut mark, held, start + Duration::from_secs(seconds)).is_ok();
+        // A hundred bytes after nine seconds, then a stretch of its own.
+        assert_eq!([check(1, 9), check(100, 9), check(150, 18), check(199, 19)], [true, true, true, false]);
+    }
+
+    #[test]
+    fn what_promises_too_much_is_not_begun() {
+        let (url, _ranges) = serve(vec![answer("200 OK", 3 << 30, "", b"0123")]);
+        let (result, content) = run(&url, b"");
+        assert!(format!("{:#}", result.unwrap_err()).contains("sends more than"));
+        assert_eq!(content, b"");
     }
 
     #[test]

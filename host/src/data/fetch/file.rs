@@ -1,12 +1,14 @@
 //! Downloads of one file, which need no unpacking.
 
 use super::{ByteProgress, Options, cache_dir, checksum, complete, sha256};
-use anyhow::{Context, Result, bail};
-use std::fs;
+use crate::{files, view};
+use anyhow::{Context, Result, bail, ensure};
 use std::path::{Path, PathBuf};
 
 /// Digits of its SHA-256 in the name of a file that is not the published one.
 const DIGITS: usize = 8;
+/// Digits of a whole SHA-256.
+const WHOLE: usize = 64;
 
 /// A file that can be downloaded.
 #[derive(Clone, Copy, Debug)]
@@ -25,16 +27,17 @@ impl RemoteFile {
     /// published one has the first digits of its own in its name, so that neither is taken for the other.
     ///
     /// # Errors
-    /// The server does not answer, or not with the file; the file has another checksum; it cannot be written. What
+    /// Only a part of its checksum is published, and the options accept none; the server does not answer, or not with the file; the file has another checksum; it cannot be written. What
     /// arrived stays for the next call, unless it is wrong.
     pub fn fetch(&self, folder: &str, options: &Options, progress: ByteProgress) -> Result<PathBuf> {
         let dir = match &options.to {
             Some(dir) => dir.clone(),
             None => cache_dir()?.join(folder),
         };
+        options.check()?;
         let expected = match &options.sha256 {
             Some(whole) => checksum(whole)?,
-            None => self.sha256.to_owned(),
+            None => self.published(options)?,
         };
         let place = dir.join(self.name_of(&expected));
         if place.exists() {
@@ -42,14 +45,46 @@ impl RemoteFile {
             if !found.starts_with(&expected) {
                 bail!("{} is damaged: its SHA-256 is {found}; move it away and fetch again", place.display());
             }
+            self.tell_whole(options, &found);
             return Ok(place);
         }
         let url = options.url.as_deref().unwrap_or(self.url);
-        fs::create_dir_all(&dir).with_context(|| format!("cannot create the folder {}", dir.display()))?;
+        files::make_folder(&dir)?;
         let part = place.with_added_extension("part");
         complete(url, &part, &expected, progress)?;
-        fs::rename(&part, &place).with_context(|| format!("cannot move the download to {}", place.display()))?;
+        files::move_into_place(&part, &place)?;
+        if self.needs_telling(options) {
+            self.tell_whole(options, &sha256(&place).with_context(|| format!("cannot read {}", place.display()))?);
+        }
         Ok(place)
+    }
+
+    /// What is published of its checksum, if that is all of it, or will do.
+    fn published(&self, options: &Options) -> Result<String> {
+        ensure!(
+            self.sha256.len() == WHOLE || options.accept_short,
+            "only the first {} digits of the SHA-256 of {} are published ({}), and a file that has the same can be made in \
+             minutes: give the whole one with --sha256, from somebody you trust, or say --accept-short-checksum",
+            self.sha256.len(),
+            self.name,
+            self.sha256
+        );
+        Ok(self.sha256.to_owned())
+    }
+
+    fn needs_telling(&self, options: &Options) -> bool {
+        options.sha256.is_none() && self.sha256.len() < WHOLE
+    }
+
+    /// Says what `found`, the whole checksum, is good for, where only a part of it was compared.
+    fn tell_whole(&self, options: &Options, found: &str) {
+        if self.needs_telling(options) {
+            view::note(&format!(
+                "only {} digits of the checksum of {} were compared; to get this very file from now on: --sha256 {found}",
+                self.sha256.len(),
+                self.name
+            ));
+        }
     }
 
     /// What a file with the checksum `expected` is called: the published one by its name, another one by its own digits.
@@ -70,18 +105,22 @@ impl RemoteFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn what_is_there_is_checked_and_kept() {
         let dir = tempfile::tempdir().unwrap();
         let place = dir.path().join("abc.pth");
         fs::write(&place, "abc").unwrap();
-        let options = Options { to: Some(dir.path().to_owned()), ..Options::default() };
+        let options = Options { to: Some(dir.path().to_owned()), accept_short: true, ..Options::default() };
         // Nobody listens there: it must not be asked.
         let file = RemoteFile { name: "abc.pth", url: "http://127.0.0.1:9/abc.pth", sha256: "ba7816bf" };
         assert_eq!(file.fetch("weights", &options, &|_, _| ()).unwrap(), place);
         let other = RemoteFile { sha256: "ba7816be", ..file };
         assert!(other.fetch("weights", &options, &|_, _| ()).unwrap_err().to_string().contains("damaged"));
+        let refused =
+            file.fetch("weights", &Options { accept_short: false, ..options.clone() }, &|_, _| ()).unwrap_err();
+        assert!(refused.to_string().contains("(ba7816bf)") && refused.to_string().contains("--accept-short-checksum"));
         let short = Options { sha256: Some("ba7816bf".into()), ..options };
         assert!(file.fetch("weights", &short, &|_, _| ()).unwrap_err().to_string().contains("64 hexadecimal"));
     }
@@ -108,10 +147,13 @@ mod tests {
     fn a_download_that_never_began_leaves_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let file = RemoteFile { name: "x.pth", url: "file:///x.pth", sha256: "ba7816bf" };
-        let options = Options { to: Some(dir.path().to_owned()), ..Options::default() };
+        let options = Options { to: Some(dir.path().to_owned()), accept_short: true, ..Options::default() };
         let message = format!("{:#}", file.fetch("weights", &options, &|_, _| ()).unwrap_err());
         assert!(message.contains("file:///x.pth") && message.contains("neither http:// nor https://"), "{message}");
-        let malformed = Options { url: Some("http://".into()), ..options };
+        let unchecked = Options { url: Some("http://127.0.0.1:9/x".into()), ..options.clone() };
+        let message_of = |options: &Options| format!("{:#}", file.fetch("weights", options, &|_, _| ()).unwrap_err());
+        assert!(message_of(&unchecked).contains("--url needs --sha256"));
+        let malformed = Options { url: Some("http://".into()), sha256: Some("0".repeat(64)), ..options };
         let message = format!("{:#}", file.fetch("weights", &malformed, &|_, _| ()).unwrap_err());
         assert!(message.contains("the address is malformed"), "{message}");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);

@@ -1,25 +1,25 @@
 //! A folder of pictures with numbers for names, none of which is ever overwritten.
 
-use std::fs;
-use std::io::ErrorKind;
+use super::unfinished::Unfinished;
+use super::{make_folder, remove_unfinished};
+use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 
-use crate::checkpoint::write_beside;
-use anyhow::{Context, Result};
-
 /// The folder.
+#[derive(Debug)]
 pub struct Numbered {
     folder: PathBuf,
     next: u32,
 }
 
 impl Numbered {
-    /// The folder at `path`, which is made where there is none.
+    /// The folder at `path`, which is made where there is none. What killed commands left half-written in it is removed.
     ///
     /// # Errors
     /// It cannot be made.
     pub fn open(path: &Path) -> Result<Self> {
-        fs::create_dir_all(path).with_context(|| format!("cannot make the folder {}", path.display()))?;
+        make_folder(path)?;
+        remove_unfinished(path);
         Ok(Self { folder: path.to_owned(), next: 1 })
     }
 
@@ -34,14 +34,13 @@ impl Numbered {
     /// It cannot be written.
     pub fn save(&mut self, png: &[u8]) -> Result<PathBuf> {
         let what = || format!("cannot write into {}", self.folder.display());
-        let mut file = write_beside(&self.numbered(), png).with_context(what)?;
+        let mut file = Unfinished::beside(&self.numbered(), png).with_context(what)?;
         loop {
             let path = self.numbered();
             self.next += 1;
-            match file.persist_noclobber(&path) {
-                Ok(_) => return Ok(path),
-                Err(error) if error.error.kind() == ErrorKind::AlreadyExists => file = error.file,
-                Err(error) => return Err(error.error).with_context(|| format!("cannot write {}", path.display())),
+            match file.take_free(&path).with_context(|| format!("cannot write {}", path.display()))? {
+                None => return Ok(path),
+                Some(unmoved) => file = unmoved,
             }
         }
     }
