@@ -5,17 +5,20 @@
 //!
 //! | key | value |
 //! |---|---|
-//! | `format` | `ocellus-checkpoint-1` |
+//! | `format` | `ocellus-checkpoint-2` |
 //! | `recipe` | the recipe, TOML |
 //! | `classes` | class names in label order, JSON |
 //! | `input` | height and width of the images, JSON |
 //! | `dataset` | the dataset's hash |
 //! | `progress` | [`Progress`], TOML; only where training can go on |
-//! | `sha256` | of all tensors, hex; files of before have none |
+//! | `sha256` | of the whole file, hex; see [`sealed`] |
+//!
+//! Files of before, `ocellus-checkpoint-1`, have a `sha256` of all tensors alone, or none.
 
 use crate::files;
 use crate::net::{Array, Weights};
 use crate::recipe::Recipe;
+use crate::weights::sealed::{self, FORMAT, REMEDY, UNSEALED};
 use anyhow::{Context, Result, bail, ensure};
 use ocellus_shared::Shape;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -24,8 +27,8 @@ use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::path::Path;
 
-/// The only format there is.
-const FORMAT: &str = "ocellus-checkpoint-1";
+/// The format of before, whose digest covers the tensors alone.
+const FORMER: &str = "ocellus-checkpoint-1";
 /// What the names of [`Resume::state`] begin with inside the file.
 const STATE: &str = "state.";
 /// The checkpoint of a run folder that is its result: of the epoch that the recipe [keeps](crate::recipe::Keep).
@@ -159,7 +162,7 @@ impl Checkpoint {
             ("classes".to_owned(), serde_json::to_string(&self.classes)?),
             ("input".to_owned(), serde_json::to_string(&[self.input.h, self.input.w])?),
             ("dataset".to_owned(), self.dataset_hash.clone()),
-            ("sha256".to_owned(), self.hash()),
+            (sealed::KEY.to_owned(), UNSEALED.to_owned()),
         ]);
         let mut arrays: Vec<(String, &Array)> = self.weights.iter().map(|(name, a)| (name.clone(), a)).collect();
         if let Some(resume) = &self.resume {
@@ -173,18 +176,20 @@ impl Checkpoint {
             .zip(&bytes)
             .map(|((name, array), bytes)| Ok((name, TensorView::new(Dtype::F32, array.shape.clone(), bytes)?)));
         let views: Vec<_> = views.collect::<Result<_>>()?;
-        in_order(safetensors::serialize(views, Some(metadata))?)
+        let mut file = in_order(safetensors::serialize(views, Some(metadata))?)?;
+        sealed::seal(&mut file)?;
+        Ok(file)
     }
 
     fn parse(bytes: &[u8]) -> Result<Self> {
-        const REMEDY: &str = "the file is damaged; take another copy, or train again";
         let (_, header) = SafeTensors::read_metadata(bytes).context(REMEDY)?;
         let tensors = SafeTensors::deserialize(bytes).context(REMEDY)?;
         let none = HashMap::new();
         let metadata = header.metadata().as_ref().unwrap_or(&none);
         let get = |key: &str| metadata.get(key).with_context(|| format!("its metadata has no `{key}`"));
         match metadata.get("format").map(String::as_str) {
-            Some(FORMAT) => {}
+            Some(FORMAT) => sealed::verify(bytes)?,
+            Some(FORMER) => {}
             Some(other) => bail!("its format is {other}, this version reads {FORMAT}; train again with this version"),
             None => bail!("this safetensors file was not written by `ocellus train`"),
         }
@@ -209,7 +214,9 @@ impl Checkpoint {
             weights,
             resume,
         };
-        ensure!(metadata.get("sha256").is_none_or(|sha256| *sha256 == checkpoint.hash()), REMEDY);
+        if metadata.get("format").is_some_and(|format| format == FORMER) {
+            ensure!(metadata.get("sha256").is_none_or(|sha256| *sha256 == checkpoint.hash()), REMEDY);
+        }
         Ok(checkpoint)
     }
 }
@@ -316,23 +323,43 @@ mod tests {
     }
 
     #[test]
-    fn damage_is_an_error_and_never_a_panic() {
-        let bytes = checkpoint().emit().unwrap();
-        for len in 0..bytes.len() {
-            assert!(Checkpoint::parse(&bytes[..len]).is_err(), "cut to {len} bytes");
+    fn no_bit_of_a_file_changes_unnoticed() {
+        for checkpoint in [checkpoint(), Checkpoint { resume: None, ..checkpoint() }] {
+            let bytes = checkpoint.emit().unwrap();
+            assert_eq!(Checkpoint::parse(&bytes).unwrap(), checkpoint);
+            for len in 0..bytes.len() {
+                assert!(Checkpoint::parse(&bytes[..len]).is_err(), "cut to {len} bytes");
+            }
+            assert!(Checkpoint::parse(&[&bytes[..], b" "].concat()).is_err(), "a byte more");
+            for bit in 0..8 * bytes.len() {
+                let mut damaged = bytes.clone();
+                damaged[bit / 8] ^= 1 << (bit % 8);
+                assert!(Checkpoint::parse(&damaged).is_err(), "bit {bit}");
+            }
         }
-        let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
-        for at in 0..header {
-            let mut damaged = bytes.clone();
-            damaged[at] ^= 0x20;
-            // A damaged name or number may still parse: then it is another checkpoint, not a crash.
-            let _ = Checkpoint::parse(&damaged);
-        }
-        for at in header..bytes.len() {
-            let mut damaged = bytes.clone();
-            damaged[at] ^= 0x01;
-            assert!(Checkpoint::parse(&damaged).is_err(), "a bit at byte {at}");
-        }
+    }
+
+    #[test]
+    fn files_of_before_are_read_and_their_tensors_checked() {
+        let of = |digest: Option<&str>, value: f32| {
+            let metadata = [
+                ("format", FORMER),
+                ("recipe", "model = \"linear\""),
+                ("classes", "[\"a\", \"b\"]"),
+                ("input", "[8, 9]"),
+                ("dataset", "abc"),
+            ];
+            let digest = digest.map(|digest| ("sha256", digest));
+            let metadata = metadata.into_iter().chain(digest).map(|(key, value)| (key.to_owned(), value.to_owned()));
+            let bytes = value.to_le_bytes();
+            let view = TensorView::new(Dtype::F32, vec![1], &bytes).unwrap();
+            Checkpoint::parse(&safetensors::serialize([("head.bias", &view)], Some(metadata.collect())).unwrap())
+        };
+        // By Python's hashlib: the name's length, the name, one axis, of one value, and that.
+        let digest = "857f79f9c9f62d8aa4a214c6bba4f00750fe225aca27c60fa93c6e53fa8508ac";
+        assert_eq!(of(None, 1.5).unwrap().weights["head.bias"].values, [1.5]);
+        assert_eq!(of(Some(digest), 1.5).unwrap().classes, ["a", "b"]);
+        assert!(of(Some(digest), 1.25).unwrap_err().to_string().contains("damaged"));
     }
 
     #[test]

@@ -193,7 +193,7 @@ pub struct TrainArgs {
     /// Float ONNX file of an external backbone: only a head (linear probe or MLP) is trained on its features
     #[arg(long, env = "OCELLUS_BACKBONE", value_name = "FILE")]
     pub backbone: Option<PathBuf>,
-    /// Pretrained weights to start from: a checkpoint of Ocellus, timm or torchvision
+    /// Pretrained weights to start from: a run folder, or a checkpoint of timm, torchvision, efficientnet_pytorch or Lightning
     #[arg(long, env = "OCELLUS_PRETRAINED", value_name = "FILE")]
     pub pretrained: Option<PathBuf>,
     /// Set any other key of the recipe: --set augment.cutout=8

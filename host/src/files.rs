@@ -33,10 +33,10 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     write_together(&[(path.to_path_buf(), bytes)])
 }
 
-/// As [`write`] for several files: all of them are complete on the disk before the first one is replaced.
+/// As [`write()`] for several files: all of them are complete on the disk before the first one is replaced.
 ///
 /// # Errors
-/// As for [`write`].
+/// As for [`write()`].
 pub fn write_together(files: &[(PathBuf, &[u8])]) -> Result<()> {
     let (mut ready, mut streams) = (Vec::new(), Vec::new());
     for (path, bytes) in files {

@@ -3,40 +3,48 @@
 //! | file | written by |
 //! |---|---|
 //! | `.safetensors` | timm, Hugging Face, and this tool's own checkpoints |
-//! | `.pth` | `torch.save`: timm and torchvision; the pickle in it is read, never executed |
+//! | `.pth`, `.bin`, `.ckpt` | `torch.save`: timm, torchvision, Lightning; the pickle in it is read, never executed |
+//! | `.index.json` and its shards, and a folder with any of these | Hugging Face |
 //!
-//! The content decides, not the file's name. Every tensor must find its parameter and every parameter its tensor,
-//! except that a classifier for other classes is left out, and said so: other in number, or by the names that our own
-//! checkpoints hold.
+//! The content decides, not the file's name. A network is found by its tensors' names, whatever stands before them. Every
+//! parameter must find its tensor, and every tensor that is a layer of such a network its parameter; what else a training
+//! checkpoint holds is passed over. A classifier for other classes is left out, and said so: other in number, or by the
+//! names that our own checkpoints hold.
 
+mod float;
+mod location;
+mod matching;
 pub mod names;
 mod pickle;
 mod pytorch;
+pub mod sealed;
 pub mod sources;
 mod tensors;
 mod zip;
 
-use crate::net::{Array, Parameter, Role, Weights, head};
-use crate::recipe::Model;
+use crate::net::{Array, PYTORCH_EPSILON, Parameter, Role, TENSORFLOW_EPSILON, Weights, head};
+use crate::recipe::{Model, NetRecipe, Padding};
 use anyhow::{Context, Result, bail, ensure};
-use names::Scheme;
-use std::collections::BTreeSet;
+use matching::Match;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use tensors::{Origin, read};
+use tensors::{Origin, Parsed, Tensor};
 
 /// Names that an error lists of each kind.
 const LISTED: usize = 12;
-/// What PyTorch's wrappers put before the name of every tensor: DataParallel and its like, `torch.compile`, and
-/// Lightning, whose modules call the network within them so.
-const WRAPPERS: [&str; 3] = ["module.", "_orig_mod.", "model."];
+/// Characters of a name that a message shows.
+const SHOWN: usize = 80;
 
 /// What a file had for a network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pretrained {
     /// Arrays by [`Parameter::name`]: all but perhaps the head's.
     pub weights: Weights,
-    /// Whose names the file has: `timm`, `torchvision` or `ocellus`.
+    /// Whose names the file has: `timm`, `torchvision`, `efficientnet_pytorch` or `ocellus`.
     pub scheme: &'static str,
+    /// How the networks that have such names are padded, and what their normalisations add to the variance, where that
+    /// is one for all of them.
+    pub built: Option<(Padding, f64)>,
     /// The parameters of the head that the file has nothing for; they start at random.
     pub fresh: Vec<String>,
     /// What else to tell people, one sentence each.
@@ -55,6 +63,22 @@ impl Pretrained {
         first.is_some_and(|first| of(Role::Variance).all(|v| v == first)) && of(Role::Mean).all(|&mean| mean == 0.0)
     }
 
+    /// What of a recipe's network is built in another way than the one that the file is of, and so computes something
+    /// else with its weights: what to set.
+    pub fn differs_from(&self, net: &NetRecipe) -> Option<String> {
+        let (padding, epsilon) = self.built?;
+        let same_epsilon = net.bn_epsilon.unwrap_or(TENSORFLOW_EPSILON) == epsilon;
+        if net.padding == padding && same_epsilon {
+            return None;
+        }
+        let name = if padding == Padding::Same { "same" } else { "symmetric" };
+        Some(format!(
+            "{}'s networks are padded and normalised otherwise than this recipe's, so that these weights compute something \
+             else: add --set net.padding={name} --set net.bn-epsilon={epsilon:e}",
+            self.scheme
+        ))
+    }
+
     /// Leaves out the classifier, which tells the classes `own` apart instead of those that are asked for.
     fn forget_classifier(&mut self, own: &[String]) {
         let of_classifier = |name: &str| name.rsplit_once('.').is_some_and(|(layer, _)| layer == head::CLASSIFIER);
@@ -71,16 +95,18 @@ impl Pretrained {
     }
 }
 
-/// Reads the weights of the file at `path` for a network of the family `model` with these `parameters`, which is to tell
-/// `classes` apart.
+/// Reads the weights at `path`, a file, an index of shards or a folder, for a network of the family `model` with these
+/// `parameters`, which is to tell `classes` apart.
 ///
 /// # Errors
-/// The file cannot be read or is damaged, or is of another network: lists what is missing, left over or of another
+/// A file cannot be read or is damaged, or is of another network: lists what is missing, left over or of another
 /// shape. The message names the file.
 pub fn load(path: &Path, model: Model, parameters: &[Parameter], classes: &[String]) -> Result<Pretrained> {
     let load = || -> Result<Pretrained> {
-        let (tensors, origin) = read(path)?;
-        let mut found = give(tensors, &origin, model, parameters)?;
+        let files = location::read(path)?;
+        let parsed = files.iter().map(|bytes| Parsed::of(bytes)).collect::<Result<Vec<_>>>()?;
+        let origin = files.first().map(|bytes| Origin::of(bytes)).unwrap_or_default();
+        let mut found = give(tensors::of_all(&parsed)?, &origin, model, parameters)?;
         match &origin.classes {
             Some(own) if own != classes => found.forget_classifier(own),
             _ => {}
@@ -90,68 +116,86 @@ pub fn load(path: &Path, model: Model, parameters: &[Parameter], classes: &[Stri
     load().with_context(|| format!("in the weights {}", path.display()))
 }
 
-/// Gives a file's `tensors` to the `parameters` of a network of the family `model`.
+/// Gives arrays by somebody's names to the `parameters` of a network of the family `model`.
 ///
 /// # Errors
-/// The tensors are of another network: lists what is missing, left over or of another shape.
-pub fn assign(tensors: Weights, model: Model, parameters: &[Parameter]) -> Result<Pretrained> {
-    give(tensors, &Origin::default(), model, parameters)
+/// The arrays are of another network: lists what is missing, left over or of another shape.
+pub fn assign(arrays: &Weights, model: Model, parameters: &[Parameter]) -> Result<Pretrained> {
+    give(tensors::of_arrays(arrays), &Origin::default(), model, parameters)
 }
 
-/// As [`assign`], of a file that tells its `origin`.
-fn give(mut tensors: Weights, origin: &Origin, model: Model, parameters: &[Parameter]) -> Result<Pretrained> {
-    tensors.retain(|name, _| !name.ends_with(".num_batches_tracked") && !name.starts_with("state."));
-    let mut tensors = unwrapped(tensors);
-    let scheme = Scheme::of(model, &tensors, parameters)
-        .with_context(|| format!("it is of another network than {}: {}", model.name(), few(tensors.keys())))?;
-    let mut found = Pretrained { weights: Weights::new(), scheme: scheme.name, fresh: Vec::new(), notes: Vec::new() };
+/// As [`assign`], of files that tell their `origin`.
+fn give(
+    mut tensors: BTreeMap<&str, Tensor<'_>>,
+    origin: &Origin,
+    model: Model,
+    parameters: &[Parameter],
+) -> Result<Pretrained> {
+    let names: Vec<&str> = tensors.keys().copied().collect();
+    let network = Match::find(model, names.iter().copied(), parameters)?
+        .with_context(|| format!("it is of another network than {}: {}", model.name(), few(&names)))?;
+    let scheme = network.scheme.name;
+    let built = built(scheme, model);
+    let mut found = Pretrained { weights: Weights::new(), scheme, built, fresh: Vec::new(), notes: Vec::new() };
     let (mut missing, mut misshapen) = (Vec::new(), Vec::new());
     for parameter in parameters {
-        let name = scheme.foreign(&parameter.name);
-        match tensors.remove(&name) {
-            Some(array) => match shaped(array, &parameter.shape) {
-                Ok(array) => drop(found.weights.insert(parameter.name.clone(), array)),
-                Err(_) if head::contains(&parameter.name) => found.fresh.push(parameter.name.clone()),
-                Err(shape) => misshapen.push(format!("{name} is {shape:?}, not {:?}", parameter.shape)),
-            },
-            None if head::contains(&parameter.name) => found.fresh.push(parameter.name.clone()),
+        let name = network.foreign(&parameter.name);
+        match tensors.remove(&*name) {
+            Some(tensor) if is_shaped(&tensor.shape(), &parameter.shape) => {
+                let values = tensor.values().with_context(|| format!("its tensor {name}"))?;
+                ensure!(values.iter().all(|v| v.is_finite()), "its tensor {name} holds a value that is not finite");
+                found.weights.insert(parameter.name.clone(), Array { shape: parameter.shape.clone(), values });
+            }
+            _ if head::contains(&parameter.name) => found.fresh.push(parameter.name.clone()),
+            Some(tensor) => misshapen.push(format!("{name} is {:?}, not {:?}", tensor.shape(), parameter.shape)),
             None => missing.push(name),
         }
     }
-    let classifier = scheme.foreign(head::CLASSIFIER);
-    let of_classifier = |name: &str| name.strip_prefix(&classifier).is_some_and(|rest| rest.starts_with('.'));
-    tensors.retain(|name, _| !of_classifier(name) && !head::contains(name));
-    refuse(model, origin, &missing, &tensors.keys().collect::<Vec<_>>(), &misshapen)?;
-    check_finite(&found.weights)?;
+    let (surplus, others) = left_over(&network, tensors.keys().copied());
+    // What gives a network nothing at all is of another one.
+    let surplus = if found.weights.is_empty() { [surplus, others.clone()].concat() } else { surplus };
+    refuse(model, origin, &missing, &surplus, &misshapen)?;
     if !found.fresh.is_empty() {
         found.notes.push(format!("the file has no {} of this shape: starts at random", found.fresh.join(", ")));
+    }
+    if !others.is_empty() {
+        found.notes.push(format!("passed over what is no part of the network: {}", few(&others)));
     }
     Ok(found)
 }
 
-/// The tensors by their names in the network itself, where they were saved by what PyTorch wraps around it to train on
-/// several GPUs (`module.`), compiled (`_orig_mod.`), by Lightning (`model.`) or as an average (`n_averaged` beside
-/// `module.`).
-fn unwrapped(mut tensors: Weights) -> Weights {
-    tensors.remove("n_averaged");
-    let wrapper = |tensors: &Weights| {
-        let has_all = |prefix: &&str| !tensors.is_empty() && tensors.keys().all(|name| name.starts_with(prefix));
-        WRAPPERS.into_iter().find(has_all)
-    };
-    while let Some(prefix) = wrapper(&tensors) {
-        tensors = tensors.into_iter().map(|(name, array)| (name[prefix.len()..].to_owned(), array)).collect();
+/// How the networks of a scheme are built, where that is one for all of them. Of timm's, those with `tf_` before their
+/// names are TensorFlow's, and the others PyTorch's, which their tensors do not tell.
+fn built(scheme: &str, model: Model) -> Option<(Padding, f64)> {
+    match scheme {
+        "torchvision" if model.is_first_efficientnet() => Some((Padding::Symmetric, PYTORCH_EPSILON)),
+        "torchvision" => Some((Padding::Symmetric, TENSORFLOW_EPSILON)),
+        "efficientnet_pytorch" => Some((Padding::Same, TENSORFLOW_EPSILON)),
+        _ => None,
     }
-    tensors
 }
 
-/// The array in a parameter's shape; its own shape if it is of another. A pointwise convolution is a dense layer.
-fn shaped(array: Array, shape: &[usize]) -> Result<Array, Vec<usize>> {
-    let pointwise = array.shape.len() == 4 && shape.len() == 2 && array.shape[2..] == [1, 1];
-    let same = array.shape == shape || (pointwise && array.shape[..2] == *shape);
-    if same { Ok(Array { shape: shape.to_vec(), ..array }) } else { Err(array.shape) }
+/// Of the tensors that no parameter has: those that are layers of such a network, and what else a file holds, without the
+/// counters and states that every training checkpoint has.
+fn left_over<'a>(network: &Match<'_>, names: impl Iterator<Item = &'a str>) -> (Vec<&'a str>, Vec<&'a str>) {
+    let classifier = network.scheme.foreign(head::CLASSIFIER);
+    let own = |name: &'a str| name.strip_prefix(network.prefix);
+    let is_counter = |name: &str| name.ends_with(".num_batches_tracked") || name == "n_averaged";
+    let of_head = |name: &str| {
+        let of_classifier = name.strip_prefix(&classifier).is_some_and(|rest| rest.starts_with('.'));
+        of_classifier || head::contains(name) || name.starts_with("state.")
+    };
+    let rest = names.filter(|name| !is_counter(name) && !own(name).is_some_and(of_head));
+    rest.partition(|name| own(name).is_some_and(|name| network.scheme.is_layer(name)))
 }
 
-fn refuse(model: Model, origin: &Origin, missing: &[String], surplus: &[&String], misshapen: &[String]) -> Result<()> {
+/// Whether a tensor of shape `found` is a parameter of shape `wanted`. A pointwise convolution is a dense layer.
+fn is_shaped(found: &[usize], wanted: &[usize]) -> bool {
+    let pointwise = found.len() == 4 && wanted.len() == 2 && found[2..] == [1, 1];
+    found == wanted || (pointwise && found[..2] == *wanted)
+}
+
+fn refuse(model: Model, origin: &Origin, missing: &[String], surplus: &[&str], misshapen: &[String]) -> Result<()> {
     let kinds = [("missing", few(missing)), ("left over", few(surplus)), ("of another shape", few(misshapen))];
     let faults: Vec<String> = kinds
         .into_iter()
@@ -177,21 +221,20 @@ fn refuse(model: Model, origin: &Origin, missing: &[String], surplus: &[&String]
     )
 }
 
-fn check_finite(weights: &Weights) -> Result<()> {
-    for (name, array) in weights {
-        ensure!(array.values.iter().all(|v| v.is_finite()), "{name} holds a value that is not finite");
-    }
-    Ok(())
-}
-
 /// The first names, and how many more there are.
 fn few<T: AsRef<str>>(names: impl IntoIterator<Item = T>) -> String {
-    let names: BTreeSet<String> = names.into_iter().map(|name| name.as_ref().to_owned()).collect();
+    let names: BTreeSet<String> = names.into_iter().map(|name| shown(name.as_ref())).collect();
     let listed: Vec<&str> = names.iter().take(LISTED).map(String::as_str).collect();
     match names.len().saturating_sub(LISTED) {
         0 => listed.join(", "),
         more => format!("{} and {more} more", listed.join(", ")),
     }
+}
+
+/// A name as a message shows it: without what a terminal would obey, and not endless.
+fn shown(name: &str) -> String {
+    let shown: String = name.escape_debug().take(SHOWN + 1).collect();
+    if shown.chars().count() > SHOWN { format!("{}...", shown.chars().take(SHOWN).collect::<String>()) } else { shown }
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ import timm
 import torch
 import torch.nn.functional as F
 import torchvision
+from efficientnet_pytorch import EfficientNet
 
 CLASSES = 10
 IMAGES = 2
@@ -117,6 +118,10 @@ def cases():
     larger, or rounding to f32 alone changes its logits: with a gain of 7 those of a B4 by 30 %."""
     for ours, theirs, sizes, gain in [
         ("efficientnet-lite0", "tf_efficientnet_lite0", (64, 75), 4.5),
+        ("efficientnet-lite1", "tf_efficientnet_lite1", (64,), 4.5),
+        ("efficientnet-lite2", "tf_efficientnet_lite2", (64,), 4.5),
+        ("efficientnet-lite3", "tf_efficientnet_lite3", (64,), 4.5),
+        ("efficientnet-lite4", "tf_efficientnet_lite4", (64,), 4.5),
         ("efficientnet-b0", "tf_efficientnet_b0", (64, 75), 7.0),
         ("efficientnet-b2", "tf_efficientnet_b2", (64,), 6.0),
         ("efficientnet-b4", "tf_efficientnet_b4", (64,), 6.0),
@@ -129,6 +134,9 @@ def cases():
     for ours, theirs, gain in [("efficientnet-b0", "efficientnet_b0", 6.2), ("efficientnetv2-s", "efficientnet_v2_s", 3.5)]:
         model = fill(getattr(torchvision.models, theirs)(num_classes=CLASSES), gain)
         yield ours, "torchvision", theirs, model, (64,), gain
+    # Its padding is that of the images it was made for, TensorFlow's.
+    model = EfficientNet.from_name("efficientnet-b0", image_size=64, num_classes=CLASSES)
+    yield "efficientnet-b0", "efficientnet_pytorch", "efficientnet_pytorch", fill(model, 7.0), (64,), 7.0
     for ours, config in [
         ("resnet8", (1, 16, True)),
         ("resnet8-w40", (1, 40, True)),

@@ -38,7 +38,7 @@ const POWER_UP: Duration = Duration::from_millis(10);
 /// The label that lights the LED, where the builder names one; otherwise any does.
 const LOOK_FOR: Option<&str> = option_env!("OCELLUS_LOOK_FOR");
 /// How labels are smoothed, where the builder says it.
-const SMOOTHING: Smoothing = Smoothing::chosen(option_env!("OCELLUS_SMOOTHING"));
+const SMOOTHING: Smoothing = Smoothing::chosen(option_env!("OCELLUS_BOARD_SMOOTHING"));
 /// The core's clock, which embassy sets.
 const CORE_HERTZ: u32 = 150_000_000;
 

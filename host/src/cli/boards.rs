@@ -105,7 +105,7 @@ pub struct ActArgs {
     pub look_for: Option<String>,
     /// How a real board smooths labels: a frame counts 1 / 2^SHIFT in a moving average, and a new label must lead by LEAD
     /// steps of int8 scores for HOLD frames; 2,3,3 by default
-    #[arg(long, alias = "steady", env = "OCELLUS_SMOOTHING", value_name = "SHIFT,LEAD,HOLD")]
+    #[arg(long, alias = "steady", env = "OCELLUS_BOARD_SMOOTHING", value_name = "SHIFT,LEAD,HOLD")]
     pub smoothing: Option<Smoothing>,
 }
 
@@ -113,7 +113,7 @@ impl ActArgs {
     /// The variables that the firmware's source reads.
     pub fn env(&self) -> Vec<(&'static str, String)> {
         let label = self.look_for.clone().map(|label| ("OCELLUS_LOOK_FOR", label));
-        let smoothing = self.smoothing.map(|smoothing| ("OCELLUS_SMOOTHING", smoothing.to_string()));
+        let smoothing = self.smoothing.map(|smoothing| ("OCELLUS_BOARD_SMOOTHING", smoothing.to_string()));
         label.into_iter().chain(smoothing).collect()
     }
 }

@@ -1,7 +1,8 @@
 //! EfficientNets: stages of mobile inverted bottlenecks (MBConv).
 //!
 //! The first version (Tan and Le, <https://arxiv.org/abs/1905.11946>, table 1) widens and deepens one base network;
-//! `lite0` is its form without squeeze-excite and with ReLU6, whose stem, first, last stage and top are never scaled
+//! `lite` is its form without squeeze-excite and with ReLU6. A lite network never scales the widths of its stem and top, nor
+//! how many blocks its first and last stages have
 //! (<https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite>). The second version
 //! (<https://arxiv.org/abs/2104.00298>, table 4) has fused blocks, one full convolution for the first two of an MBConv,
 //! in its early stages.
@@ -9,6 +10,10 @@
 //! | name | width | depth | image | parameters at 1000 classes | MACs |
 //! |---|---|---|---|---|---|
 //! | `efficientnet-lite0` | 1.0 | 1.0 | 224 | 4.65 M | 0.40 G |
+//! | `efficientnet-lite1` | 1.0 | 1.1 | 240 | 5.42 M | 0.63 G |
+//! | `efficientnet-lite2` | 1.1 | 1.2 | 260 | 6.09 M | 0.90 G |
+//! | `efficientnet-lite3` | 1.2 | 1.4 | 280 | 8.20 M | 1.44 G |
+//! | `efficientnet-lite4` | 1.4 | 1.8 | 300 | 13.01 M | 2.64 G |
 //! | `efficientnet-b0` | 1.0 | 1.0 | 224 | 5.29 M | 0.39 G |
 //! | `efficientnet-b2` | 1.1 | 1.2 | 260 | 9.11 M | 1.0 G |
 //! | `efficientnet-b4` | 1.4 | 1.8 | 380 | 19.34 M | 4.4 G |
@@ -99,11 +104,12 @@ struct Config {
 
 impl Config {
     fn of(model: Model) -> Self {
-        let first = |width, depth| Self { width, depth, stages: VERSION_1, stem: 32, lite: false };
+        let first = |width, depth| Self { width, depth, stages: VERSION_1, stem: 32, lite: model.is_lite() };
         match model {
-            Model::EfficientNetB2 => first(1.1, 1.2),
-            Model::EfficientNetB4 => first(1.4, 1.8),
-            Model::EfficientNetLite0 => Self { lite: true, ..first(1.0, 1.0) },
+            Model::EfficientNetLite1 => first(1.0, 1.1),
+            Model::EfficientNetB2 | Model::EfficientNetLite2 => first(1.1, 1.2),
+            Model::EfficientNetLite3 => first(1.2, 1.4),
+            Model::EfficientNetB4 | Model::EfficientNetLite4 => first(1.4, 1.8),
             Model::EfficientNetV2B1 => Self { stages: VERSION_2_BASE, ..first(1.0, 1.1) },
             Model::EfficientNetV2S => Self { stages: VERSION_2_SMALL, stem: 24, ..first(1.0, 1.0) },
             _ => first(1.0, 1.0),

@@ -91,6 +91,10 @@ mod tests {
         // Millions of parameters with 1000 classes as timm counts them, and thousands of millions of MACs.
         let cases = [
             (Model::EfficientNetLite0, 4.65, 0.40),
+            (Model::EfficientNetLite1, 5.42, 0.631),
+            (Model::EfficientNetLite2, 6.09, 0.899),
+            (Model::EfficientNetLite3, 8.20, 1.44),
+            (Model::EfficientNetLite4, 13.01, 2.64),
             (Model::EfficientNetB0, 5.29, 0.39),
             (Model::EfficientNetB2, 9.11, 1.00),
             (Model::EfficientNetB4, 19.34, 4.4),

@@ -39,6 +39,18 @@ pub enum Model {
     /// Without squeeze-excite and with ReLU6: made for int8.
     #[serde(rename = "efficientnet-lite0")]
     EfficientNetLite0,
+    /// The same, 1.1 times as deep.
+    #[serde(rename = "efficientnet-lite1")]
+    EfficientNetLite1,
+    /// 1.1 times as wide and 1.2 times as deep.
+    #[serde(rename = "efficientnet-lite2")]
+    EfficientNetLite2,
+    /// 1.2 times as wide and 1.4 times as deep.
+    #[serde(rename = "efficientnet-lite3")]
+    EfficientNetLite3,
+    /// 1.4 times as wide and 1.8 times as deep.
+    #[serde(rename = "efficientnet-lite4")]
+    EfficientNetLite4,
     /// The second version's base, 1.1 times as deep.
     #[serde(rename = "efficientnetv2-b1")]
     EfficientNetV2B1,
@@ -49,7 +61,7 @@ pub enum Model {
 
 impl Model {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 17] = [
         Self::Cnn,
         Self::Linear,
         Self::ResNet8,
@@ -58,6 +70,10 @@ impl Model {
         Self::ResNet56,
         Self::MobileNetV1W025,
         Self::EfficientNetLite0,
+        Self::EfficientNetLite1,
+        Self::EfficientNetLite2,
+        Self::EfficientNetLite3,
+        Self::EfficientNetLite4,
         Self::EfficientNetB0,
         Self::EfficientNetB2,
         Self::EfficientNetB4,
@@ -79,6 +95,10 @@ impl Model {
             Self::EfficientNetB2 => "efficientnet-b2",
             Self::EfficientNetB4 => "efficientnet-b4",
             Self::EfficientNetLite0 => "efficientnet-lite0",
+            Self::EfficientNetLite1 => "efficientnet-lite1",
+            Self::EfficientNetLite2 => "efficientnet-lite2",
+            Self::EfficientNetLite3 => "efficientnet-lite3",
+            Self::EfficientNetLite4 => "efficientnet-lite4",
             Self::EfficientNetV2B1 => "efficientnetv2-b1",
             Self::EfficientNetV2S => "efficientnetv2-s",
         }
@@ -89,9 +109,11 @@ impl Model {
         match self {
             Self::MobileNetV1W025 => 96,
             Self::EfficientNetB0 | Self::EfficientNetLite0 => 224,
-            Self::EfficientNetB2 => 260,
+            Self::EfficientNetB2 | Self::EfficientNetLite2 => 260,
+            Self::EfficientNetLite3 => 280,
+            Self::EfficientNetLite4 => 300,
             Self::EfficientNetB4 => 380,
-            Self::EfficientNetV2B1 => 240,
+            Self::EfficientNetV2B1 | Self::EfficientNetLite1 => 240,
             Self::EfficientNetV2S => 384,
             _ => 32,
         }
@@ -101,7 +123,8 @@ impl Model {
     /// trained with.
     pub fn normalise(self) -> Normalise {
         match self {
-            Self::EfficientNetLite0 | Self::EfficientNetV2S => Normalise::CENTRED,
+            Self::EfficientNetV2S => Normalise::CENTRED,
+            _ if self.is_lite() => Normalise::CENTRED,
             _ if self.is_efficientnet() => Normalise::IMAGENET,
             _ => Normalise::NONE,
         }
@@ -110,6 +133,16 @@ impl Model {
     /// Whether it is an EfficientNet of either version.
     pub fn is_efficientnet(self) -> bool {
         self.name().starts_with("efficientnet")
+    }
+
+    /// Whether it is an EfficientNet of the first version, the lite ones among them.
+    pub fn is_first_efficientnet(self) -> bool {
+        self.is_efficientnet() && !matches!(self, Self::EfficientNetV2B1 | Self::EfficientNetV2S)
+    }
+
+    /// Whether it is an EfficientNet without squeeze-excite and with ReLU6.
+    pub fn is_lite(self) -> bool {
+        self.name().starts_with("efficientnet-lite")
     }
 
     /// Whether its classifier stands on the mean of each channel, so that `net.head` chooses it.

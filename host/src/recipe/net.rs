@@ -34,7 +34,7 @@ pub struct NetRecipe {
     pub padding: Padding,
     /// What an EfficientNet's normalisations add to the variance; nothing for the 1e-3 that they were published with.
     pub bn_epsilon: Option<f64>,
-    /// File of weights to start from: a checkpoint of this tool, of timm or of torchvision.
+    /// Weights to start from: a run folder, or a checkpoint of timm, torchvision, efficientnet_pytorch or Lightning.
     pub pretrained: Option<PathBuf>,
     /// Whether the statistics of pretrained normalisations are measured anew on the training images, without changing
     /// what the network computes.

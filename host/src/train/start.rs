@@ -1,7 +1,6 @@
 //! The weights that training starts from.
 
 use super::batches::{self, upload};
-use crate::checkpoint::BEST;
 use crate::data::{Dataset, Split};
 use crate::net::module::{Arrays, Module};
 use crate::net::statistics;
@@ -36,11 +35,13 @@ pub(super) fn arrays(
         }
         return module.upload(&start, device);
     };
-    let path = &if path.is_dir() { path.join(BEST) } else { path.clone() };
     let found = weights::load(path, recipe.model, module.parameters(), &dataset.classes)?;
     let (count, all) = (found.weights.len(), module.parameters().len());
     view::note(&format!("{}: {count} of {all} arrays, by {}'s names", path.display(), found.scheme));
     found.notes.iter().for_each(|note| view::note(note));
+    if let Some(difference) = found.differs_from(&recipe.net) {
+        view::warn(&difference);
+    }
     let is_measured = match recipe.net.bn_statistics {
         BnStatistics::Auto => found.is_folded(module.parameters()),
         BnStatistics::Kept => false,
@@ -66,7 +67,7 @@ fn spread(split: &Split, count: usize) -> impl Iterator<Item = batches::Batch> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::Checkpoint;
+    use crate::checkpoint::{BEST, Checkpoint};
     use crate::net;
     use crate::recipe::Model;
     use ocellus_shared::Shape;

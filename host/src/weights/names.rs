@@ -1,19 +1,20 @@
 //! What others call the layers of a network.
 //!
-//! | ours | timm | torchvision |
-//! |---|---|---|
-//! | `stem`, `stem.bn` | `conv_stem`, `bn1` | `features.0.0`, `features.0.1` |
-//! | `blockN.*` | `blocks.S.I.*` | `features.S.I.block.J.*` |
-//! | `top`, `top.bn` | `conv_head`, `bn2` | `features.L.0`, `features.L.1` |
-//! | `head` | `classifier` | `classifier.1` |
+//! | ours | timm | torchvision | efficientnet_pytorch |
+//! |---|---|---|---|
+//! | `stem`, `stem.bn` | `conv_stem`, `bn1` | `features.0.0`, `features.0.1` | `_conv_stem`, `_bn0` |
+//! | `blockN.*` | `blocks.S.I.*` | `features.S.I.block.J.*` | `_blocks.M.*` |
+//! | `top`, `top.bn` | `conv_head`, `bn2` | `features.L.0`, `features.L.1` | `_conv_head`, `_bn1` |
+//! | `head` | `classifier` | `classifier.1` | `_fc` |
 //!
-//! `N` counts blocks through all stages, `S` stages, `I` blocks of a stage, `J` the layers of a block and `L` is behind
-//! the last stage. Within a block timm numbers normalisations and calls the convolutions by what they do
-//! (`timm/models/_efficientnet_blocks.py`), torchvision numbers pairs of both
-//! (`torchvision/models/efficientnet.py`). The residual networks for CIFAR are in neither: they have our names only.
+//! `N` counts blocks through all stages from 1, `M` from 0, `S` stages, `I` blocks of a stage, `J` the layers of a block and
+//! `L` is behind the last stage. Within a block timm numbers normalisations and calls the convolutions by what they do
+//! (`timm/models/_efficientnet_blocks.py`), torchvision numbers pairs of both (`torchvision/models/efficientnet.py`).
+//! efficientnet_pytorch is L. Melas-Kyriazi's package (`efficientnet_pytorch/model.py`), which has the first version only.
+//! The residual networks for CIFAR are in none of them: they have our names only.
 
 use crate::net::efficientnet::{Block, BlockKind, blocks};
-use crate::net::{Parameter, Weights, head};
+use crate::net::head;
 use crate::recipe::Model;
 use std::collections::BTreeMap;
 
@@ -27,13 +28,6 @@ pub struct Scheme {
 }
 
 impl Scheme {
-    /// The scheme that the most `tensors` follow; nothing if hardly any follows one.
-    pub fn of(model: Model, tensors: &Weights, parameters: &[Parameter]) -> Option<Self> {
-        let hits = |scheme: &Self| parameters.iter().filter(|p| tensors.contains_key(&scheme.foreign(&p.name))).count();
-        let best = Self::known(model).into_iter().max_by_key(&hits)?;
-        (hits(&best) * 2 > parameters.len()).then_some(best)
-    }
-
     /// Every scheme that names the layers of `model`.
     pub fn known(model: Model) -> Vec<Self> {
         let own = Self { name: "ocellus", layers: BTreeMap::new() };
@@ -41,7 +35,12 @@ impl Scheme {
             return vec![own];
         }
         let blocks = blocks(model);
-        vec![Self::timm(&blocks), Self::torchvision(&blocks), own]
+        let mut schemes = vec![Self::timm(&blocks), Self::torchvision(&blocks)];
+        if model.is_first_efficientnet() {
+            schemes.push(Self::efficientnet_pytorch(&blocks));
+        }
+        schemes.push(own);
+        schemes
     }
 
     /// Their name of our parameter or layer `name`.
@@ -54,6 +53,14 @@ impl Scheme {
             Some(layer) => format!("{layer}.{part}"),
             None => name.to_owned(),
         }
+    }
+
+    /// Whether a tensor of this name, which no parameter has, would be a layer of such a network: of a deeper one.
+    pub fn is_layer(&self, name: &str) -> bool {
+        let own = ["stem", "block", "top", "dense", head::CLASSIFIER];
+        let of_name = kind(name);
+        let mut layers = self.layers.values();
+        if self.layers.is_empty() { own.contains(&of_name) } else { layers.any(|layer| kind(layer) == of_name) }
     }
 
     fn timm(blocks: &[Block]) -> Self {
@@ -112,6 +119,28 @@ impl Scheme {
         layers.one(head::CLASSIFIER, "classifier.1");
         Self { name: "torchvision", layers: layers.0 }
     }
+
+    fn efficientnet_pytorch(blocks: &[Block]) -> Self {
+        let mut layers = Layers::default();
+        layers.pair("stem", "_conv_stem", "_bn0");
+        for (m, _) in blocks.iter().enumerate() {
+            let (ours, theirs) = (format!("block{}", m + 1), format!("_blocks.{m}"));
+            for (n, part) in ["expand", "depthwise", "project"].into_iter().enumerate() {
+                layers.pair(&format!("{ours}.{part}"), &format!("{theirs}._{part}_conv"), &format!("{theirs}._bn{n}"));
+            }
+            layers.one(&format!("{ours}.se.reduce"), &format!("{theirs}._se_reduce"));
+            layers.one(&format!("{ours}.se.expand"), &format!("{theirs}._se_expand"));
+        }
+        layers.pair("top", "_conv_head", "_bn1");
+        layers.one(head::CLASSIFIER, "_fc");
+        Self { name: "efficientnet_pytorch", layers: layers.0 }
+    }
+}
+
+/// What a name begins with, without its number.
+fn kind(name: &str) -> &str {
+    let first = name.split('.').next().unwrap_or(name);
+    first.trim_end_matches(|c: char| c.is_ascii_digit())
 }
 
 /// A [`Scheme`]'s table on its way.
@@ -136,23 +165,64 @@ mod tests {
 
     #[test]
     fn parameters_have_their_foreign_names() {
-        let [timm, torchvision, own] = Scheme::known(Model::EfficientNetB0).try_into().unwrap();
-        // Our name, and what timm and torchvision call it in a B0.
+        let [timm, torchvision, efficientnet_pytorch, own] = Scheme::known(Model::EfficientNetB0).try_into().unwrap();
+        // Our name, and what the three call it in a B0.
         let cases = [
-            ("stem.weight", "conv_stem.weight", "features.0.0.weight"),
-            ("stem.bn.running_mean", "bn1.running_mean", "features.0.1.running_mean"),
-            ("block1.depthwise.weight", "blocks.0.0.conv_dw.weight", "features.1.0.block.0.0.weight"),
-            ("block1.se.reduce.bias", "blocks.0.0.se.conv_reduce.bias", "features.1.0.block.1.fc1.bias"),
-            ("block1.project.bn.weight", "blocks.0.0.bn2.weight", "features.1.0.block.2.1.weight"),
-            ("block3.expand.weight", "blocks.1.1.conv_pw.weight", "features.2.1.block.0.0.weight"),
-            ("block3.se.expand.weight", "blocks.1.1.se.conv_expand.weight", "features.2.1.block.2.fc2.weight"),
-            ("block16.project.bn.bias", "blocks.6.0.bn3.bias", "features.7.0.block.3.1.bias"),
-            ("top.weight", "conv_head.weight", "features.8.0.weight"),
-            ("head.bias", "classifier.bias", "classifier.1.bias"),
+            ("stem.weight", "conv_stem.weight", "features.0.0.weight", "_conv_stem.weight"),
+            ("stem.bn.running_mean", "bn1.running_mean", "features.0.1.running_mean", "_bn0.running_mean"),
+            (
+                "block1.depthwise.weight",
+                "blocks.0.0.conv_dw.weight",
+                "features.1.0.block.0.0.weight",
+                "_blocks.0._depthwise_conv.weight",
+            ),
+            (
+                "block1.se.reduce.bias",
+                "blocks.0.0.se.conv_reduce.bias",
+                "features.1.0.block.1.fc1.bias",
+                "_blocks.0._se_reduce.bias",
+            ),
+            (
+                "block1.project.bn.weight",
+                "blocks.0.0.bn2.weight",
+                "features.1.0.block.2.1.weight",
+                "_blocks.0._bn2.weight",
+            ),
+            (
+                "block3.expand.weight",
+                "blocks.1.1.conv_pw.weight",
+                "features.2.1.block.0.0.weight",
+                "_blocks.2._expand_conv.weight",
+            ),
+            (
+                "block3.se.expand.weight",
+                "blocks.1.1.se.conv_expand.weight",
+                "features.2.1.block.2.fc2.weight",
+                "_blocks.2._se_expand.weight",
+            ),
+            ("block16.project.bn.bias", "blocks.6.0.bn3.bias", "features.7.0.block.3.1.bias", "_blocks.15._bn2.bias"),
+            ("top.weight", "conv_head.weight", "features.8.0.weight", "_conv_head.weight"),
+            ("head.bias", "classifier.bias", "classifier.1.bias", "_fc.bias"),
         ];
-        for (ours, by_timm, by_torchvision) in cases {
+        for (ours, by_timm, by_torchvision, by_efficientnet_pytorch) in cases {
             assert_eq!((timm.foreign(ours).as_str(), torchvision.foreign(ours).as_str()), (by_timm, by_torchvision));
-            assert_eq!(own.foreign(ours), ours);
+            assert_eq!(
+                (efficientnet_pytorch.foreign(ours).as_str(), own.foreign(ours).as_str()),
+                (by_efficientnet_pytorch, ours)
+            );
+        }
+    }
+
+    #[test]
+    fn layers_of_deeper_networks_are_told_from_what_is_no_layer() {
+        for scheme in Scheme::known(Model::EfficientNetB0).into_iter().chain(Scheme::known(Model::ResNet20)) {
+            let [deeper, other] = match scheme.name {
+                "timm" => ["blocks.9.0.conv_pw.weight", "aux.weight"],
+                "torchvision" => ["features.12.0.weight", "aux.0.weight"],
+                "efficientnet_pytorch" => ["_blocks.40._bn0.bias", "_swish.weight"],
+                _ => ["block40.conv1.weight", "arcface.weight"],
+            };
+            assert!(scheme.is_layer(deeper) && !scheme.is_layer(other), "{}", scheme.name);
         }
     }
 

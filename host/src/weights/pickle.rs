@@ -5,35 +5,39 @@
 //! instruction or name is refused, with its place in the file.
 //!
 //! A pickle is not trusted. Values may be recalled as often as somebody likes, so that copying one costs the same
-//! whatever it holds, and nothing nests: memory grows with the length of the pickle, the call stack not at all.
+//! whatever it holds, and nothing nests: the call stack does not grow at all. Every byte of memory is accounted for, and a
+//! pickle that wants many times its length is refused.
 
-use super::tensors::Float;
+use super::float::Float;
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::collections::btree_map::Entry;
 
 /// Axes that a tensor may have; PyTorch's own limit.
 const MAX_AXES: usize = 64;
+/// Memory that a pickle may take for each of its bytes, and for none. What `torch.save` writes takes 4 to 8.
+const MEMORY_FACTOR: usize = 10;
+const MEMORY_BASE: usize = 1 << 14;
+/// Memory of a value, and of an entry of a map, whose nodes may be half empty.
+const VALUE: usize = size_of::<Value>();
+const MAP_ENTRY: usize = 2 * (VALUE + size_of::<usize>());
 
 /// What a pickle makes. Containers may hold themselves, and each other to any depth, so they are kept apart and known by
-/// number.
-#[derive(Clone, Debug, PartialEq)]
+/// their number in the [`Pickle`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Value {
     None,
     Bool(bool),
     Int(i64),
     Float,
-    Text(Rc<str>),
-    /// Number of a tuple of the [`Pickle`].
+    Text(usize),
     Tuple(usize),
-    /// Number of a list of the [`Pickle`].
     List(usize),
-    /// Number of a dictionary of the [`Pickle`].
     Dict(usize),
     Function(Function),
     StorageKind(Kind),
-    Storage(Storage),
-    Tensor(Rc<Tensor>),
+    Storage(usize),
+    Tensor(usize),
 }
 
 /// What a storage holds.
@@ -63,48 +67,104 @@ pub(super) enum Function {
 }
 
 /// Numbers stored elsewhere in the file.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Storage {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Storage<'a> {
     pub kind: Kind,
-    pub key: Rc<str>,
+    pub key: &'a str,
 }
 
 /// A view on a storage.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Tensor {
-    pub storage: Storage,
-    /// All in numbers, not bytes.
+    /// Its number in the [`Pickle`].
+    storage: usize,
+    /// In numbers, not bytes.
     pub offset: usize,
-    pub shape: Vec<usize>,
-    pub strides: Vec<usize>,
+    /// Tuples of as many sizes each as it has axes; strides are in numbers, not bytes.
+    shape: usize,
+    strides: usize,
 }
 
 /// What a pickle made.
 #[derive(Debug)]
-pub(super) struct Pickle {
+pub(super) struct Pickle<'a> {
     pub root: Value,
-    pub lists: Vec<Vec<Value>>,
-    pub dicts: Vec<Vec<(Value, Value)>>,
-    /// What each storage that it names holds, wherever it does, by the storage's key.
-    pub storages: BTreeMap<Rc<str>, Kind>,
     /// Bytes that it took.
     pub len: usize,
+    made: Made<'a>,
+}
+
+/// Everything that values refer to by number.
+#[derive(Debug, Default)]
+struct Made<'a> {
+    texts: Vec<&'a str>,
+    /// The values of all tuples, and which are whose: the first one and how many.
+    in_tuples: Vec<Value>,
+    tuples: Vec<(usize, usize)>,
+    lists: Vec<Vec<Value>>,
+    dicts: Vec<Vec<(Value, Value)>>,
+    storages: Vec<Storage<'a>>,
+    tensors: Vec<Tensor>,
+    /// What each storage holds, by its key, wherever it was named.
+    kinds: BTreeMap<&'a str, Kind>,
+}
+
+impl<'a> Made<'a> {
+    fn tuple(&self, number: usize) -> &[Value] {
+        let (start, len) = self.tuples[number];
+        &self.in_tuples[start..start + len]
+    }
+}
+
+impl<'a> Pickle<'a> {
+    /// The text that a value is.
+    pub(super) fn text(&self, value: Value) -> Option<&'a str> {
+        if let Value::Text(number) = value { Some(self.made.texts[number]) } else { None }
+    }
+
+    /// The values of the list that a value is.
+    pub(super) fn list(&self, value: Value) -> Option<&[Value]> {
+        if let Value::List(number) = value { Some(&self.made.lists[number]) } else { None }
+    }
+
+    /// The keys and values of the dictionary that a value is.
+    pub(super) fn dict(&self, value: Value) -> Option<&[(Value, Value)]> {
+        if let Value::Dict(number) = value { Some(&self.made.dicts[number]) } else { None }
+    }
+
+    /// The tensor that a value is.
+    pub(super) fn tensor(&self, value: Value) -> Option<&Tensor> {
+        if let Value::Tensor(number) = value { Some(&self.made.tensors[number]) } else { None }
+    }
+
+    /// What a tensor is a view on.
+    pub(super) fn storage(&self, tensor: &Tensor) -> Storage<'a> {
+        self.made.storages[tensor.storage]
+    }
+
+    /// What the storage of this key holds, if one was named.
+    pub(super) fn kind(&self, key: &str) -> Option<Kind> {
+        self.made.kinds.get(key).copied()
+    }
+
+    /// A tensor's number of values along each axis, and how far they are apart.
+    pub(super) fn view(&self, tensor: &Tensor) -> (Vec<usize>, Vec<usize>) {
+        let sizes = |tuple| sizes(self.made.tuple(tuple)).expect("they were checked when the tensor was made");
+        (sizes(tensor.shape), sizes(tensor.strides))
+    }
 }
 
 /// Reads the pickle at the start of `bytes`; there may be more behind it.
 ///
 /// # Errors
-/// It is cut off, malformed, or would call something.
-pub(super) fn read(bytes: &[u8]) -> Result<Pickle> {
-    let mut machine = Machine { bytes, ..Machine::default() };
+/// It is cut off, malformed, takes much more memory than its bytes, or would call something.
+pub(super) fn read(bytes: &[u8]) -> Result<Pickle<'_>> {
+    let mut machine = Machine { bytes, memory: MEMORY_BASE + MEMORY_FACTOR * bytes.len(), ..Machine::default() };
     loop {
         let at = machine.at;
         match machine.step() {
             Ok(None) => {}
-            Ok(Some(root)) => {
-                let Machine { lists, dicts, storages, at: len, .. } = machine;
-                return Ok(Pickle { root, lists, dicts, storages, len });
-            }
+            Ok(Some(root)) => return Ok(Pickle { root, len: machine.at, made: machine.made }),
             Err(error) => return Err(error.context(format!("at byte {at} of its pickle"))),
         }
     }
@@ -114,17 +174,20 @@ pub(super) fn read(bytes: &[u8]) -> Result<Pickle> {
 struct Machine<'a> {
     bytes: &'a [u8],
     at: usize,
+    /// Bytes of memory that it may still take.
+    memory: usize,
     stack: Vec<Value>,
     /// Heights of the stack.
     marks: Vec<usize>,
-    memo: BTreeMap<usize, Value>,
-    tuples: Vec<Vec<Value>>,
-    lists: Vec<Vec<Value>>,
-    dicts: Vec<Vec<(Value, Value)>>,
-    storages: BTreeMap<Rc<str>, Kind>,
+    /// Values and marks that there was room for.
+    highest: usize,
+    /// Values that were memorised under 0, 1, 2, ..., and those under other numbers.
+    memo: Vec<Value>,
+    memo_beyond: BTreeMap<usize, Value>,
+    made: Made<'a>,
 }
 
-impl Machine<'_> {
+impl<'a> Machine<'a> {
     /// Runs one instruction; the result if it was the last. Codes and meanings: Python's `Lib/pickletools.py`.
     fn step(&mut self) -> Result<Option<Value>> {
         let value = match self.byte()? {
@@ -133,7 +196,7 @@ impl Machine<'_> {
             0x95 => return self.take(8).map(|_| None),
             b'(' => {
                 self.marks.push(self.stack.len());
-                return Ok(None);
+                return self.charge_height().map(|()| None);
             }
             b'N' => Value::None,
             0x88 => Value::Bool(true),
@@ -145,14 +208,14 @@ impl Machine<'_> {
             b'G' => self.take(8).map(|_| Value::Float)?,
             b'X' => self.text(4)?,
             0x8c => self.text(1)?,
-            b')' => self.new_tuple(Vec::new()),
+            b')' => self.new_tuple(Vec::new())?,
             0x85..=0x87 => self.short_tuple()?,
             b't' => {
                 let values = self.pop_mark()?;
-                self.new_tuple(values)
+                self.new_tuple(values)?
             }
-            b']' => self.new_list(Vec::new()),
-            b'}' => self.new_dict(),
+            b']' => self.new_list()?,
+            b'}' => self.new_dict()?,
             b'c' => self.global()?,
             0x93 => self.stack_global()?,
             b'R' => self.call()?,
@@ -170,10 +233,25 @@ impl Machine<'_> {
             other => bail!("the instruction {other:#04x} does not make plain data: it is refused"),
         };
         self.stack.push(value);
-        Ok(None)
+        self.charge_height().map(|()| None)
     }
 
-    fn take(&mut self, count: usize) -> Result<&[u8]> {
+    /// Accounts for so many bytes of memory that are taken from now on.
+    fn charge(&mut self, bytes: usize) -> Result<()> {
+        let left = self.memory.checked_sub(bytes);
+        self.memory = left.context("it would take many times its own length of memory: it is refused")?;
+        Ok(())
+    }
+
+    /// The same for the stack and its marks, which are higher than ever.
+    fn charge_height(&mut self) -> Result<()> {
+        let height = self.stack.len() + self.marks.len();
+        let higher = height.saturating_sub(self.highest);
+        self.highest += higher;
+        self.charge(higher * VALUE)
+    }
+
+    fn take(&mut self, count: usize) -> Result<&'a [u8]> {
         let end = self.at.checked_add(count).filter(|&end| end <= self.bytes.len()).context("it is cut off")?;
         let taken = &self.bytes[self.at..end];
         self.at = end;
@@ -200,7 +278,9 @@ impl Machine<'_> {
     fn text(&mut self, bytes: usize) -> Result<Value> {
         let len = self.number(bytes)? as usize;
         let text = std::str::from_utf8(self.take(len)?).context("a text is not UTF-8")?;
-        Ok(Value::Text(text.into()))
+        self.charge(size_of::<&str>())?;
+        self.made.texts.push(text);
+        Ok(Value::Text(self.made.texts.len() - 1))
     }
 
     fn line(&mut self) -> Result<String> {
@@ -226,43 +306,57 @@ impl Machine<'_> {
         let count = usize::from(self.bytes[self.at - 1] - 0x84);
         let mut values = (0..count).map(|_| self.pop()).collect::<Result<Vec<_>>>()?;
         values.reverse();
-        Ok(self.new_tuple(values))
+        self.new_tuple(values)
     }
 
-    fn new_tuple(&mut self, values: Vec<Value>) -> Value {
-        self.tuples.push(values);
-        Value::Tuple(self.tuples.len() - 1)
+    fn new_tuple(&mut self, values: Vec<Value>) -> Result<Value> {
+        self.charge(size_of::<(usize, usize)>() + values.len() * VALUE)?;
+        self.made.tuples.push((self.made.in_tuples.len(), values.len()));
+        self.made.in_tuples.extend(values);
+        Ok(Value::Tuple(self.made.tuples.len() - 1))
     }
 
-    fn new_list(&mut self, values: Vec<Value>) -> Value {
-        self.lists.push(values);
-        Value::List(self.lists.len() - 1)
+    fn new_list(&mut self) -> Result<Value> {
+        self.charge(size_of::<Vec<Value>>())?;
+        self.made.lists.push(Vec::new());
+        Ok(Value::List(self.made.lists.len() - 1))
     }
 
-    fn new_dict(&mut self) -> Value {
-        self.dicts.push(Vec::new());
-        Value::Dict(self.dicts.len() - 1)
+    fn new_dict(&mut self) -> Result<Value> {
+        self.charge(size_of::<Vec<(Value, Value)>>())?;
+        self.made.dicts.push(Vec::new());
+        Ok(Value::Dict(self.made.dicts.len() - 1))
     }
 
     fn recall(&mut self, bytes: usize) -> Result<Value> {
         let key = self.number(bytes)? as usize;
-        self.memo.get(&key).cloned().with_context(|| format!("it recalls number {key}, which it never memorised"))
+        let value = self.memo.get(key).or_else(|| self.memo_beyond.get(&key)).copied();
+        value.with_context(|| format!("it recalls number {key}, which it never memorised"))
     }
 
     fn memorise(&mut self, bytes: Option<usize>) -> Result<Option<Value>> {
         let key = match bytes {
             Some(bytes) => self.number(bytes)? as usize,
-            None => self.memo.len(),
+            None => self.memo.len() + self.memo_beyond.len(),
         };
-        let value = self.stack.last().context("its stack is empty")?.clone();
-        self.memo.insert(key, value);
+        let value = *self.stack.last().context("its stack is empty")?;
+        if let Some(known) = self.memo.get_mut(key) {
+            *known = value;
+        } else if key == self.memo.len() && self.memo_beyond.is_empty() {
+            self.charge(VALUE)?;
+            self.memo.push(value);
+        } else {
+            self.charge(MAP_ENTRY)?;
+            self.memo_beyond.insert(key, value);
+        }
         Ok(None)
     }
 
     fn append(&mut self, many: bool) -> Result<Option<Value>> {
         let values = if many { self.pop_mark()? } else { vec![self.pop()?] };
         let Some(&Value::List(list)) = self.stack.last() else { bail!("it appends to something that is no list") };
-        self.lists[list].extend(values);
+        self.charge(values.len() * VALUE)?;
+        self.made.lists[list].extend(values);
         Ok(None)
     }
 
@@ -275,9 +369,10 @@ impl Machine<'_> {
         };
         let Some(&Value::Dict(dict)) = self.stack.last() else { bail!("it sets an item of what is no dictionary") };
         ensure!(values.len().is_multiple_of(2), "a key has no value");
+        self.charge(values.len() * VALUE)?;
         let mut values = values.into_iter();
         while let (Some(key), Some(value)) = (values.next(), values.next()) {
-            self.dicts[dict].push((key, value));
+            self.made.dicts[dict].push((key, value));
         }
         Ok(None)
     }
@@ -297,7 +392,7 @@ impl Machine<'_> {
 
     fn stack_global(&mut self) -> Result<Value> {
         match (self.pop()?, self.pop()?) {
-            (Value::Text(name), Value::Text(module)) => named(&module, &name),
+            (Value::Text(name), Value::Text(module)) => named(self.made.texts[module], self.made.texts[name]),
             _ => bail!("a function has no name"),
         }
     }
@@ -306,44 +401,60 @@ impl Machine<'_> {
         let (Value::Tuple(arguments), function) = (self.pop()?, self.pop()?) else {
             bail!("a function is called without arguments")
         };
-        match (function, self.tuples[arguments].as_slice()) {
-            (Value::Function(Function::OrderedDict), []) => Ok(self.new_dict()),
-            (Value::Function(Function::RebuildParameter), [tensor @ Value::Tensor(_), ..]) => Ok(tensor.clone()),
+        match (function, self.made.tuple(arguments)) {
+            (Value::Function(Function::OrderedDict), []) => self.new_dict(),
+            (Value::Function(Function::RebuildParameter), [tensor @ Value::Tensor(_), ..]) => Ok(*tensor),
             (
                 Value::Function(Function::RebuildTensor),
-                [Value::Storage(storage), offset @ Value::Int(_), Value::Tuple(shape), Value::Tuple(strides), ..],
-            ) => Ok(Value::Tensor(Rc::new(Tensor {
-                storage: storage.clone(),
-                offset: size(offset)?,
-                shape: self.sizes(*shape)?,
-                strides: self.sizes(*strides)?,
-            }))),
+                &[Value::Storage(storage), ref offset @ Value::Int(_), Value::Tuple(shape), Value::Tuple(strides), ..],
+            ) => {
+                let offset = size(offset)?;
+                self.new_tensor(Tensor { storage, offset, shape, strides })
+            }
             (Value::Function(function), _) => bail!("{function:?} is called with arguments of another kind"),
             _ => bail!("it calls something that is no function: it is refused"),
         }
     }
 
-    /// The numbers of a tuple, one for each axis.
-    fn sizes(&self, tuple: usize) -> Result<Vec<usize>> {
-        let values = &self.tuples[tuple];
-        ensure!(values.len() <= MAX_AXES, "a tensor has {} axes", values.len());
-        values.iter().map(size).collect()
+    fn new_tensor(&mut self, tensor: Tensor) -> Result<Value> {
+        let [shape, strides] = [tensor.shape, tensor.strides].map(|tuple| sizes(self.made.tuple(tuple)));
+        let (axes, strides) = (shape?.len(), strides?.len());
+        ensure!(axes == strides, "a tensor has {axes} axes but {strides} strides");
+        self.charge(size_of::<Tensor>())?;
+        self.made.tensors.push(tensor);
+        Ok(Value::Tensor(self.made.tensors.len() - 1))
     }
 
     /// `('storage', kind, key, place, count)`, and in files before PyTorch 1.6 a view, which nothing uses.
     fn storage(&mut self) -> Result<Value> {
         let Value::Tuple(id) = self.pop()? else { bail!("a storage has no description") };
-        match self.tuples[id].as_slice() {
-            [Value::Text(tag), Value::StorageKind(kind), Value::Text(key), _, Value::Int(_), rest @ ..]
-                if &**tag == "storage" && matches!(rest, [] | [Value::None]) =>
-            {
-                let storage = Storage { kind: *kind, key: key.clone() };
-                self.storages.insert(storage.key.clone(), storage.kind);
-                Ok(Value::Storage(storage))
-            }
-            _ => bail!("a storage has a description of another kind"),
-        }
+        let &[Value::Text(tag), Value::StorageKind(kind), Value::Text(key), _, Value::Int(_), ref rest @ ..] =
+            self.made.tuple(id)
+        else {
+            bail!("a storage has a description of another kind")
+        };
+        let known = matches!(rest, [] | [Value::None]) && self.made.texts[tag] == "storage";
+        ensure!(known, "a storage has a description of another kind");
+        self.new_storage(Storage { kind, key: self.made.texts[key] })
     }
+
+    fn new_storage(&mut self, storage: Storage<'a>) -> Result<Value> {
+        self.charge(size_of::<Storage<'_>>() + MAP_ENTRY)?;
+        match self.made.kinds.entry(storage.key) {
+            Entry::Vacant(new) => drop(new.insert(storage.kind)),
+            Entry::Occupied(known) => {
+                ensure!(*known.get() == storage.kind, "storage {:?} holds numbers of two types", storage.key);
+            }
+        }
+        self.made.storages.push(storage);
+        Ok(Value::Storage(self.made.storages.len() - 1))
+    }
+}
+
+/// The numbers of a tuple, one for each axis.
+fn sizes(tuple: &[Value]) -> Result<Vec<usize>> {
+    ensure!(tuple.len() <= MAX_AXES, "a tensor has {} axes", tuple.len());
+    tuple.iter().map(size).collect()
 }
 
 fn size(value: &Value) -> Result<usize> {
@@ -375,95 +486,4 @@ fn named(module: &str, name: &str) -> Result<Value> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn message(pickle: &[u8]) -> String {
-        format!("{:#}", read(pickle).unwrap_err())
-    }
-
-    #[test]
-    fn plain_data_is_read() {
-        // {'a': [1, -2, 300], 'b': ('x', None, True)}, pickled by Python with protocol 2.
-        let pickle = b"\x80\x02}q\x00(X\x01\x00\x00\x00aq\x01]q\x02(K\x01J\xfe\xff\xff\xffM\x2c\x01eX\x01\x00\x00\x00bq\x03X\x01\
-                       \x00\x00\x00xq\x04N\x88\x87q\x05u.more";
-        let found = read(pickle).unwrap();
-        assert_eq!(found.len, pickle.len() - 4);
-        assert_eq!((found.root, &found.lists[0]), (Value::Dict(0), &[1, -2, 300].map(Value::Int).to_vec()));
-        let text = |text: &str| Value::Text(text.into());
-        assert_eq!(found.dicts[0][0], (text("a"), Value::List(0)));
-        assert_eq!(found.dicts[0][1], (text("b"), Value::Tuple(0)));
-    }
-
-    #[test]
-    fn code_is_refused_and_never_executed() {
-        // os.system('echo'), by name and by a name from the stack.
-        assert!(message(b"\x80\x02cos\nsystem\nX\x04\x00\x00\x00echo\x85R.").contains("os.system"));
-        assert!(message(b"\x80\x04\x8c\x05posix\x8c\x06system\x93\x8c\x04echo\x85R.").contains("posix.system"));
-        assert!(message(b"c__builtin__\neval\n.").contains("never executed"));
-        // Instances by class name (INST, OBJ, NEWOBJ) and extension codes.
-        for code in [b'i', b'o', 0x81, 0x82] {
-            assert!(message(&[b'(', code]).contains("refused"), "{code:#x}");
-        }
-        assert!(message(b"K\x01)R.").contains("no function"));
-        assert!(message(b"K\x01}b.").contains("no dictionary"));
-        assert!(message(b"ctorch._utils\n_rebuild_tensor_v2\n)R.").contains("arguments of another kind"));
-    }
-
-    #[test]
-    fn malformed_pickles_are_errors() {
-        for (pickle, word) in [
-            (&b""[..], "cut off"),
-            (b"X\xff\xff\xff\x7fa", "cut off"),
-            (b".", "empty"),
-            (b"(t", "cut off"),
-            (b"t", "no mark"),
-            (b"(a", "empty"),
-            (b"K\x01a", "no list"),
-            (b"K\x01K\x02a", "no list"),
-            (b"}(K\x01u", "no value"),
-            (b"h\x07", "never memorised"),
-            (b"\x8a\x09", "9 bytes"),
-        ] {
-            assert!(message(pickle).contains(word), "{pickle:?}: {}", message(pickle));
-        }
-    }
-
-    #[test]
-    fn long_numbers_have_a_sign() {
-        for (bytes, number) in [(&b"\x8a\x00."[..], 0), (b"\x8a\x01\xff.", -1), (b"\x8a\x02\xff\x00.", 255)] {
-            assert_eq!(read(bytes).unwrap().root, Value::Int(number));
-        }
-    }
-    #[test]
-    fn what_is_recalled_or_nested_takes_no_more_memory() {
-        // A tuple that doubles 60 times: written out it would have 2^60 numbers.
-        let mut bomb = b"K\x01q\x00".to_vec();
-        (0..60).for_each(|i| bomb.extend([b'h', i, b'h', i, 0x86, b'q', i + 1]));
-        bomb.push(b'.');
-        assert_eq!(read(&bomb).unwrap().root, Value::Tuple(59));
-        // Tuples in one another, deeper than the call stack.
-        let deep = [&b")"[..], &[0x85; 1_000_000], b"."].concat();
-        assert_eq!(read(&deep).unwrap().root, Value::Tuple(1_000_000));
-        // A long text that is recalled often, 100 GB if it were copied.
-        let long = "x".repeat(200_000);
-        let text = [&b"X\x40\x0d\x03\0"[..], long.as_bytes(), b"q\0", &b"h\0".repeat(500_000), b"."].concat();
-        assert_eq!(read(&text).unwrap().root, Value::Text(long.into()));
-        // As many axes as somebody likes, for as many tensors.
-        let axes = [&b"("[..], &b"K\x01".repeat(100), b"tq\0"].concat();
-        let storage = b"(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\0\x30X\x03\0\0\0cpuK\x01tQ";
-        let call = [&b"ctorch._utils\n_rebuild_tensor_v2\n("[..], storage, b"K\0h\0h\0tR."].concat();
-        assert!(message(&[axes, call].concat()).contains("100 axes"));
-    }
-
-    #[test]
-    fn storages_are_known_wherever_they_are_named() {
-        let storage = |kind: &str, key: u8| {
-            let start = [&b"(X\x07\0\0\0storagectorch\n"[..], kind.as_bytes(), b"\nX\x01\0\0\0", &[key]].concat();
-            [&start[..], b"X\x03\0\0\0cpuK\x01tQ"].concat()
-        };
-        let pickle = [&b"]("[..], &storage("ByteStorage", b'1'), &storage("HalfStorage", b'2'), b"e."].concat();
-        let found = read(&pickle).unwrap().storages;
-        assert_eq!(found, [("1".into(), Kind::Whole(1)), ("2".into(), Kind::Float(Float::F16))].into());
-    }
-}
+mod tests;

@@ -7,10 +7,9 @@
 //!
 //! The file may hold a state dictionary, or a training checkpoint with one in it.
 
-use super::pickle::{self, Kind, Pickle, Tensor, Value};
-use super::tensors::Float;
+use super::float::Float;
+use super::pickle::{self, Kind, Pickle, Storage, Tensor, Value};
 use super::zip;
-use crate::net::{Array, Weights};
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::BTreeMap;
 
@@ -18,50 +17,94 @@ use std::collections::BTreeMap;
 const MAGIC: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
 /// Where training checkpoints keep the state dictionary; the moving average first, which is what its trainer evaluates.
 const NESTED: [&str; 6] = ["state_dict_ema", "model_ema", "state_dict", "model", "model_state_dict", "net"];
+/// Entries that an archive of TorchScript has and one of weights has not.
+const SCRIPT: [&str; 2] = ["constants.pkl", "code/"];
 
-/// Whether the bytes are of one of the forms.
-pub(super) fn is_one(bytes: &[u8]) -> bool {
-    bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(MAGIC)
-}
-
-/// Reads every tensor of floats.
-///
-/// # Errors
-/// The file is cut off or damaged, holds code, or no state dictionary.
-pub(super) fn parse(bytes: &[u8]) -> Result<Weights> {
-    let (pickle, storages) = if bytes.starts_with(MAGIC) { legacy(bytes)? } else { archive(bytes)? };
-    let mut weights = Weights::new();
-    // Views may share numbers, as tied weights do, but not so many times that a small file fills the memory.
-    let mut room = bytes.len();
-    for (name, tensor) in tensors(&pickle)? {
-        if let Kind::Float(kind) = tensor.storage.kind {
-            let array = gather(tensor, kind, &storages, &mut room).with_context(|| format!("its tensor {name}"))?;
-            weights.insert(name.to_owned(), array);
-        }
-    }
-    Ok(weights)
+/// A file of one of the forms.
+pub(super) struct Archive<'a> {
+    pickle: Pickle<'a>,
+    storages: Storages<'a>,
 }
 
 /// Bytes of each storage by its key.
 type Storages<'a> = BTreeMap<String, &'a [u8]>;
 
-fn archive(bytes: &[u8]) -> Result<(Pickle, Storages<'_>)> {
-    let (mut pickle, mut storages) = (None, Storages::new());
+impl<'a> Archive<'a> {
+    /// Whether the bytes are of one of the forms.
+    pub(super) fn is_one(bytes: &[u8]) -> bool {
+        bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(MAGIC)
+    }
+
+    /// Reads what describes the tensors.
+    ///
+    /// # Errors
+    /// The file is cut off or damaged, or holds code.
+    pub(super) fn parse(bytes: &'a [u8]) -> Result<Self> {
+        let (pickle, storages) = if bytes.starts_with(MAGIC) { legacy(bytes)? } else { archive(bytes)? };
+        Ok(Self { pickle, storages })
+    }
+
+    /// The tensors of the state dictionary by name.
+    ///
+    /// # Errors
+    /// There is no such dictionary.
+    pub(super) fn tensors(&self) -> Result<Vec<(&str, &Tensor)>> {
+        let root = self.pickle.dict(self.pickle.root).context("it holds no state dictionary")?;
+        let named = |name: &str| root.iter().rev().find(|(key, _)| self.pickle.text(*key) == Some(name));
+        let nested = NESTED.iter().filter_map(|name| self.pickle.dict(named(name)?.1));
+        // What is empty, or holds settings of the average alone, has the weights elsewhere.
+        let found = nested.chain([root]).map(|entries| self.tensors_in(entries)).find(|found| !found.is_empty());
+        found.context("it holds no state dictionary with tensors; save the model's state_dict()")
+    }
+
+    fn tensors_in(&self, entries: &[(Value, Value)]) -> Vec<(&str, &Tensor)> {
+        entries.iter().filter_map(|(key, value)| Some((self.pickle.text(*key)?, self.pickle.tensor(*value)?))).collect()
+    }
+
+    /// A tensor's number of values along each axis.
+    pub(super) fn shape(&self, tensor: &Tensor) -> Vec<usize> {
+        self.pickle.view(tensor).0
+    }
+
+    /// A tensor's floats, the last axis innermost, however its view lies on its storage.
+    ///
+    /// # Errors
+    /// It holds no floats, or its storage is missing or too short.
+    pub(super) fn values(&self, tensor: &Tensor) -> Result<Vec<f32>> {
+        let (shape, strides) = self.pickle.view(tensor);
+        let Storage { kind: Kind::Float(float), key } = self.pickle.storage(tensor) else {
+            bail!("holds whole numbers; floats of 16, 32 or 64 bits are supported")
+        };
+        let bytes = self.storages.get(key).with_context(|| format!("its storage {key} is missing"))?;
+        gather(bytes, float, tensor.offset, &shape, &strides)
+    }
+}
+
+fn archive(bytes: &[u8]) -> Result<(Pickle<'_>, Storages<'_>)> {
+    let (mut pickle, mut storages, mut is_script) = (None, Storages::new(), false);
     for (name, content) in zip::entries(bytes)? {
         let inner = name.split_once('/').map_or(name.as_str(), |(_, inner)| inner);
+        is_script |= SCRIPT.iter().any(|script| inner.starts_with(script));
         match (inner, inner.strip_prefix("data/")) {
-            ("data.pkl", _) => pickle = Some(pickle::read(content)?),
+            ("data.pkl", _) => {
+                ensure!(pickle.is_none(), "the archive has two data.pkl: it is refused");
+                pickle = Some(pickle::read(content)?);
+            }
             ("byteorder", _) => ensure!(content == b"little", "its numbers are stored most significant byte first"),
-            (_, Some(key)) => drop(storages.insert(key.to_owned(), content)),
+            (_, Some(key)) => {
+                let other = storages.insert(key.to_owned(), content);
+                ensure!(other.is_none(), "the archive has two storages {key}: it is refused");
+            }
             _ => {}
         }
     }
+    ensure!(!is_script, "it is a TorchScript archive, which holds code: save the model's state_dict() with torch.save");
     Ok((pickle.context("the archive has no data.pkl: it was not written by torch.save")?, storages))
 }
 
-fn legacy(bytes: &[u8]) -> Result<(Pickle, Storages<'_>)> {
+fn legacy(bytes: &[u8]) -> Result<(Pickle<'_>, Storages<'_>)> {
     let mut at = MAGIC.len();
-    let mut next = || -> Result<(Pickle, usize)> {
+    let mut next = || -> Result<(Pickle<'_>, usize)> {
         let pickle = pickle::read(&bytes[at..])?;
         at += pickle.len;
         Ok((pickle, at))
@@ -70,11 +113,11 @@ fn legacy(bytes: &[u8]) -> Result<(Pickle, Storages<'_>)> {
     let (_sizes, _) = next()?;
     let (pickle, _) = next()?;
     let (keys, mut at) = next()?;
-    let Value::List(list) = keys.root else { bail!("it has no list of storages") };
+    let list = keys.list(keys.root).context("it has no list of storages")?;
     let mut storages = Storages::new();
-    for key in &keys.lists[list] {
-        let Value::Text(key) = key else { bail!("a storage has no name") };
-        let Some(kind) = pickle.storages.get(key) else { bail!("nothing refers to storage {key}") };
+    for key in list {
+        let key = keys.text(*key).context("a storage has no name")?;
+        let kind = pickle.kind(key).with_context(|| format!("nothing refers to storage {key}"))?;
         let cut = || format!("the file was cut off in storage {key}: fetch or copy it again");
         let count = bytes.get(at..at + 8).with_context(cut)?;
         let count = u64::from_le_bytes(count.try_into().expect("8 bytes"));
@@ -82,69 +125,48 @@ fn legacy(bytes: &[u8]) -> Result<(Pickle, Storages<'_>)> {
             usize::try_from(count).ok().and_then(|n| n.checked_mul(kind.bytes())).and_then(|n| n.checked_add(at + 8));
         let content = end.and_then(|end| bytes.get(at + 8..end)).with_context(cut)?;
         at += 8 + content.len();
-        storages.insert(key.to_string(), content);
+        ensure!(storages.insert(key.to_string(), content).is_none(), "it has storage {key} twice: it is refused");
     }
     Ok((pickle, storages))
 }
 
-/// The tensors of the state dictionary by name.
-fn tensors(pickle: &Pickle) -> Result<Vec<(&str, &Tensor)>> {
-    let entries = |value: &Value| match value {
-        Value::Dict(dict) => Some(&pickle.dicts[*dict]),
-        _ => None,
-    };
-    let root = entries(&pickle.root).context("it holds no state dictionary")?;
-    let named = |name: &str| root.iter().find(|(key, _)| *key == Value::Text(name.into()));
-    let nested = NESTED.iter().filter_map(|name| entries(&named(name)?.1));
-    // What is empty, or holds settings of the average alone, has the weights elsewhere.
-    let found = nested.chain([root]).map(|entries| tensors_in(entries)).find(|found| !found.is_empty());
-    found.context("it holds no state dictionary with tensors; save the model's state_dict()")
-}
-
-fn tensors_in(entries: &[(Value, Value)]) -> Vec<(&str, &Tensor)> {
-    let named = entries.iter().filter_map(|(key, value)| match (key, value) {
-        (Value::Text(name), Value::Tensor(tensor)) => Some((&**name, &**tensor)),
-        _ => None,
-    });
-    named.collect()
-}
-
-/// A tensor's floats, the last axis innermost, however its view lies on its storage. They take from the `room`, in
-/// numbers, that is left for all.
-fn gather(tensor: &Tensor, kind: Float, storages: &Storages<'_>, room: &mut usize) -> Result<Array> {
-    let Tensor { storage, offset, shape, strides } = tensor;
-    let bytes = storages.get(&*storage.key).with_context(|| format!("its storage {} is missing", storage.key))?;
+/// The floats of a view on a storage.
+fn gather(bytes: &[u8], float: Float, offset: usize, shape: &[usize], strides: &[usize]) -> Result<Vec<f32>> {
     let count = shape.iter().try_fold(1usize, |count, &size| count.checked_mul(size));
-    let available = bytes.len() / kind.bytes();
+    let available = bytes.len() / float.bytes();
     let count =
         count.filter(|&count| count <= available).with_context(|| format!("its storage is too short for {shape:?}"))?;
-    ensure!(shape.len() == strides.len(), "has {} axes but {} strides", shape.len(), strides.len());
+    if count == 0 {
+        return Ok(Vec::new());
+    }
     let last = shape
         .iter()
         .zip(strides)
-        .try_fold(*offset, |at, (&size, &stride)| at.checked_add(size.saturating_sub(1).checked_mul(stride)?));
-    if count == 0 {
-        return Ok(Array { shape: shape.clone(), values: Vec::new() });
-    }
-    let end = last.filter(|&last| last < available).context("reaches beyond its storage")? + 1;
-    let left = room.checked_sub(end - offset);
-    *room = left.context("it and others share their numbers too many times: save the model's state_dict() alone")?;
-    let values = kind.decode(&bytes[offset * kind.bytes()..end * kind.bytes()]);
-    let place = |mut index: usize| {
-        let mut at = 0;
-        for (&size, &stride) in shape.iter().zip(strides).rev() {
-            at += index % size * stride;
-            index /= size;
+        .try_fold(offset, |at, (&size, &stride)| at.checked_add((size - 1).checked_mul(stride)?));
+    last.filter(|&last| last < available).context("reaches beyond its storage")?;
+    let mut at = offset;
+    let mut index = vec![0; shape.len()];
+    let mut values = Vec::with_capacity(count);
+    for _ in 0..count {
+        values.push(float.read(&bytes[at * float.bytes()..(at + 1) * float.bytes()]));
+        // The next place, like a counter whose digits are the axes.
+        for axis in (0..shape.len()).rev() {
+            index[axis] += 1;
+            if index[axis] < shape[axis] {
+                at += strides[axis];
+                break;
+            }
+            index[axis] = 0;
+            at -= (shape[axis] - 1) * strides[axis];
         }
-        values[at]
-    };
-    Ok(Array { shape: shape.clone(), values: (0..count).map(place).collect() })
+    }
+    Ok(values)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::weights::pickle::Storage;
+    use crate::net::{Array, Weights};
 
     const FILES: [(&str, &[u8]); 3] = [
         ("state.pth", include_bytes!("../../../tests/golden/state.pth")),
@@ -152,10 +174,23 @@ mod tests {
         ("legacy.pth", include_bytes!("../../../tests/golden/legacy.pth")),
     ];
 
+    /// Every tensor of floats.
+    fn parse(bytes: &[u8]) -> Result<Weights> {
+        let archive = Archive::parse(bytes)?;
+        let mut weights = Weights::new();
+        for (name, tensor) in archive.tensors()? {
+            if matches!(archive.pickle.storage(tensor).kind, Kind::Float(_)) {
+                let array = Array { shape: archive.shape(tensor), values: archive.values(tensor)? };
+                weights.insert(name.to_owned(), array);
+            }
+        }
+        Ok(weights)
+    }
+
     #[test]
     fn what_pytorch_wrote_is_read() {
         for (name, bytes) in FILES {
-            assert!(is_one(bytes), "{name}");
+            assert!(Archive::is_one(bytes), "{name}");
             let found = parse(bytes).unwrap();
             let expected: [(&str, &[usize], &[f32]); 7] = [
                 ("brain", &[1], &[-1.5]),
@@ -203,26 +238,24 @@ mod tests {
 
     #[test]
     fn views_stay_inside_their_storage() {
-        let storages = Storages::from([("0".to_owned(), &[0u8; 16][..])]);
-        let tensor = |offset, shape: &[usize], strides: &[usize]| Tensor {
-            storage: Storage { kind: Kind::Float(Float::F32), key: "0".into() },
-            offset,
-            shape: shape.to_vec(),
-            strides: strides.to_vec(),
-        };
-        let gather = |tensor: &Tensor, room| gather(tensor, Float::F32, &storages, &mut { room });
-        assert!(gather(&tensor(1, &[3], &[1]), 3).is_ok());
-        assert!(gather(&tensor(4, &[0], &[1]), 0).is_ok());
-        for (bad, word) in [
-            (tensor(2, &[3], &[1]), "beyond"),
-            (tensor(0, &[2], &[usize::MAX]), "beyond"),
-            (tensor(0, &[usize::MAX, 2], &[0, 0]), "too short"),
-            (tensor(0, &[2, 2], &[1]), "axes"),
-            (tensor(0, &[4], &[1]), "too many times"),
+        let bytes = [1.0f32, 2.0, 3.0, 4.0].map(f32::to_le_bytes).concat();
+        let gather = |offset, shape: &[usize], strides: &[usize]| gather(&bytes, Float::F32, offset, shape, strides);
+        assert_eq!(gather(1, &[3], &[1]).unwrap(), [2.0, 3.0, 4.0]);
+        assert_eq!(gather(0, &[2, 2], &[1, 2]).unwrap(), [1.0, 3.0, 2.0, 4.0]);
+        // One number shown several times, but never more often than there are numbers.
+        assert_eq!(gather(3, &[2, 2], &[0, 0]).unwrap(), [4.0; 4]);
+        assert!(gather(4, &[0], &[1]).unwrap().is_empty());
+        for (offset, shape, strides, word) in [
+            (2, &[3][..], &[1][..], "beyond"),
+            (0, &[2], &[usize::MAX], "beyond"),
+            (usize::MAX, &[2], &[1], "beyond"),
+            (0, &[usize::MAX, 2], &[0, 0], "too short"),
+            (0, &[5], &[0], "too short"),
         ] {
-            assert!(gather(&bad, 3).unwrap_err().to_string().contains(word), "{bad:?}");
+            assert!(gather(offset, shape, strides).unwrap_err().to_string().contains(word), "{offset} {shape:?}");
         }
     }
+
     fn text(text: &str) -> Vec<u8> {
         [&[b'X', text.len() as u8, 0, 0, 0], text.as_bytes()].concat()
     }

@@ -1,10 +1,12 @@
-//! A file's tensors as f32, whatever they were stored as.
+//! The tensors of files by name, whatever form they are stored in. None is decoded before a network asks for it.
 
+use super::float::Float;
+use super::pytorch::Archive;
+use super::{pickle, sealed};
 use crate::net::{Array, Weights};
 use anyhow::{Context, Result, bail, ensure};
-use half::{bf16, f16};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
-use std::path::Path;
+use std::collections::BTreeMap;
 
 /// What a file tells of the training that made it: our own checkpoints do, as `host/src/checkpoint.rs` says.
 #[derive(Debug, Default, PartialEq)]
@@ -13,6 +15,58 @@ pub(super) struct Origin {
     pub classes: Option<Vec<String>>,
     /// Height and width of the images.
     pub input: Option<[u16; 2]>,
+}
+
+/// A file of one of the forms.
+pub(super) enum Parsed<'a> {
+    Safetensors(SafeTensors<'a>),
+    Torch(Archive<'a>),
+}
+
+/// How files begin that are of no form of weights that can be read, and what they are.
+const OTHERS: [(usize, &[u8], &str); 7] = [
+    (0, b"\x89HDF", "a Keras file (HDF5): convert it to safetensors, by timm's or torchvision's names"),
+    (4, b"TFL3", "a TensorFlow Lite model: its weights are quantized; take the float network's"),
+    (0, b"GGUF", "a GGUF file, of a language model"),
+    (0, b"\x80\x02", "a pickle without torch.save's frame: save the model's state_dict() with torch.save"),
+    (0, b"\x80\x04", "a pickle without torch.save's frame: save the model's state_dict() with torch.save"),
+    (0, b"<", "a page of a web site, not the file itself: download it again by the address of the raw file"),
+    (0, b"\x08", "an ONNX model: --backbone trains a head on one"),
+];
+
+impl<'a> Parsed<'a> {
+    /// # Errors
+    /// The file is damaged, of no form that is known, or holds code.
+    pub(super) fn of(bytes: &'a [u8]) -> Result<Self> {
+        if Archive::is_one(bytes) {
+            return Ok(Self::Torch(Archive::parse(bytes)?));
+        }
+        if bytes.get(8) == Some(&b'{') {
+            sealed::verify(bytes)?;
+            let read = SafeTensors::deserialize(bytes);
+            return Ok(Self::Safetensors(read.context("the file is damaged or was cut off: fetch or copy it again")?));
+        }
+        if let Some(size) = lfs_pointer(bytes) {
+            bail!("it is a Git LFS pointer to {size} bytes, not the file itself: `git lfs pull` fetches it");
+        }
+        let known = OTHERS.iter().find(|(at, magic, _)| bytes.get(*at..).is_some_and(|rest| rest.starts_with(magic)));
+        let what = known.map(|(.., what)| format!("; it is {what}")).unwrap_or_default();
+        bail!("it is neither a safetensors file nor one that torch.save wrote{what}")
+    }
+
+    /// Its tensors by name.
+    ///
+    /// # Errors
+    /// It holds none.
+    pub(super) fn tensors(&self) -> Result<BTreeMap<&str, Tensor<'_>>> {
+        match self {
+            Self::Safetensors(file) => Ok(file.iter().map(|(name, view)| (name, Tensor::Safetensors(view))).collect()),
+            Self::Torch(archive) => {
+                let tensors = archive.tensors()?.into_iter();
+                Ok(tensors.map(|(name, tensor)| (name, Tensor::Torch(archive, tensor))).collect())
+            }
+        }
+    }
 }
 
 impl Origin {
@@ -25,71 +79,70 @@ impl Origin {
     }
 }
 
-/// Reads every tensor of floats in the file at `path`; integers are counters of the trainer that wrote it.
-///
-/// # Errors
-/// The file cannot be read, is damaged, or is of no format that is known.
-pub(super) fn read(path: &Path) -> Result<(Weights, Origin)> {
-    let bytes = std::fs::read(path).context("the file cannot be read")?;
-    Ok((parse(&bytes)?, Origin::of(&bytes)))
+/// The size that a Git LFS pointer (<https://git-lfs.com/spec>) names.
+fn lfs_pointer(bytes: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(bytes.get(..bytes.len().min(512))?).ok()?;
+    let rest = text.strip_prefix("version https://git-lfs")?;
+    rest.lines().find_map(|line| line.strip_prefix("size ")).or(Some("unknown"))
 }
 
-/// The tensors of a file's bytes; see [`read`].
-pub(super) fn parse(bytes: &[u8]) -> Result<Weights> {
-    if super::pytorch::is_one(bytes) {
-        return super::pytorch::parse(bytes);
-    }
-    ensure!(bytes.get(8) == Some(&b'{'), "it is neither a safetensors file nor one that torch.save wrote");
-    let tensors =
-        SafeTensors::deserialize(bytes).context("the file is damaged or was cut off: fetch or copy it again")?;
-    let mut weights = Weights::new();
-    for (name, view) in tensors.iter() {
-        if !matches!(view.dtype(), Dtype::I64 | Dtype::I32) {
-            let values = floats(&view).with_context(|| format!("its tensor {name}"))?;
-            weights.insert(name.to_owned(), Array { shape: view.shape().to_vec(), values });
+/// One tensor, where it is stored.
+pub(super) enum Tensor<'a> {
+    Safetensors(TensorView<'a>),
+    Torch(&'a Archive<'a>, &'a pickle::Tensor),
+    /// Decoded already.
+    Array(&'a Array),
+}
+
+impl Tensor<'_> {
+    /// Its number of values along each axis.
+    pub(super) fn shape(&self) -> Vec<usize> {
+        match self {
+            Self::Safetensors(view) => view.shape().to_vec(),
+            Self::Torch(archive, tensor) => archive.shape(tensor),
+            Self::Array(array) => array.shape.clone(),
         }
     }
-    Ok(weights)
+
+    /// Its values as f32, the last axis innermost.
+    ///
+    /// # Errors
+    /// They are no floats, or lie outside their storage.
+    pub(super) fn values(&self) -> Result<Vec<f32>> {
+        match self {
+            Self::Safetensors(view) => floats(view),
+            Self::Torch(archive, tensor) => archive.values(tensor),
+            Self::Array(array) => Ok(array.values.clone()),
+        }
+    }
+}
+
+/// Arrays as tensors.
+pub(super) fn of_arrays(arrays: &Weights) -> BTreeMap<&str, Tensor<'_>> {
+    arrays.iter().map(|(name, array)| (name.as_str(), Tensor::Array(array))).collect()
+}
+
+/// The tensors of several files together.
+///
+/// # Errors
+/// Two of them hold one of the same name.
+pub(super) fn of_all<'a>(parts: &'a [Parsed<'a>]) -> Result<BTreeMap<&'a str, Tensor<'a>>> {
+    let mut all = BTreeMap::new();
+    for part in parts {
+        for (name, tensor) in part.tensors()? {
+            ensure!(all.insert(name, tensor).is_none(), "two of its shards hold {name}");
+        }
+    }
+    Ok(all)
 }
 
 fn floats(view: &TensorView<'_>) -> Result<Vec<f32>> {
-    let kind = match view.dtype() {
+    let float = match view.dtype() {
         Dtype::F64 => Float::F64,
         Dtype::F32 => Float::F32,
         Dtype::F16 => Float::F16,
         Dtype::BF16 => Float::BF16,
         other => bail!("has the type {other:?}; floats of 16, 32 or 64 bits are supported"),
     };
-    Ok(kind.decode(view.data()))
-}
-
-/// How a float is stored, least significant byte first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Float {
-    F64,
-    F32,
-    F16,
-    BF16,
-}
-
-impl Float {
-    /// Bytes of one.
-    pub(super) fn bytes(self) -> usize {
-        match self {
-            Self::F64 => 8,
-            Self::F32 => 4,
-            Self::F16 | Self::BF16 => 2,
-        }
-    }
-
-    /// The nearest f32 of each.
-    pub(super) fn decode(self, bytes: &[u8]) -> Vec<f32> {
-        let each = bytes.chunks_exact(self.bytes());
-        match self {
-            Self::F64 => each.map(|b| f64::from_le_bytes(b.try_into().expect("8 bytes")) as f32).collect(),
-            Self::F32 => each.map(|b| f32::from_le_bytes(b.try_into().expect("4 bytes"))).collect(),
-            Self::F16 => each.map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
-            Self::BF16 => each.map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
-        }
-    }
+    Ok(float.decode(view.data()))
 }

@@ -52,7 +52,8 @@ fn recipe(golden: &Value) -> Recipe {
     let mut recipe = Recipe::default().with(&[format!("model={}", text("model"))]).unwrap();
     // The goldens' inputs are what the networks see.
     (recipe.data.mean, recipe.data.std) = (Some([0.0; 3]), Some([1.0; 3]));
-    if recipe.model.is_efficientnet() && !text("source").starts_with("tf_") {
+    let is_tensorflows = text("source").starts_with("tf_") || text("source") == "efficientnet_pytorch";
+    if recipe.model.is_efficientnet() && !is_tensorflows {
         recipe.net.padding = Padding::Symmetric;
         recipe.net.bn_epsilon = (text("source") == "efficientnet_b0").then_some(1e-5);
     }
@@ -71,7 +72,7 @@ fn logits(golden: &Value) -> Vec<f32> {
     };
     let tensors: Weights = module.parameters().iter().map(named).collect();
     // By the same way as a file's.
-    let found = weights::assign(tensors, recipe.model, module.parameters()).unwrap();
+    let found = weights::assign(&tensors, recipe.model, module.parameters()).unwrap();
     assert_eq!((golden["names"].as_str(), found.fresh.len()), (Some(found.scheme), 0));
     let device = Device::flex();
     let pixels: Vec<f32> = Draws::of("image").take(2 * 3 * size * size).map(|u| u as f32).collect();

@@ -31,7 +31,7 @@ include!(concat!(env!("OUT_DIR"), "/board.rs"));
 /// The label that lights the LED, where the builder names one; otherwise any does.
 const LOOK_FOR: Option<&str> = option_env!("OCELLUS_LOOK_FOR");
 /// How labels are smoothed, where the builder says it.
-const SMOOTHING: Smoothing = Smoothing::chosen(option_env!("OCELLUS_SMOOTHING"));
+const SMOOTHING: Smoothing = Smoothing::chosen(option_env!("OCELLUS_BOARD_SMOOTHING"));
 /// The core's clock.
 const CORE_HERTZ: u32 = 480_000_000;
 /// Longest time that the independent watchdog can wait.

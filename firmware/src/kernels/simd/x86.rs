@@ -1,4 +1,4 @@
-//! For workstations: by what the machine has, [`Isa`]. AVX-512 VNNI and AVX-VNNI, 64 and 32 products per instruction, in [`vnni`]; AVX2,
+//! For workstations: by what the machine has, [`Isa`]. AVX-512 VNNI and AVX-VNNI, 64 and 32 products per instruction, in `vnni`; AVX2,
 //! sixteen, in [`conv`], [`depthwise`] and [`add`]; otherwise SSE2, which every x86-64 has, and eight.
 
 pub mod add;
