@@ -399,9 +399,11 @@ fn a_program_that_is_no_qemu_is_told_from_one() {
 
 #[test]
 fn the_doctor_states_each_fix_once_and_misses_cargo() {
+    // A QEMU that was unpacked into the cache would be found without a PATH.
+    let cache = tempfile::tempdir().unwrap();
     let doctor = |name: &str, value: &str| {
         let mut command = ocellus();
-        command.args(["doctor", "--json"]).env(name, value);
+        command.args(["doctor", "--json"]).env(name, value).env("OCELLUS_CACHE", cache.path());
         finish(command).json()["checks"].as_array().unwrap().clone()
     };
     let of = |checks: &[Value], name: &str| checks.iter().find(|check| check["name"] == name).unwrap().clone();
