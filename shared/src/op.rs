@@ -10,6 +10,7 @@ mod concat;
 mod conv;
 mod dense;
 mod depthwise;
+mod error;
 mod facts;
 mod flatten;
 mod linked;
@@ -23,7 +24,8 @@ pub mod winograd;
 
 pub use conv::{BLOCK, PATCHES, pair_index, row_bytes};
 pub use depthwise::Bands;
-pub use facts::{Facts, OpError, ParamCounts, Record};
+pub use error::OpError;
+pub use facts::{Facts, ParamCounts, Record};
 pub use linked::has_kernel;
 pub use strips::{Strip, strip_ranges};
 pub use window::Window;

@@ -1,7 +1,8 @@
 //! Residual addition.
 
 use super::Add;
-use super::facts::{Facts, OpError, ParamCounts};
+use super::error::OpError;
+use super::facts::{Facts, ParamCounts};
 use crate::shape::Shape;
 
 impl Facts for Add {

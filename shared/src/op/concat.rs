@@ -1,6 +1,7 @@
 //! Maps one after the other.
 
-use super::facts::{Facts, OpError};
+use super::error::OpError;
+use super::facts::Facts;
 use super::{Concat, MAX_INPUTS};
 use crate::shape::Shape;
 

@@ -1,7 +1,8 @@
 //! Convolution.
 
 use super::Conv;
-use super::facts::{Facts, OpError, ParamCounts, Record};
+use super::error::OpError;
+use super::facts::{Facts, ParamCounts, Record};
 use super::window::Window;
 use crate::shape::Shape;
 

@@ -2,7 +2,8 @@
 
 use super::Dense;
 use super::conv::row_bytes;
-use super::facts::{Facts, OpError, ParamCounts, Record};
+use super::error::OpError;
+use super::facts::{Facts, ParamCounts, Record};
 use crate::shape::Shape;
 
 impl Facts for Dense {

@@ -1,7 +1,8 @@
 //! Depthwise convolution.
 
 use super::Depthwise;
-use super::facts::{Facts, OpError, ParamCounts, Record};
+use super::error::OpError;
+use super::facts::{Facts, ParamCounts, Record};
 use super::linked::has_kernel;
 use super::window::Window;
 use crate::shape::Shape;

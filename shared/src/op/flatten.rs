@@ -1,7 +1,8 @@
 //! Maps seen as vectors.
 
 use super::Flatten;
-use super::facts::{Facts, OpError};
+use super::error::OpError;
+use super::facts::Facts;
 use crate::shape::Shape;
 
 impl Facts for Flatten {

@@ -1,7 +1,8 @@
 //! Map times factors.
 
 use super::Mul;
-use super::facts::{Facts, OpError, ParamCounts};
+use super::error::OpError;
+use super::facts::{Facts, ParamCounts};
 use crate::shape::Shape;
 
 impl Facts for Mul {

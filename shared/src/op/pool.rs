@@ -1,6 +1,7 @@
 //! Pooling.
 
-use super::facts::{Facts, OpError, ParamCounts, Record};
+use super::error::OpError;
+use super::facts::{Facts, ParamCounts, Record};
 use super::window::Window;
 use super::{AvgPool, GlobalAvgPool, MaxPool};
 use crate::shape::Shape;

@@ -1,6 +1,6 @@
 //! Sliding windows.
 
-use super::facts::OpError;
+use super::error::OpError;
 use crate::shape::Shape;
 use core::ops::Range;
 

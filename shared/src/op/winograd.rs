@@ -18,7 +18,8 @@
 //! what comes out is right while 4 times the convolution's sum fits an int32, which takes over 3,600 channels to break.
 
 use super::Winograd;
-use super::facts::{Facts, OpError, ParamCounts, Record};
+use super::error::OpError;
+use super::facts::{Facts, ParamCounts, Record};
 use super::window::Window;
 use crate::shape::Shape;
 

@@ -16,12 +16,6 @@ const CRATES: &[(&str, &[&str])] =
 /// What commands share.
 const HELPERS: &[&str] = &["helpers"];
 
-/// Circles that are known and still to be taken apart.
-const KNOWN_CIRCLES: &[&[&str]] = &[
-    &["shared/src/op/facts.rs", "shared/src/op/window.rs"],
-    &["firmware/src/kernels/simd/x86/conv.rs", "firmware/src/kernels/simd/x86/vnni/conv.rs"],
-];
-
 /// Libraries that must stay in one corner of the host, and the modules, or single files with the folders of their parts, where they
 /// may appear.
 const CORNERS: &[(&[&str], &[&str])] = &[
@@ -172,24 +166,16 @@ fn crates(sources: &[Source]) -> Vec<(&'static str, Crate)> {
     CRATES.iter().map(files).collect()
 }
 
-/// Circles of files that import each other, by the names of the files, and those that are `known` but gone.
-fn check_circles(sources: &[Source], known: &[&[&str]]) -> Vec<String> {
-    let mut violations = Vec::new();
-    let mut gone = known.to_vec();
-    for (folder, of) in crates(sources) {
-        for circle in of.circles() {
-            let circle: Vec<String> = circle.iter().map(|file| format!("{folder}{file}")).collect();
-            match gone.iter().position(|known| known.iter().eq(circle.iter())) {
-                Some(at) => drop(gone.remove(at)),
-                None => {
-                    violations.push(format!("{}: these import each other, be it by way of others", circle.join(", ")))
-                }
-            }
-        }
-    }
-    let gone = gone.iter().map(|circle| format!("{}: no longer a circle: take it out of the list", circle.join(", ")));
-    violations.extend(gone);
-    violations
+/// Circles of files that import each other, by the names of the files.
+fn check_circles(sources: &[Source]) -> Vec<String> {
+    let named = |(folder, of): (&str, Crate)| {
+        let name = move |circle: Vec<&str>| {
+            let files: Vec<String> = circle.iter().map(|file| format!("{folder}{file}")).collect();
+            format!("{}: these import each other, be it by way of others", files.join(", "))
+        };
+        of.circles().into_iter().map(name).collect::<Vec<_>>()
+    };
+    crates(sources).into_iter().flat_map(named).collect()
 }
 
 /// Commands that import each other instead of what `commands/helpers` has for all of them.
@@ -269,7 +255,7 @@ fn tree() -> Vec<Source> {
 fn the_tree_keeps_the_rules() {
     let sources = tree();
     let mut found: Vec<String> = sources.iter().flat_map(violations).collect();
-    found.extend(check_circles(&sources, KNOWN_CIRCLES));
+    found.extend(check_circles(&sources));
     found.extend(check_commands(&sources));
     assert!(found.is_empty(), "\n{}", found.join("\n"));
 }
@@ -311,7 +297,7 @@ fn planted_violations_are_found() {
 /// The files that import each other in a planted crate.
 fn planted_circles(files: &[(&str, &str)]) -> Vec<String> {
     let sources: Vec<Source> = files.iter().map(|(path, text)| Source::planted(path, text)).collect();
-    check_circles(&sources, &[])
+    check_circles(&sources)
 }
 
 #[test]
@@ -363,15 +349,6 @@ fn files_of_a_folder_may_use_what_their_module_has() {
         ("host/src/c.rs", "use crate::a::A; use std::a::b; fn f() { a::b::c() }"),
     ];
     assert_eq!(planted_circles(&free), Vec::<String>::new());
-}
-
-#[test]
-fn circles_that_are_known_must_be_there() {
-    let sources = [("host/src/a.rs", "use crate::b;"), ("host/src/b.rs", "use crate::a;")];
-    let sources: Vec<Source> = sources.iter().map(|(path, text)| Source::planted(path, text)).collect();
-    assert_eq!(check_circles(&sources, &[&["host/src/a.rs", "host/src/b.rs"]]), Vec::<String>::new());
-    let gone = check_circles(&sources[..1], &[&["host/src/a.rs", "host/src/b.rs"]]);
-    assert_eq!(gone, ["host/src/a.rs, host/src/b.rs: no longer a circle: take it out of the list"]);
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod block;
 pub mod conv;
 pub mod depthwise;
 mod isa;
+mod taps;
 mod vnni;
 
 pub use isa::Isa;

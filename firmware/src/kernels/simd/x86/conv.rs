@@ -4,43 +4,22 @@
 use super::Isa;
 use super::band::{self, Band};
 use super::block::{self, Block, CHANNELS, HALF, HALF_ORDER, HEAD, ORDER, Two};
+use super::taps::{Taps, pair};
 use core::arch::x86_64::{
     __m256i, _mm256_add_epi32, _mm256_castsi256_si128, _mm256_cvtepi8_epi16, _mm256_extracti128_si256,
     _mm256_madd_epi16, _mm256_set1_epi32, _mm256_setzero_si256, _mm256_unpackhi_epi16, _mm256_unpacklo_epi16,
 };
 use core::mem::MaybeUninit;
 use ocellus_shared::Window;
-use ocellus_shared::op::{BLOCK, pair_index, row_bytes};
+use ocellus_shared::op::BLOCK;
 use ocellus_shared::plan::Step;
 
 /// Neighbouring outputs that are computed together: their sums, the weights and a product fit the registers.
 const OUTPUTS: usize = 4;
 
-/// Taps of a filter without a gap, and the groups that they make, such as pairs: a filter's rows, one after the other where each
-/// is whole groups.
-#[derive(Clone, Copy, Debug)]
-pub struct Taps {
-    /// How many such runs of taps a filter has.
-    pub runs: usize,
-    /// Taps of a run.
-    pub len: usize,
-    /// Groups of a run.
-    pub groups: usize,
-}
-
-impl Taps {
-    /// The taps of the filters of `step`, in groups of so many.
-    pub fn new(step: &Step, window: &Window, group: usize) -> Self {
-        let len = usize::from(window.kernel[1]) * usize::from(step.input().shape.c);
-        let rows = usize::from(window.kernel[0]);
-        let (runs, len) = if len.is_multiple_of(group) { (1, rows * len) } else { (rows, len) };
-        Self { runs, len, groups: len.div_ceil(group) }
-    }
-
-    /// Vectors of a packed block, by two.
-    fn block_len(&self) -> usize {
-        HEAD + self.runs * self.groups
-    }
+/// Vectors of a packed block, by two.
+fn block_len(taps: &Taps) -> usize {
+    HEAD + taps.runs * taps.groups
 }
 
 /// Computes the whole `step` and says `true`, or says `false`: where the machine has no AVX2, or the layer is too large for
@@ -52,7 +31,7 @@ pub fn run(step: &Step, window: &Window, input: &[i8], output: &mut [i8]) -> boo
         return true;
     }
     let taps = Taps::new(step, window, 2);
-    if isa < Isa::Avx2 || taps.block_len() > block::ROOM {
+    if isa < Isa::Avx2 || block_len(&taps) > block::ROOM {
         return false;
     }
     let mut room: band::Room<i16> = [const { MaybeUninit::uninit() }; band::ROOM];
@@ -68,17 +47,17 @@ fn filter(step: &Step, taps: Taps, band: &mut Band<i16>, output: &mut [i8]) {
     let mut room: block::Room = [const { MaybeUninit::uninit() }; block::ROOM];
     let channels = usize::from(step.output.shape.c);
     let line = band.out[1] * channels;
-    let together = block::together(taps.block_len()) * CHANNELS;
+    let together = block::together(block_len(&taps)) * CHANNELS;
     for start in (0..channels).step_by(together) {
         let firsts = (start..channels.min(start + together)).step_by(CHANNELS);
-        let mut packed = room.chunks_exact_mut(taps.block_len());
+        let mut packed = room.chunks_exact_mut(block_len(&taps));
         for first in firsts.clone() {
             pack(step, taps, first, packed.next().unwrap_or_default());
         }
         band.rewind();
         for (y, pixels) in output.chunks_exact_mut(line).enumerate() {
             band.reach(y);
-            for (first, packed) in firsts.clone().zip(room.chunks_exact(taps.block_len())) {
+            for (first, packed) in firsts.clone().zip(room.chunks_exact(block_len(&taps))) {
                 // SAFETY: `pack` has written all of it.
                 let packed = unsafe { packed.assume_init_ref() };
                 let block = Block::new(step, first, channels - first <= HALF, packed);
@@ -160,24 +139,6 @@ fn pack(step: &Step, taps: Taps, first: usize, room: &mut [MaybeUninit<Two>]) {
             }
         }
     }
-}
-
-/// The taps from `k` on, of a run, of both filters of a pair; zeros for what does not exist.
-#[inline(always)]
-pub fn pair(step: &Step, taps: Taps, pair: usize, run: usize, k: usize) -> [[i8; BLOCK]; 2] {
-    let row = row_bytes(taps.runs * taps.len);
-    let mut both = [[0; BLOCK]; 2];
-    let Some(weights) = step.weights.get(2 * row * pair..).filter(|weights| !weights.is_empty()) else { return both };
-    if taps.runs == 1 && k + BLOCK <= taps.len {
-        both.as_flattened_mut().copy_from_slice(&weights[2 * k..2 * (k + BLOCK)]);
-    } else {
-        for (filter, values) in both.iter_mut().enumerate() {
-            for (value, k) in values.iter_mut().zip(k..taps.len) {
-                *value = weights[pair_index(filter, run * taps.len + k, row)];
-            }
-        }
-    }
-    both
 }
 
 /// Eight pairs of taps of sixteen filters, filter after filter, as pairs of each filter, tap after tap, fours of filters in the

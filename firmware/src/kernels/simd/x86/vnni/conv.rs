@@ -3,7 +3,7 @@
 
 use super::super::band;
 use super::super::block::CHANNELS;
-use super::super::conv::{Taps, pair};
+use super::super::taps::{Taps, pair};
 use super::packed::{self, HEAD, Line, ROOM, Room};
 use super::sums::{QUAD, Sums};
 use super::{Avx, Avx512, Avx512Halves, Isa, Kernels};
