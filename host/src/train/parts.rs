@@ -69,11 +69,7 @@ fn first_part(name: &str) -> &str {
 }
 
 fn has_parameters(network: &Network, group: &str) -> bool {
-    network.layers.iter().filter(|layer| first_part(&layer.name) == group).any(|layer| match layer.kind {
-        LayerKind::Op { op, .. } => matches!(op, Op::Conv { .. } | Op::Depthwise { .. } | Op::Dense { .. }),
-        LayerKind::BatchNorm { .. } => true,
-        _ => false,
-    })
+    network.layers.iter().any(|layer| first_part(&layer.name) == group && layer.kind.has_parameters())
 }
 
 /// The first `count` layers of `network`, which drop nothing, and the others, whose image is the result of the first.

@@ -54,5 +54,5 @@ fn place(file: &[u8]) -> Option<Range<usize>> {
 
 fn digest(file: &[u8], place: &Range<usize>) -> String {
     let sha = Sha256::new_with_prefix(&file[..place.start]).chain_update(UNSEALED).chain_update(&file[place.end..]);
-    sha.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(sha.finalize())
 }
