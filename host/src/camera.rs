@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use ocellus_shared::Shape;
 use ocellus_shared::frame::{Frame, PixelFormat};
 use ocellus_shared::plan::Crop;
-use ocellus_shared::preprocess::preprocess;
+use ocellus_shared::preprocess::{pixel_of_int8, preprocess};
 
 use crate::data::picture::Picture;
 
@@ -70,7 +70,7 @@ pub fn shoot(sensor: Sensor, crop: Crop, width: u16, height: u16, rgb: &[u8]) ->
     };
     let mut seen = vec![0i8; view.len()];
     preprocess(&picture, crop, view, &mut seen)?;
-    let pixels: Vec<u8> = seen.into_iter().map(|level| level as u8 ^ 0x80).collect(); // int8 = pixel - 128
+    let pixels: Vec<u8> = seen.into_iter().map(pixel_of_int8).collect();
     let data = encode(sensor.format, &framed(&pixels, view, sensor));
     Frame::new(sensor.format, sensor.width, sensor.height, &data)
         .with_context(|| format!("no {:?} frame of {}x{}", sensor.format, sensor.width, sensor.height))?;
@@ -94,7 +94,7 @@ pub fn stretched(frame: &Frame, width: u16, height: u16) -> Result<Picture> {
     let shape = Shape::new(height, width, 3);
     let mut levels = vec![0i8; shape.len()];
     preprocess(frame, Crop::Stretch, shape, &mut levels)?;
-    let pixels = levels.into_iter().map(|level| level as u8 ^ 0x80).collect(); // int8 = pixel - 128
+    let pixels = levels.into_iter().map(pixel_of_int8).collect();
     Ok(Picture { width, height, pixels })
 }
 
@@ -185,7 +185,7 @@ mod tests {
         let frame = Frame::new(PixelFormat::Rgb888, 8, 4, &data).unwrap();
         let mut seen = [0i8; 12];
         preprocess(&frame, Crop::Centre, Shape::new(2, 2, 3), &mut seen).unwrap();
-        assert_eq!(seen.map(|level| level as u8 ^ 0x80).as_slice(), rgb);
+        assert_eq!(seen.map(pixel_of_int8).as_slice(), rgb);
         assert_eq!(data[..6], [0; 6], "black beside it");
     }
 
@@ -203,7 +203,7 @@ mod tests {
         let frame = Frame::new(PixelFormat::Rgb888, 8, 4, &data).unwrap();
         let mut seen = [0i8; 12];
         preprocess(&frame, Crop::Stretch, Shape::new(2, 2, 3), &mut seen).unwrap();
-        assert_eq!(seen.map(|level| level as u8 ^ 0x80).as_slice(), rgb);
+        assert_eq!(seen.map(pixel_of_int8).as_slice(), rgb);
         assert_eq!(data[..6], [10; 6], "nothing is black");
     }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail, ensure};
 use ocellus_shared::Shape;
 use ocellus_shared::plan::Plan;
+use ocellus_shared::preprocess::int8_of_pixel;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
@@ -132,7 +133,7 @@ impl Scores {
 
 /// RGB pixels as a board's engine takes them: `pixel - 128`.
 pub fn int8_pixels(pixels: &[u8]) -> Vec<i8> {
-    pixels.iter().map(|pixel| (pixel ^ 0x80) as i8).collect()
+    pixels.iter().copied().map(int8_of_pixel).collect()
 }
 
 /// All images of `split` as a board's engine takes them: int8, `(n, h, w, 3)`.

@@ -149,6 +149,16 @@ impl Span {
     }
 }
 
+/// The int8 value that the network sees for a pixel's: `pixel - 128`.
+pub const fn int8_of_pixel(pixel: u8) -> i8 {
+    pixel.wrapping_sub(128) as i8
+}
+
+/// The pixel's value of an int8 one: the opposite of [`int8_of_pixel`].
+pub const fn pixel_of_int8(value: i8) -> u8 {
+    (value as u8).wrapping_add(128)
+}
+
 /// Averages `region` down (or spreads it up) to `out`; `rgb` reads pixel `x` of a row.
 fn resize(
     frame: &Frame,
@@ -169,7 +179,7 @@ fn resize(
                     *sum += weight * u64::from(part);
                 }
             }
-            *pixel = sums.map(|sum| mean(sum, area).wrapping_sub(128) as i8);
+            *pixel = sums.map(|sum| int8_of_pixel(mean(sum, area)));
         }
     }
 }
@@ -211,7 +221,7 @@ mod tests {
         let frame = Frame::new(PixelFormat::Grey8, width, height, data).unwrap();
         let mut image = std::vec![0; out.len()];
         preprocess(&frame, crop, out, &mut image).unwrap();
-        image.chunks_exact(3).map(|p| p[0] as u8 ^ 128).collect()
+        image.chunks_exact(3).map(|p| pixel_of_int8(p[0])).collect()
     }
 
     #[test]

@@ -7,7 +7,7 @@ use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbIma
 use ocellus_shared::Shape;
 use ocellus_shared::frame::{Frame, PixelFormat};
 use ocellus_shared::plan::Crop;
-use ocellus_shared::preprocess::{Region, preprocess, region};
+use ocellus_shared::preprocess::{Region, pixel_of_int8, preprocess, region};
 use std::fs;
 use std::io::Cursor;
 use std::path::Path;
@@ -134,7 +134,7 @@ fn square(picture: &Picture, side: u16, crop: Crop, image: &mut [u8]) {
     let mut levels = vec![0i8; image.len()];
     preprocess(&frame, crop, Shape::new(side, side, 3), &mut levels).expect("the image is a square of RGB");
     for (byte, level) in image.iter_mut().zip(levels) {
-        *byte = (level as u8) ^ 0x80; // int8 = pixel - 128
+        *byte = pixel_of_int8(level);
     }
 }
 

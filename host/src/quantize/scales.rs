@@ -5,6 +5,7 @@
 use crate::calibrate::{Range, Ranges};
 use crate::graph::{Activation, Graph};
 use anyhow::{Result, ensure};
+use ocellus_shared::preprocess::int8_of_pixel;
 use ocellus_shared::quant::QuantParams;
 
 /// Scale and zero point of every value of `graph`.
@@ -32,7 +33,7 @@ pub(super) fn params(graph: &Graph, ranges: &Ranges) -> Result<Vec<QuantParams>>
     }
     let shared = |&group: &usize| match of_group[group] {
         Some(range) if group != groups[0] => range.params(),
-        _ => QuantParams { zero: (graph.zero_pixel ^ 0x80) as i8, ..QuantParams::IMAGE },
+        _ => QuantParams { zero: int8_of_pixel(graph.zero_pixel), ..QuantParams::IMAGE },
     };
     Ok(groups.iter().map(shared).collect())
 }
