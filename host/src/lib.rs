@@ -12,6 +12,8 @@ pub mod random;
 pub mod recipe;
 
 pub mod data;
+pub mod plot;
+
 pub mod net;
 pub mod weights;
 

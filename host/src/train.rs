@@ -6,9 +6,12 @@
 //! | `best.safetensors` | the checkpoint of the epoch that the recipe keeps |
 //! | `last.safetensors` | the last one, with everything that a resumed run needs |
 //! | `results.csv` | one line per epoch |
+//! | `curves.svg` | the same as curves |
+//! | `confusion.svg` | which class of the test images is taken for which |
 //! | `metrics.json` | the final figures |
 
 pub mod batches;
+pub mod curves;
 pub mod device;
 pub mod evaluate;
 mod feature_batches;

@@ -2,10 +2,10 @@
 
 use super::batches::{self, Batch, upload};
 use super::feature_batches::unvaried;
-use super::metrics::{self, Metrics, Score};
+use super::metrics::{self, Confusion, Metrics, Score};
 use super::transfer::FeatureExtraction;
 use super::workers::Workers;
-use super::{Outcome, Trainer, schedule};
+use super::{Outcome, Trainer, curves, schedule};
 use crate::checkpoint::{BEST, Best, Checkpoint, EpochRecord, Running};
 use crate::data::Split;
 use crate::features::Features;
@@ -38,6 +38,13 @@ impl Inputs<'_> {
         }
     }
 
+    fn labels(&self) -> &[u16] {
+        match self {
+            Self::Images(split) => &split.labels,
+            Self::Features(features) => &features.labels,
+        }
+    }
+
     fn batch(self, range: Range<usize>) -> Batch {
         match self {
             Self::Images(split) => batches::plain(split, range),
@@ -47,24 +54,38 @@ impl Inputs<'_> {
 }
 
 /// Evaluates weights on every image.
-pub fn score(module: &Module, arrays: &Arrays, inputs: Inputs<'_>, device: &Device, workers: &Workers) -> Score {
+pub fn score(
+    module: &Module,
+    arrays: &Arrays,
+    inputs: Inputs<'_>,
+    device: &Device,
+    workers: &Workers,
+) -> (Score, Confusion) {
     let images = (BATCH_PIXELS / module.input().pixels()).max(1);
     let starts: Vec<usize> = (0..inputs.len()).step_by(images).collect();
     let parts = workers.map(&starts, |_, &from| {
         let batch = inputs.batch(from..inputs.len().min(from + images));
         let logits = to_vec(module.forward(arrays, upload(&batch, module.input(), device), None));
-        (count_correct(&logits, &batch.labels), total_cross_entropy(&logits, &batch.labels))
+        let classes = logits.len() / batch.labels.len();
+        (predictions(&logits, classes), classes, total_cross_entropy(&logits, &batch.labels))
     });
-    let correct = parts.iter().map(|part| part.0).sum();
-    let loss = parts.iter().map(|part| part.1).sum::<f64>() / inputs.len() as f64;
-    Score { correct, images: inputs.len(), loss }
+    let mut confusion = Confusion::new(parts.first().map_or(0, |part| part.1));
+    let predicted = parts.iter().flat_map(|part| &part.0);
+    inputs.labels().iter().zip(predicted).for_each(|(&label, &class)| confusion.count(label, class));
+    let loss = parts.iter().map(|part| part.2).sum::<f64>() / inputs.len() as f64;
+    (Score { correct: confusion.correct(), images: inputs.len(), loss }, confusion)
+}
+
+/// The class with the largest of each row of `logits`, `(n, classes)`; between equals the first one wins.
+fn predictions(logits: &[f32], classes: usize) -> Vec<usize> {
+    let best = |row: &[f32]| (1..row.len()).fold(0, |best, i| if row[i] > row[best] { i } else { best });
+    logits.chunks_exact(classes).map(best).collect()
 }
 
 /// How many rows of `logits`, `(n, classes)`, are largest at their label; between equals the first class wins.
 pub fn count_correct(logits: &[f32], labels: &[u16]) -> usize {
-    let best = |row: &[f32]| (1..row.len()).fold(0, |best, i| if row[i] > row[best] { i } else { best });
-    let rows = logits.chunks_exact(logits.len() / labels.len());
-    rows.zip(labels).filter(|&(row, &label)| best(row) == usize::from(label)).count()
+    let predicted = predictions(logits, logits.len() / labels.len());
+    predicted.into_iter().zip(labels).filter(|&(class, &label)| class == usize::from(label)).count()
 }
 
 fn total_cross_entropy(logits: &[f32], labels: &[u16]) -> f64 {
@@ -81,7 +102,7 @@ impl Trainer<'_> {
     /// Evaluates the epoch that ends now, and saves it.
     pub(super) fn end_epoch(&mut self) -> Result<()> {
         let start = Instant::now();
-        let val = match self.cache() {
+        let (val, _) = match self.cache() {
             Some(cache) => self.score(self.trainable(), Inputs::Features(&cache.val), self.evaluated()),
             None => self.score(&self.module, Inputs::Images(&self.dataset.val), self.evaluated()),
         };
@@ -99,7 +120,8 @@ impl Trainer<'_> {
         }
         // After the one to keep: a run killed in between repeats the epoch and writes the same again.
         self.save_last()?;
-        metrics::write_results(&self.out.join("results.csv"), &self.progress.history)?;
+        metrics::write_results(&self.out.join(metrics::RESULTS), &self.progress.history)?;
+        curves::write(&self.out, self.recipe.title(), &self.progress.history)?;
         view::above(&self.bar, &metrics::line(&record, self.recipe.train.epochs, improved));
         Ok(())
     }
@@ -126,12 +148,12 @@ impl Trainer<'_> {
         self.average.as_ref().unwrap_or(&self.arrays)
     }
 
-    fn score(&self, module: &Module, inputs: Inputs<'_>, arrays: &Arrays) -> Score {
+    fn score(&self, module: &Module, inputs: Inputs<'_>, arrays: &Arrays) -> (Score, Confusion) {
         score(module, arrays, inputs, &self.device, &self.workers)
     }
 
     /// Evaluates all of the network, whatever was trained of it, on the split called `name`.
-    fn score_whole(&self, split: &Split, name: &str, arrays: &Arrays) -> Result<Score> {
+    fn score_whole(&self, split: &Split, name: &str, arrays: &Arrays) -> Result<(Score, Confusion)> {
         let Self { recipe, dataset, device, workers, transfer, stop, .. } = self;
         let extraction = FeatureExtraction { recipe, dataset, arrays, device, workers, stop };
         Ok(match transfer.features(&extraction, split, name)? {
@@ -151,8 +173,10 @@ impl Trainer<'_> {
         self.bar.finish_and_clear();
         let checkpoint = Checkpoint::load(&self.out.join(BEST))?;
         let best = self.module.upload(&checkpoint.weights, &self.device)?;
-        let val = self.score_whole(&self.dataset.val, "val", &best)?;
-        let test = self.score_whole(&self.dataset.test, "test", &best)?;
+        let (val, _) = self.score_whole(&self.dataset.val, "val", &best)?;
+        let (test, confusion) = self.score_whole(&self.dataset.test, "test", &best)?;
+        let title = format!("{}: test images of {}", self.recipe.title(), self.dataset.name);
+        confusion.drawing(&title, &self.dataset.classes).write(&self.out.join(metrics::CONFUSION))?;
         let metrics = Metrics::new(&self.progress, &val, &test);
         files::write(&self.out.join("metrics.json"), &serde_json::to_vec_pretty(&metrics)?)?;
         Ok(Outcome::Finished { checkpoint: Box::new(checkpoint), metrics })

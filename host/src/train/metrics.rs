@@ -2,10 +2,17 @@
 
 use crate::checkpoint::{EpochRecord, Progress};
 use crate::files;
-use anyhow::Result;
+use crate::plot::Drawing;
+use crate::plot::heatmap::Heatmap;
+use anyhow::{Context, Result};
 use serde::Serialize;
 use std::path::Path;
 use std::time::Instant;
+
+/// File with a line for each epoch, in a run folder.
+pub const RESULTS: &str = "results.csv";
+/// File of the [`Confusion`] of the test images, in a run folder.
+pub const CONFUSION: &str = "confusion.svg";
 
 /// How a split is classified.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -22,6 +29,32 @@ impl Score {
     /// Part of the images classified correctly, in `[0, 1]`.
     pub fn accuracy(&self) -> f64 {
         self.correct as f64 / self.images as f64
+    }
+}
+
+/// Which class is taken for which: `counts[label][prediction]` images.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Confusion(Vec<Vec<usize>>);
+
+impl Confusion {
+    /// Nothing yet, of so many classes.
+    pub fn new(classes: usize) -> Self {
+        Self(vec![vec![0; classes]; classes])
+    }
+
+    /// Counts an image of the class `label` that was taken for `class`.
+    pub fn count(&mut self, label: u16, class: usize) {
+        self.0[usize::from(label)][class] += 1;
+    }
+
+    /// Images that were classified correctly.
+    pub fn correct(&self) -> usize {
+        self.0.iter().enumerate().map(|(class, row)| row[class]).sum()
+    }
+
+    /// As a picture.
+    pub fn drawing(&self, title: &str, classes: &[String]) -> Drawing {
+        Heatmap::confusion(title, classes, &self.0).drawing()
     }
 }
 
@@ -74,6 +107,16 @@ pub fn write_results(path: &Path, history: &[EpochRecord]) -> Result<()> {
         writer.serialize(record)?;
     }
     files::write(path, &writer.into_inner()?)
+}
+
+/// The epochs in the file that [`write_results`] wrote.
+///
+/// # Errors
+/// There is none, or it is damaged.
+pub fn read_results(path: &Path) -> Result<Vec<EpochRecord>> {
+    let damaged = || format!("{} cannot be read as the epochs of a run", path.display());
+    let mut reader = csv::Reader::from_path(path).with_context(damaged)?;
+    reader.deserialize().collect::<Result<_, _>>().with_context(damaged)
 }
 
 /// One line for a finished epoch.
@@ -140,5 +183,10 @@ mod tests {
         let expected = "epoch,train_loss,train_acc,val_loss,val_acc,lr,images_per_s,seconds\n\
                         1,1.5,0.25,1.25,0.5,0.05,400.0,120.0\n2,1.5,0.25,1.25,0.5,0.05,400.0,120.0\n";
         assert_eq!(std::fs::read_to_string(&path).unwrap(), expected);
+        let lost = EpochRecord { val_loss: f64::INFINITY, ..record(2) };
+        write_results(&path, &[record(1), lost]).unwrap();
+        assert_eq!(read_results(&path).unwrap(), [record(1), lost]);
+        std::fs::write(&path, "epoch\none\n").unwrap();
+        assert!(read_results(&path).unwrap_err().to_string().contains("results.csv"));
     }
 }

@@ -1,5 +1,6 @@
 //! What a run keeps in its folder to go on from, and how it does.
 
+use super::metrics::RESULTS;
 use super::optimizer::Optimizer;
 use super::{Trainer, schedule};
 use crate::checkpoint::{BEST, Checkpoint, LAST, Progress, Resume};
@@ -19,8 +20,6 @@ const AVERAGE: &str = "average.";
 const LENGTH: [&str; 3] = ["train.epochs", "train.restarts", "train.patience"];
 /// What a run was asked to do.
 const RECIPE: &str = "recipe.toml";
-/// What a run writes behind its checkpoints.
-const RESULTS: &str = "results.csv";
 /// How the names of files end that an exported model's folder holds, and a run's before its first checkpoint does not.
 const EXPORTED: [&str; 2] = ["plan", "onnx"];
 

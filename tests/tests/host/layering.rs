@@ -24,6 +24,7 @@ const CORNERS: &[(&[&str], &[&str])] = &[
     (&["clap"], &["cli"]),
     (&["ocellus_firmware"], &["eval/engine.rs", "probe/simulated/firmware.rs"]),
     (&["probe_rs"], &["probe"]),
+    (&["plotters"], &["plot/render.rs", "plot/text.rs"]),
     (&["moq_v4l"], &["camera/webcam/v4l2.rs"]),
 ];
 
@@ -277,6 +278,7 @@ fn planted_violations_are_found() {
         ("host/src/eval/engine.rs", "use tract_onnx::prelude::*;"),
         ("host/src/eval/backbones/sizes.rs", "use tract_onnx::prelude::*;"),
         ("host/src/commands/run.rs", "#[derive(clap::Args)] struct A;"),
+        ("host/src/plot/lines.rs", "use plotters::prelude::*;"),
         ("host/src/recipe.rs", "use crate::train::run;"),
         ("host/src/data/cifar.rs", "use crate::{recipe::Recipe, eval::{Metrics, argmax}};"),
         ("host/src/graph.rs", "fn f() { crate::commands::train::run() }"),
