@@ -392,9 +392,9 @@ pub struct ExportArgs {
 pub struct QuantizeArgs {
     /// Run folder, or a checkpoint
     pub run: PathBuf,
-    /// Print the signal-to-quantization-noise ratio (SQNR) of every layer
-    #[arg(long)]
-    pub report: bool,
+    /// Print the signal-to-quantization-noise ratio (SQNR) of every layer; with FILE, also write it as an SVG or PNG file
+    #[arg(long, num_args = 0..=1, value_parser = values::chart_file, value_name = "FILE")]
+    pub report: Option<Option<PathBuf>>,
     /// The same, sorted by SQNR, worst layers first
     #[arg(long)]
     pub worst: bool,
@@ -434,6 +434,9 @@ pub struct EvalArgs {
     /// Dataset split
     #[arg(long, value_enum, default_value = "test")]
     pub split: SplitName,
+    /// Folder to write plots to: confusion.svg, classes.svg, reliability.svg and coverage.svg
+    #[arg(long, value_name = "DIR")]
+    pub plots: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
@@ -461,6 +464,9 @@ pub struct CompareArgs {
     /// Also write the table, with the F1 score of every class, to this CSV file
     #[arg(long, value_name = "FILE")]
     pub csv: Option<PathBuf>,
+    /// Also plot accuracy against flash, RAM and instructions, with the Pareto front, to this SVG or PNG file
+    #[arg(long, value_parser = values::chart_file, value_name = "FILE")]
+    pub plot: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
@@ -509,6 +515,9 @@ pub struct AnalyzeArgs {
     /// Board
     #[arg(long, env = "OCELLUS_BOARD", default_value = board::DEFAULT)]
     pub board: String,
+    /// Plot the working memory over the steps, and the instructions of every layer, to this SVG or PNG file
+    #[arg(long, value_parser = values::chart_file, value_name = "FILE")]
+    pub plot: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,

@@ -17,8 +17,10 @@ use crate::graph::{self, Graph};
 
 pub mod agreement;
 pub mod backbone;
+pub mod calibration;
 pub mod engine;
 mod metrics;
+pub mod plots;
 pub mod sqnr;
 pub mod tract;
 
@@ -83,6 +85,18 @@ impl Evaluator {
         }
     }
 
+    /// What a step of its scores stands for, in logits; 1 for float ones.
+    ///
+    /// # Errors
+    /// As for [`Evaluator::signature`].
+    pub fn score_scale(&self) -> Result<f32> {
+        match self {
+            Self::Float(_) | Self::Headed { .. } | Self::FloatOnnx(_) => Ok(1.0),
+            Self::Tract(model) => model.score_scale(),
+            Self::Engine(plan) | Self::Sim { plan, .. } => Ok(Plan::parse(plan)?.output_params().scale),
+        }
+    }
+
     /// Scores of every image of `split`, in its order. `done` is called once per image, from any thread.
     ///
     /// # Errors
@@ -144,10 +158,7 @@ pub fn int8_images(split: &Split) -> Vec<i8> {
 /// Probability of each class: the softmax of the int8 `scores`, `(classes)`, dequantized by `plan`.
 pub fn probabilities(plan: &Plan, scores: &[i8]) -> Vec<f64> {
     let params = plan.output_params();
-    let best = scores.iter().copied().max().unwrap_or_default();
-    let odds = |score: i8| f64::from(params.dequantize(score) - params.dequantize(best)).exp();
-    let sum: f64 = scores.iter().map(|&score| odds(score)).sum();
-    scores.iter().map(|&score| odds(score) / sum).collect()
+    calibration::softmax(scores.iter().map(|&score| f64::from(params.dequantize(score)))).collect()
 }
 
 /// SHA-256 over int8 scores in hex: two sides with the same digest agree on every score.

@@ -45,6 +45,8 @@ pub mod board;
 pub mod cost;
 pub mod toolchain;
 
+pub mod analysis;
+
 pub mod probe;
 pub mod transport;
 

@@ -55,6 +55,12 @@ pub fn json(value: &impl Serialize) -> Result<String> {
     Ok(text.chars().map(escaped).collect())
 }
 
+/// A name as spreadsheets show it: they take what begins with one of these signs for a formula (OWASP, *CSV Injection*).
+pub fn cell(name: &str) -> String {
+    let quote = if name.starts_with(['=', '+', '-', '@', '\t', '\r']) { "'" } else { "" };
+    format!("{quote}{}", view::plain(name))
+}
+
 /// The machine that figures were measured on: usable cores, and the processor as far as the system names it.
 pub fn machine() -> String {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);

@@ -38,7 +38,7 @@ Example:
 
 pub(super) const QUANTIZE: &str = "\
 Example:
-  ocellus quantize runs/mine --report --worst";
+  ocellus quantize runs/mine --report sqnr.svg";
 
 pub(super) const EXPORT: &str = "\
 Examples:
@@ -51,11 +51,13 @@ Examples:
 pub(super) const EVAL: &str = "\
 Examples:
   ocellus eval runs/mine
-  ocellus eval runs/mine --with float";
+  ocellus eval runs/mine --with float
+  # Confusion matrix, classes and calibration as pictures
+  ocellus eval runs/mine --plots plots/";
 
 pub(super) const COMPARE: &str = "\
 Example:
-  ocellus compare runs/mine models/cnn-cifar10 --csv table.csv";
+  ocellus compare runs/mine models/cnn-cifar10 --csv table.csv --plot pareto.svg";
 
 pub(super) const RUN: &str = "\
 Examples:
@@ -76,7 +78,7 @@ Example:
 
 pub(super) const ANALYZE: &str = "\
 Example:
-  ocellus analyze runs/mine --board weact-h743";
+  ocellus analyze runs/mine --board weact-h743 --plot memory.svg";
 
 pub(super) const PROFILE: &str = "\
 Examples:

@@ -168,6 +168,18 @@ pub(super) fn png_file(text: &str) -> Result<PathBuf, String> {
     }
 }
 
+/// The path of a picture of a chart: of an SVG or a PNG file, or without an extension.
+pub(super) fn chart_file(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    let is_known = |e: &std::ffi::OsStr| ["svg", "png"].iter().any(|known| e.eq_ignore_ascii_case(known));
+    match path.extension().is_none_or(is_known) && !path.is_dir() {
+        true => Ok(path),
+        false => {
+            Err(format!("expected the name of an SVG or PNG file, such as {}", path.with_extension("svg").display()))
+        }
+    }
+}
+
 /// How a real board smooths its labels, as its program reads it: `SHIFT,LEAD,HOLD`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Smoothing([u8; 3]);
@@ -201,6 +213,16 @@ mod tests {
             assert_eq!(png_file(good), Ok(PathBuf::from(good)));
         }
         assert!(png_file("sheet.jpg").unwrap_err().contains("such as sheet.png"));
+    }
+
+    #[test]
+    fn charts_are_svg_or_png_files() {
+        for good in ["a/b.PNG", "c.svg", "/dev/stdout"] {
+            assert_eq!(chart_file(good), Ok(PathBuf::from(good)));
+        }
+        for bad in ["plot.jpg", "/"] {
+            assert!(chart_file(bad).unwrap_err().contains("SVG or PNG"), "{bad}");
+        }
     }
 
     #[test]

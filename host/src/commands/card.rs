@@ -1,27 +1,27 @@
 //! `ocellus card`: the figures of a model, measured, as its README.
 
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use ocellus_shared::plan::Plan;
 
 use super::Failure;
-use super::helpers::{datasets, targets};
+use super::helpers::{datasets, runs, targets};
 use crate::board::{self, Board};
+use crate::checkpoint::EpochRecord;
 use crate::cli::{CardArgs, ImageCount};
 use crate::client;
 use crate::data::{Dataset, Split};
-use crate::eval::{self, Evaluator, Metrics, Scores};
+use crate::eval::{self, Evaluator, Metrics, Scores, plots};
 use crate::files;
 use crate::model::ModelFiles;
 use crate::recipe::Recipe;
+use crate::train::{curves, metrics};
 use crate::{report, view};
 
 /// Images that the boards other than the default one see at most.
 const OTHER_BOARDS_IMAGES: usize = 200;
-/// Figures of a training run, beside its checkpoint.
-const TRAINING: &str = "metrics.json";
 
 /// What one emulated board did.
 struct OnBoard {
@@ -43,6 +43,10 @@ struct Card<'a> {
     command: String,
     /// `metrics.json` of the training run, where there is one.
     training: Option<serde_json::Value>,
+    /// The epochs of the training run, where they are known.
+    history: Vec<EpochRecord>,
+    /// Whether pictures lie beside the card.
+    has_pictures: bool,
 }
 
 /// Measures a model and writes its card.
@@ -57,7 +61,7 @@ pub fn run(args: &CardArgs) -> Result<()> {
     // What could spoil the card at the end is looked at before minutes of measuring.
     let out = args.out.clone().unwrap_or_else(|| folder(&args.model).join("README.md"));
     files::check_file(&out)?;
-    let training = training(&files)?;
+    let training = runs::training(&files)?;
     let dataset = datasets::labelled_dataset(&recipe.data, args.data.as_deref(), input, &classes)?;
     datasets::warn_if_other(&dataset, &files);
     let test = &dataset.test;
@@ -75,13 +79,26 @@ pub fn run(args: &CardArgs) -> Result<()> {
         digest: eval::digest(&judge),
         plan: Plan::parse(&bytes)?,
         training,
+        history: history(&files)?,
+        // There is no place beside a pipe or a device.
+        has_pictures: out.is_file() || !out.exists(),
         command: format!("ocellus card {} --data DIR --images {}", args.model.display(), args.images),
         dataset: &dataset,
         title: title(&files, &recipe, &args.model),
         boards,
     };
+    if card.has_pictures {
+        card.write_pictures(files::folder_of(&out))?;
+    }
     files::write(&out, card.text().as_bytes())?;
     report::print_path(&out)
+}
+
+/// The epochs in the file beside the checkpoint, or beside the plan, if there is one.
+fn history(files: &ModelFiles) -> Result<Vec<EpochRecord>> {
+    let of = files.checkpoint.as_ref().or(files.plan.as_ref());
+    let path = of.map(|path| path.with_file_name(metrics::RESULTS)).filter(|path| path.is_file());
+    path.map_or(Ok(Vec::new()), |path| metrics::read_results(&path))
 }
 
 /// The folder that `model` is, or lies in.
@@ -137,20 +154,17 @@ fn on_board(board: Board, plan: &[u8], test: &Split, judge: &[i8], images: Image
     Ok(OnBoard { board, images: split.len(), instructions })
 }
 
-/// The training run's figures, if they lie beside the checkpoint, or beside the plan where there is none.
-fn training(files: &ModelFiles) -> Result<Option<serde_json::Value>> {
-    let path: Option<PathBuf> =
-        files.checkpoint.as_ref().or(files.plan.as_ref()).map(|path| path.with_file_name(TRAINING));
-    let Some(path) = path.filter(|path| path.is_file()) else { return Ok(None) };
-    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let damaged = || format!("{} is damaged: remove it, and the card says nothing about the training", path.display());
-    Ok(Some(serde_json::from_str(&text).with_context(damaged)?))
-}
-
 impl Card<'_> {
     fn text(&self) -> String {
         let sections = [self.head(), self.accuracy(), self.training_text(), self.cost(), self.classes()];
         sections.into_iter().filter(|section| !section.is_empty()).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Writes what the card shows beside it.
+    fn write_pictures(&self, folder: &Path) -> Result<()> {
+        let title = format!("{}: int8, {} test images of {}", self.title, self.int8.images, self.dataset.name);
+        plots::confusion(&title, &self.int8).write(&folder.join(metrics::CONFUSION))?;
+        if self.history.is_empty() { Ok(()) } else { curves::write(folder, &self.title, &self.history) }
     }
 
     fn head(&self) -> String {
@@ -187,13 +201,18 @@ impl Card<'_> {
         let number = |key: &str| training[key].as_f64().unwrap_or_default();
         format!(
             "## Training\n\n{} epochs in {:.0} minutes ({:.0} minutes of CPU time), {:.0} images/s; \
-             best validation accuracy {} in epoch {}.\n",
+             best validation accuracy {} in epoch {}.\n{}",
             number("epochs"),
             number("seconds") / 60.0,
             number("cpu_seconds") / 60.0,
             number("images_per_s"),
             report::percent(number("val_accuracy")),
             number("best_epoch"),
+            if self.has_pictures && !self.history.is_empty() {
+                format!("\n![Loss, accuracy and learning rate]({})\n", curves::CURVES)
+            } else {
+                String::new()
+            },
         )
     }
 
@@ -212,7 +231,9 @@ impl Card<'_> {
 
     fn classes(&self) -> String {
         let rows: Vec<Vec<String>> = self.int8.per_class.iter().map(report::class_row).collect();
-        format!("## Classes, int8\n\n{}\n", report::markdown(&report::CLASS_HEADER, &rows))
+        let table = report::markdown(&report::CLASS_HEADER, &rows);
+        let picture = format!("\n![Confusion matrix, int8]({})\n", metrics::CONFUSION);
+        format!("## Classes, int8\n\n{table}\n{}", if self.has_pictures { &picture } else { "" })
     }
 }
 

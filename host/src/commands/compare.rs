@@ -1,10 +1,10 @@
 //! `ocellus compare`: several models of the same classes side by side.
 
 mod cost;
+mod plot;
 mod table;
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use ocellus_shared::Shape;
@@ -12,28 +12,17 @@ use ocellus_shared::plan::Plan;
 use serde_json::json;
 
 use super::Failure;
+use super::helpers::models::Candidate;
 use super::helpers::{datasets, targets};
 use crate::board::Board;
 use crate::cli::{CompareArgs, MeasureOn};
 use crate::data::{Dataset, Split};
 use crate::eval::{self, Evaluator, Metrics};
 use crate::files;
-use crate::model::ModelFiles;
 use crate::recipe::{DataRecipe, Recipe};
 use crate::{report, view};
 use cost::Cost;
 use table::Entry;
-
-/// A model that was opened, not yet evaluated.
-struct Candidate {
-    path: PathBuf,
-    files: ModelFiles,
-    recipe: Recipe,
-    plan: Option<Vec<u8>>,
-    float: Option<Evaluator>,
-    input: Shape,
-    classes: Vec<String>,
-}
 
 /// Evaluates the models on the test images and prints their figures.
 ///
@@ -45,7 +34,7 @@ pub fn run(args: &CompareArgs) -> Result<()> {
         MeasureOn::Sim => targets::emulated_board(&args.board)?,
     };
     // What could spoil the table at the end is looked at before minutes of evaluation.
-    args.csv.as_deref().map_or(Ok(()), files::check_file)?;
+    args.csv.iter().chain(&args.plot).try_for_each(|path| files::check_file(path))?;
     let candidates = args.models.iter().map(|path| Candidate::open(path)).collect::<Result<Vec<_>>>()?;
     candidates[1..].iter().try_for_each(|candidate| candidate.check_classes(&candidates[0]))?;
     let (mut test_sets, mut entries) = (TestSets::default(), Vec::new());
@@ -56,6 +45,9 @@ pub fn run(args: &CompareArgs) -> Result<()> {
     if let Some(path) = &args.csv {
         files::write(path, &table::csv(&entries)?)?;
     }
+    if let Some(path) = &args.plot {
+        plot::drawing(&entries, &board.cpu).write(path)?;
+    }
     if args.json {
         return report::print_json(&json!({ "board": board.name, "cpu": board.cpu, "models": entries }));
     }
@@ -63,20 +55,6 @@ pub fn run(args: &CompareArgs) -> Result<()> {
 }
 
 impl Candidate {
-    fn open(path: &Path) -> Result<Self> {
-        let files = ModelFiles::find(path)?;
-        let plan = files.plan.is_some().then(|| files.read_plan()).transpose()?;
-        let has_float = files.checkpoint.is_some() || files.float_onnx.is_some();
-        let float = has_float.then(|| files.load_float()).transpose()?;
-        let of_plan = plan.as_ref().map(|plan| Evaluator::Engine(plan.clone()).signature());
-        let signature = of_plan.or_else(|| float.as_ref().map(Evaluator::signature));
-        let (input, classes) = signature.with_context(|| {
-            format!("{} has neither a plan nor trained weights: write a plan with `ocellus export`", path.display())
-        })??;
-        let recipe = files.read_recipe()?;
-        Ok(Self { path: path.to_owned(), files, recipe, plan, float, input, classes })
-    }
-
     /// Refuses a model that tells other things apart than the `first` does.
     fn check_classes(&self, first: &Self) -> Result<()> {
         let [ours, theirs] = [self, first].map(|candidate| candidate.classes.iter().collect::<BTreeSet<_>>());
@@ -118,10 +96,6 @@ impl Candidate {
             MeasureOn::Sim => cost.measure(board, plan, &eval::int8_pixels(split.image(0)))?,
         }
         Ok(cost)
-    }
-
-    fn folder(&self) -> &Path {
-        if self.path.is_dir() { &self.path } else { self.path.parent().unwrap_or(Path::new(".")) }
     }
 }
 
@@ -189,6 +163,7 @@ impl Fingerprint {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::ModelFiles;
 
     fn candidate(path: &str, classes: &str) -> Candidate {
         let classes = classes.split(' ').map(str::to_owned).collect();

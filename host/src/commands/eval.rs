@@ -1,12 +1,16 @@
 //! `ocellus eval`.
 
+use std::path::Path;
+
 use anyhow::{Context, Result, ensure};
 use ocellus_shared::plan::Plan;
 use serde_json::json;
 
 use super::helpers::{datasets, targets};
 use crate::cli::{Backend, EvalArgs, SplitName};
-use crate::eval::Evaluator;
+use crate::eval::calibration::Calibration;
+use crate::eval::{Evaluator, Metrics, plots};
+use crate::files;
 use crate::model::ModelFiles;
 use crate::{report, view};
 
@@ -17,6 +21,8 @@ use crate::{report, view};
 pub fn run(args: &EvalArgs) -> Result<()> {
     let files = ModelFiles::find(&args.model)?;
     let backend = args.with.unwrap_or_else(|| usual(&files));
+    // What could spoil the plots at the end is looked at before minutes of evaluation.
+    args.plots.as_deref().map_or(Ok(()), files::check_folder)?;
     let evaluator = evaluator(&files, backend, &args.board)?;
     let (input, classes) = evaluator.signature()?;
     let recipe = files.read_recipe()?.data;
@@ -33,16 +39,39 @@ pub fn run(args: &EvalArgs) -> Result<()> {
     bar.finish_and_clear();
     let metrics = scores.metrics(&classes, &split.labels);
     let (with, part) = (format!("{backend:?}").to_lowercase(), format!("{:?}", args.split).to_lowercase());
+    let answers = scores.answers(classes.len(), evaluator.score_scale()?);
+    let calibration = Calibration::new(&answers, &split.labels);
+    let title = format!("{} by {with}, on {} ({part})", args.model.display(), dataset.name);
+    if let Some(folder) = &args.plots {
+        write_plots(folder, &title, &metrics, &calibration)?;
+    }
     if !args.json {
-        report::print(&format!("{} by {with}, on {} ({part})", args.model.display(), dataset.name))?;
-        return report::print(&report::metrics(&metrics));
+        report::print(&title)?;
+        report::print(&report::metrics(&metrics))?;
+        return report::print(&format!("\nexpected calibration error {}", report::percent(calibration.ece)));
     }
     let mut object = serde_json::to_value(&metrics).context("the figures have no JSON form")?;
     object["model"] = json!(view::json_path(&args.model));
     object["with"] = json!(with);
     object["data"] = json!(dataset.name);
     object["split"] = json!(part);
+    object["calibration"] = json!(calibration);
     report::print_json(&object)
+}
+
+/// Writes the confusion matrix, the figures of the classes and the reliability diagram into `folder`.
+fn write_plots(folder: &Path, title: &str, metrics: &Metrics, calibration: &Calibration) -> Result<()> {
+    files::make_folder(folder)?;
+    let sides = [("all images", calibration)];
+    for (name, drawing) in [
+        ("confusion.svg", plots::confusion(title, metrics)),
+        ("classes.svg", plots::classes(title, metrics)),
+        ("reliability.svg", plots::reliability(title, &sides)),
+        ("coverage.svg", plots::coverage(title, &sides)),
+    ] {
+        drawing.write(&folder.join(name))?;
+    }
+    Ok(())
 }
 
 /// What computes the file that was named; of a folder the plan if there is one.

@@ -2,6 +2,7 @@
 
 pub mod camera_source;
 pub mod datasets;
+pub mod models;
 pub mod runs;
 pub mod signals;
 pub mod targets;

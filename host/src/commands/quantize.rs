@@ -4,16 +4,19 @@ use super::helpers::{datasets, runs};
 use crate::checkpoint::Checkpoint;
 use crate::cli::QuantizeArgs;
 use crate::deploy::{self, Quantized};
+use crate::eval::plots;
 use crate::eval::sqnr::{self, LayerNoise, Report};
-use crate::{pack, report, view};
+use crate::{files, pack, report, view};
 use anyhow::Result;
 
-/// Quantizes a run's best checkpoint and says what that costs; writes nothing.
+/// Quantizes a run's best checkpoint and says what that costs; writes the picture alone that it is asked for.
 ///
 /// # Errors
 /// There is no checkpoint, or one of a linear probe on an external ONNX backbone; no dataset to calibrate with; or a layer that
 /// cannot be quantized.
 pub fn run(args: &QuantizeArgs) -> Result<()> {
+    let picture = args.report.as_ref().and_then(Option::as_deref);
+    picture.map_or(Ok(()), files::check_file)?;
     let checkpoint = runs::trained(&args.run, &args.calibration)?;
     let Checkpoint { recipe, input, classes, .. } = &checkpoint;
     let dataset = datasets::labelled_dataset(&recipe.data, args.data.as_deref(), *input, classes)?;
@@ -25,7 +28,11 @@ pub fn run(args: &QuantizeArgs) -> Result<()> {
     if args.worst {
         found.layers.sort_by(|a, b| rank(a).total_cmp(&rank(b)));
     }
-    if args.json { report::print_json(&found) } else { report::print(&text(&found, args.report || args.worst)) }
+    if let Some(path) = picture {
+        plots::layers(&format!("{}: what int8 costs each layer", view::name(&args.run)), &found).write(path)?;
+    }
+    let with_layers = args.report.is_some() || args.worst;
+    if args.json { report::print_json(&found) } else { report::print(&text(&found, with_layers)) }
 }
 
 /// A layer that loses nothing ranks last.

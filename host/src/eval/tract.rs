@@ -53,6 +53,20 @@ impl TractModel {
         &self.labels
     }
 
+    /// What a step of the scores stands for, in logits.
+    ///
+    /// # Errors
+    /// The file does not say.
+    pub fn score_scale(&self) -> Result<f32> {
+        let graph = self.proto.graph.as_ref().context("the ONNX file has no graph")?;
+        let node = graph.node.iter().find(|node| node.output.first().is_some_and(|name| name == "logits"));
+        let name = node.and_then(|node| node.input.get(1)).context("the ONNX file has no logits")?;
+        let scale = graph.initializer.iter().find(|tensor| tensor.name == *name);
+        let scale = scale.context("the ONNX file has no scale of its logits")?;
+        let bytes = scale.raw_data.first_chunk().map(|bytes| f32::from_le_bytes(*bytes));
+        scale.float_data.first().copied().or(bytes).context("the scale of the logits is empty")
+    }
+
     /// int8 scores `(classes)` of one int8 image `(h, w, c)`.
     ///
     /// # Errors

@@ -1,8 +1,8 @@
 //! `ocellus export`: what it writes, and what it leaves alone.
 
 use crate::random::network;
+use ocellus::analysis::raw_bytes;
 use ocellus::checkpoint::Checkpoint;
-use ocellus::commands::analyze::raw_bytes;
 use ocellus::data::Dataset;
 use ocellus::data::picture::Picture;
 use ocellus::deploy::{self, Artifacts};

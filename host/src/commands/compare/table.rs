@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::cost::Cost;
 use crate::eval::Metrics;
-use crate::{report, view};
+use crate::report::{self, cell};
 
 /// Most frequent mistakes that are shown of each model.
 const MISTAKES: usize = 3;
@@ -28,7 +28,7 @@ pub struct Entry {
 
 impl Entry {
     /// The figures that count: those of what the board computes, else those before quantization.
-    fn metrics(&self) -> &Metrics {
+    pub fn metrics(&self) -> &Metrics {
         self.int8.as_ref().or(self.float.as_ref()).expect("a model is evaluated one way at least")
     }
 
@@ -96,12 +96,6 @@ pub fn csv(entries: &[Entry]) -> Result<Vec<u8>> {
         writer.write_record(csv_row(entry, &classes))?;
     }
     writer.into_inner().context("cannot finish the CSV")
-}
-
-/// A name as spreadsheets show it: they take what begins with one of these signs for a formula (OWASP, *CSV Injection*).
-fn cell(name: &str) -> String {
-    let quote = if name.starts_with(['=', '+', '-', '@', '\t', '\r']) { "'" } else { "" };
-    format!("{quote}{}", view::plain(name))
 }
 
 fn csv_row(entry: &Entry, classes: &[&str]) -> Vec<String> {

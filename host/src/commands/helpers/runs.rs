@@ -2,7 +2,7 @@
 
 use std::iter;
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
@@ -13,9 +13,13 @@ use crate::deploy;
 use crate::eval::backbone::OnnxBackbone;
 use crate::features::Extractor;
 use crate::files::{self, FolderLock, Purpose, Reserved};
+use crate::model::ModelFiles;
 use crate::recipe::{CalibrationMethod, Recipe};
 use crate::train;
 use crate::view;
+
+/// Figures of a training run, beside its checkpoint.
+const TRAINING: &str = "metrics.json";
 
 /// CPU threads to compute on: those `wanted`, or as many as there are.
 pub fn threads(wanted: Option<NonZeroUsize>) -> usize {
@@ -66,4 +70,17 @@ pub fn open_backbone(recipe: &mut Recipe) -> Result<Option<OnnxBackbone>> {
     recipe.data.img_size.get_or_insert(backbone.input().h);
     view::note(&format!("the backbone makes {} features of an image of {}", backbone.width(), backbone.input()));
     Ok(Some(backbone))
+}
+
+/// The training run's figures, if they lie beside the checkpoint, or beside the plan where there is none.
+///
+/// # Errors
+/// They cannot be read.
+pub fn training(files: &ModelFiles) -> Result<Option<serde_json::Value>> {
+    let path: Option<PathBuf> =
+        files.checkpoint.as_ref().or(files.plan.as_ref()).map(|path| path.with_file_name(TRAINING));
+    let Some(path) = path.filter(|path| path.is_file()) else { return Ok(None) };
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let damaged = || format!("{} is damaged: remove it, and nothing is said about the training", path.display());
+    Ok(Some(serde_json::from_str(&text).with_context(damaged)?))
 }
