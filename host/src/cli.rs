@@ -5,6 +5,7 @@ mod calibration;
 mod devices;
 mod examples;
 mod reference;
+mod report;
 mod stray;
 mod values;
 
@@ -15,6 +16,7 @@ pub use boards::{
 pub use calibration::CalibrationArgs;
 pub use devices::{DeviceArgs, ProfileArgs, RunArgs, ValidateArgs};
 pub use reference::{commands, reference};
+pub use report::ReportArgs;
 pub use values::{
     Backend, Calibration, FrameFormat, ImageCount, MeasureOn, Optimize, Smoothing, SplitName, Stage, Target,
 };
@@ -88,6 +90,8 @@ pub enum Command {
     Eval(EvalArgs),
     /// Compare models side by side: accuracy, size and cost
     Compare(CompareArgs),
+    /// Report everything about a model, or several, as one HTML file
+    Report(ReportArgs),
     /// Classify images
     Run(RunArgs),
     /// Check that the engine or a board computes the same scores as the ONNX model, bit for bit

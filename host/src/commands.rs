@@ -19,6 +19,7 @@ pub mod monitor;
 pub mod probes;
 pub mod profile;
 pub mod quantize;
+pub mod report;
 pub mod run;
 pub mod train;
 pub mod validate;
@@ -70,6 +71,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Export(args) => export::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Compare(args) => compare::run(args),
+        Command::Report(args) => report::run(args),
         Command::Run(args) => run::run(args),
         Command::Validate(args) => validate::run(args),
         Command::Card(args) => card::run(args),

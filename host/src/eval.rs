@@ -21,6 +21,7 @@ pub mod calibration;
 pub mod engine;
 mod metrics;
 pub mod plots;
+pub mod robustness;
 pub mod sqnr;
 pub mod tract;
 

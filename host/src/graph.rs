@@ -1,6 +1,6 @@
 //! The float graph: what a trained network computes when nothing is trained any more.
 //!
-//! A [`Graph`] comes from [`lower`], is simplified by [`fold`](crate::fold::fold), run in f32 by [`run`], and quantized
+//! A [`Graph`] comes from [`lower()`], is simplified by [`fold`](crate::fold::fold), run in f32 by [`run`], and quantized
 //! into a [`QuantGraph`](crate::quantize::QuantGraph). All feature maps are `(h, w, c)`, as on the board.
 
 mod lower;

@@ -21,6 +21,7 @@ pub mod camera;
 
 pub mod augment;
 pub mod checkpoint;
+pub mod corruption;
 pub mod features;
 pub mod train;
 

@@ -21,6 +21,8 @@ pub enum Purpose {
     Mix = 5,
     /// Images to measure speed on.
     Noise = 6,
+    /// What happens to an image whose robustness is measured.
+    Corrupt = 7,
 }
 
 /// The stream number `index`, below 2^56, of this purpose.

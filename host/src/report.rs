@@ -1,4 +1,7 @@
-//! Results on standard output: text for people, one JSON object for programs.
+//! Results: text for people and one JSON object for programs on standard output; [`page`] is a whole report.
+
+pub mod figures;
+pub mod page;
 
 use std::io::{self, Write};
 use std::path::Path;

@@ -59,6 +59,12 @@ pub(super) const COMPARE: &str = "\
 Example:
   ocellus compare runs/mine models/cnn-cifar10 --csv table.csv --plot pareto.svg";
 
+pub(super) const REPORT: &str = "\
+Examples:
+  ocellus report runs/mine
+  # A comparison, with the figures as a table too
+  ocellus report runs/mine models/cnn-cifar10 --out comparison.html --csv figures.csv";
+
 pub(super) const RUN: &str = "\
 Examples:
   ocellus run runs/mine photo.jpg

@@ -69,7 +69,7 @@ impl Scores {
     /// What they say of each image, of `classes`; int8 scores stand for multiples of `scale`.
     pub fn answers(&self, classes: usize, scale: f32) -> Vec<Answer> {
         match self {
-            Self::Float(scores) => scores.chunks_exact(classes).map(|row| answer(row, |x| f64::from(x), 0)).collect(),
+            Self::Float(scores) => scores.chunks_exact(classes).map(|row| answer(row, f64::from, 0)).collect(),
             Self::Int8(scores) => {
                 let of_row = |row: &[i8]| answer(row, |x| f64::from(scale) * f64::from(x), lead(row));
                 scores.chunks_exact(classes).map(of_row).collect()

@@ -15,6 +15,7 @@ mod machine;
 mod names;
 #[cfg(unix)]
 mod outputs;
+mod plots;
 #[cfg(unix)]
 mod runs;
 mod standalone;

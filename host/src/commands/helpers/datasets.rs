@@ -19,9 +19,23 @@ use crate::view;
 /// # Errors
 /// The model does not take square colour images, or no dataset has its classes.
 pub fn labelled_dataset(recipe: &DataRecipe, data: Option<&Path>, input: Shape, classes: &[String]) -> Result<Dataset> {
+    labelled_source(recipe, data, input, classes).map(|(dataset, _)| dataset)
+}
+
+/// As [`labelled_dataset`], and the recipe that it was read by.
+///
+/// # Errors
+/// As for that.
+pub fn labelled_source(
+    recipe: &DataRecipe,
+    data: Option<&Path>,
+    input: Shape,
+    classes: &[String],
+) -> Result<(Dataset, DataRecipe)> {
     let recipe = sized(recipe, input)?;
     if let Some(path) = data {
-        let mut dataset = load(&DataRecipe { path: Some(path.to_owned()), ..recipe })?;
+        let source = DataRecipe { path: Some(path.to_owned()), ..recipe };
+        let mut dataset = load(&source)?;
         // All splits have the same classes: one of them says what there is to say.
         let said = Cell::new(false);
         let warn = |text: &str| {
@@ -33,7 +47,7 @@ pub fn labelled_dataset(recipe: &DataRecipe, data: Option<&Path>, input: Shape, 
             eval::relabel(&mut split.labels, &dataset.classes, classes, &warn)?;
         }
         dataset.classes = classes.to_vec();
-        return Ok(dataset);
+        return Ok((dataset, source));
     }
     let mut recipes_own = match &recipe.path {
         Some(path) if !path.exists() => format!("; the recipe's, {}, is not here", path.display()),
@@ -41,7 +55,7 @@ pub fn labelled_dataset(recipe: &DataRecipe, data: Option<&Path>, input: Shape, 
     };
     for candidate in candidates(&recipe) {
         match load(&candidate) {
-            Ok(dataset) if names::are_same(&dataset.classes, classes) => return Ok(dataset),
+            Ok(dataset) if names::are_same(&dataset.classes, classes) => return Ok((dataset, candidate)),
             Ok(dataset) if candidate.path.is_some() && candidate.path == recipe.path => {
                 let difference = eval::class_difference(("it", &dataset.classes), ("the model", classes));
                 let path = candidate.path.unwrap_or_default();
