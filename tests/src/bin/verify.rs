@@ -56,6 +56,21 @@ const STEPS: &[Step] = &[
         command: &["cargo", "test", "--release", "--locked", "--workspace"],
     },
     Step {
+        name: "deny",
+        what: "licences and origins of all dependencies, by deny.toml",
+        command: &[
+            "cargo",
+            "test",
+            "--release",
+            "--locked",
+            "--package",
+            "ocellus-tests",
+            "--test",
+            "host",
+            "dependencies::",
+        ],
+    },
+    Step {
         name: "doc",
         what: "documentation, without warnings",
         command: &["cargo", "doc", "--release", "--locked", "--workspace", "--no-deps"],

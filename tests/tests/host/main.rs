@@ -9,6 +9,7 @@ mod agreement;
 mod corrections;
 mod data_fetch;
 mod data_shapes;
+mod dependencies;
 mod efficientnet;
 mod export;
 mod first_label;
