@@ -22,6 +22,7 @@ pub mod engine;
 mod metrics;
 pub mod plots;
 pub mod robustness;
+mod runnable;
 pub mod sqnr;
 pub mod tract;
 

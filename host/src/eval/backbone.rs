@@ -1,24 +1,24 @@
 //! A float ONNX file of any origin as a frozen feature extractor, run by tract.
 
+use super::runnable::{self, Runnable};
 use crate::features::Extractor;
 use crate::recipe::TransferRecipe;
 use anyhow::{Context, Result, bail, ensure};
 use ocellus_shared::Shape;
-use prost::Message;
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
-use std::path::{Component, Path};
-use std::sync::Arc;
-use tract_onnx::pb::tensor_proto::DataLocation;
-use tract_onnx::pb::{GraphProto, ModelProto, TensorProto};
+use std::path::Path;
+use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::DimLike;
 use tract_onnx::tract_hir::infer::{Factoid, InferenceFact};
 
+/// Rows and columns of the largest image that one may take.
+const LARGEST_SIDE: u16 = 4096;
+
 /// A backbone, ready to run on one image at a time.
 #[derive(Clone, Debug)]
 pub struct OnnxBackbone {
-    runnable: Arc<TypedRunnableModel>,
+    runnable: Runnable,
     input: Shape,
     /// Whether it takes `(1, 3, h, w)`; else `(1, h, w, 3)`.
     planar: bool,
@@ -33,11 +33,11 @@ impl OnnxBackbone {
     ///
     /// # Errors
     /// The recipe has none; the file, or one beside it that holds its weights, cannot be read; together they have another
-    /// SHA-256 than the recipe says; it is no ONNX file, has an operator that tract does not know (the message names the
-    /// node), or does not take one colour image.
+    /// SHA-256 than the recipe says; it is no ONNX file, has a node that is not supported, makes no sense or takes too much (the
+    /// message names it), or does not take one colour image.
     pub fn load(recipe: &TransferRecipe, img_size: Option<u16>) -> Result<Self> {
         let path = recipe.backbone.as_deref().context("the recipe has no transfer.backbone")?;
-        let bytes = std::fs::read(path).with_context(|| {
+        let bytes = runnable::read_regular(path).with_context(|| {
             format!("cannot read the backbone {}: put the file that the head was trained on there", path.display())
         })?;
         let within = || format!("in the backbone {}", path.display());
@@ -52,7 +52,7 @@ impl OnnxBackbone {
         // What cannot be read is not the file that it was, either.
         ensure!(decoded.is_ok() || expected.is_empty(), other(&hex::encode(Sha256::digest(&bytes))));
         let mut proto = decoded.with_context(within)?;
-        let beside = inline(&mut proto, path.parent().unwrap_or(Path::new(""))).with_context(within)?;
+        let beside = runnable::inline(&mut proto, path.parent().unwrap_or(Path::new(""))).with_context(within)?;
         let all = beside.values().fold(Sha256::new_with_prefix(&bytes), Sha256::chain_update);
         let sha256: [u8; 32] = all.finalize().into();
         let found = hex::encode(sha256);
@@ -61,21 +61,20 @@ impl OnnxBackbone {
     }
 
     fn new(proto: &ModelProto, sha256: [u8; 32], recipe: &TransferRecipe, img_size: Option<u16>) -> Result<Self> {
-        let mut model = tract_onnx::onnx().model_for_proto_model(proto).context("tract cannot read it")?;
-        check_operators(&model)?;
-        let outputs: Vec<&str> = model.output_outlets()?.iter().map(|o| model.node(o.node).name.as_str()).collect();
-        ensure!(
-            outputs.len() == 1,
-            "it has {} outputs, of the nodes {}: export it again with the features as its only one",
-            outputs.len(),
-            outputs.join(", ")
-        );
-        let (input, planar) = image_shape(&model, img_size)?;
-        let [h, w, c] = [input.h, input.w, input.c].map(usize::from);
-        let dims = if planar { [1, c, h, w] } else { [1, h, w, c] };
-        model.set_input_fact(0, InferenceFact::dt_shape(f32::datum_type(), dims))?;
-        let runnable = model.into_optimized().and_then(|model| model.into_runnable());
-        let runnable = runnable.context("tract cannot run it")?;
+        let (runnable, (input, planar)) = runnable::prepare(proto, |model| {
+            let outputs: Vec<&str> = model.output_outlets()?.iter().map(|o| model.node(o.node).name.as_str()).collect();
+            ensure!(
+                outputs.len() == 1,
+                "it has {} outputs, of the nodes {}: export it again with the features as its only one",
+                outputs.len(),
+                outputs.join(", ")
+            );
+            let (input, planar) = image_shape(model, img_size)?;
+            let [h, w, c] = [input.h, input.w, input.c].map(usize::from);
+            let dims = if planar { [1, c, h, w] } else { [1, h, w, c] };
+            model.set_input_fact(0, InferenceFact::dt_shape(f32::datum_type(), dims))?;
+            Ok((input, planar))
+        })?;
         let (mean, std) = (recipe.backbone_mean, recipe.backbone_std);
         let mut backbone = Self { runnable, input, planar, width: 0, sha256, mean, std };
         backbone.width = backbone.features(&vec![0.0; input.len()])?.len();
@@ -121,7 +120,7 @@ impl Extractor for OnnxBackbone {
         } else {
             ([1, h, w, 3], (0..image.len()).map(|k| value(k % 3, k / 3)).collect())
         };
-        let outputs = self.runnable.run(tvec!(Tensor::from_shape(&dims, &values)?.into()))?;
+        let outputs = runnable::run(&self.runnable, tvec!(Tensor::from_shape(&dims, &values)?.into()))?;
         let output = outputs.first().context("it has no output")?;
         let values: Vec<f32> =
             output.to_plain_array_view::<f32>().context("its output is not float")?.iter().copied().collect();
@@ -133,73 +132,12 @@ impl Extractor for OnnxBackbone {
 /// The file's network without the shapes that it tells of its values: they may be for batches of any size, and all of them
 /// follow from the image's.
 fn decode(bytes: &[u8]) -> Result<ModelProto> {
-    let mut proto = ModelProto::decode(bytes).context("it is no ONNX file, or it is truncated")?;
-    let graph = proto.graph.as_mut().context("it is no ONNX file: it has no graph")?;
-    graph.value_info.clear();
-    graph.output.iter_mut().for_each(|output| output.r#type = None);
+    let mut proto = runnable::decode(bytes)?;
+    if let Some(graph) = &mut proto.graph {
+        graph.value_info.clear();
+        graph.output.iter_mut().for_each(|output| output.r#type = None);
+    }
     Ok(proto)
-}
-
-/// Takes the weights that the file keeps in others in its `folder` into it, as PyTorch's exporter leaves them there and
-/// as every file of more than 2 GB must; returns the contents of those files by their names.
-fn inline(proto: &mut ModelProto, folder: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
-    let mut files = BTreeMap::new();
-    proto.graph.as_mut().map_or(Ok(()), |graph| inline_graph(graph, folder, &mut files))?;
-    Ok(files)
-}
-
-fn inline_graph(graph: &mut GraphProto, folder: &Path, files: &mut BTreeMap<String, Vec<u8>>) -> Result<()> {
-    for attribute in graph.node.iter_mut().flat_map(|node| &mut node.attribute) {
-        attribute.g.as_mut().map_or(Ok(()), |inner| inline_graph(inner, folder, files))?;
-        let mut tensors = attribute.t.iter_mut().chain(&mut attribute.tensors);
-        tensors.try_for_each(|tensor| inline_tensor(tensor, folder, files))?;
-    }
-    graph.initializer.iter_mut().try_for_each(|tensor| inline_tensor(tensor, folder, files))
-}
-
-fn inline_tensor(tensor: &mut TensorProto, folder: &Path, files: &mut BTreeMap<String, Vec<u8>>) -> Result<()> {
-    if tensor.data_location != Some(DataLocation::External as i32) {
-        return Ok(());
-    }
-    let of = &tensor.name;
-    let entry = |key: &str| tensor.external_data.iter().find(|e| e.key == key).map(|e| e.value.as_str());
-    let number = |key: &str| {
-        let parse = |text: &str| text.parse().with_context(|| format!("its weights {of} have the {key} {text:?}"));
-        entry(key).map(parse).transpose()
-    };
-    let name = entry("location").with_context(|| format!("its weights {of} are in no file that it names"))?;
-    let (offset, length) = (number("offset")?.unwrap_or(0usize), number("length")?);
-    let inside = Path::new(name).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
-    ensure!(inside, "it keeps weights outside its own folder, in {name}: export it again with all files in one folder");
-    if !files.contains_key(name) {
-        let path = folder.join(name);
-        let missing =
-            || format!("it keeps its weights in {}, which cannot be read: put that file there", path.display());
-        files.insert(name.to_owned(), std::fs::read(&path).with_context(missing)?);
-    }
-    let file = &files[name];
-    let end = length.map_or(Some(file.len()), |length: usize| offset.checked_add(length));
-    let data = end.and_then(|end| file.get(offset..end)).with_context(|| {
-        format!("{name} ends before its weights {of}: it was cut off, or belongs to another file; copy it again")
-    })?;
-    tensor.raw_data = data.to_vec();
-    tensor.data_location = None;
-    Ok(())
-}
-
-/// Refuses operators that tract does not have, by the node.
-fn check_operators(model: &InferenceModel) -> Result<()> {
-    for node in &model.nodes {
-        let name = node.op.name();
-        if let Some(op) = name.strip_prefix("Unimplemented") {
-            bail!(
-                "its node `{}` is an operator that is not supported: {}",
-                node.name,
-                op.trim_matches(['(', ')', '<', '>', ' '])
-            );
-        }
-    }
-    Ok(())
 }
 
 /// What it takes, and whether the channels come first.
@@ -217,7 +155,12 @@ fn image_shape(model: &InferenceModel, img_size: Option<u16>) -> Result<(Shape, 
         _ => bail!("its input {dims:?} is no colour image, (1, 3, h, w) or (1, h, w, 3)"),
     };
     let side = |side: Option<usize>| match side {
-        Some(side) => u16::try_from(side).context("its images are too large"),
+        Some(side) => {
+            let fits = u16::try_from(side).ok().filter(|side| *side <= LARGEST_SIDE);
+            fits.with_context(|| {
+                format!("its images have a side of {side} pixels, at most {LARGEST_SIDE} are supported")
+            })
+        }
         None => img_size.context("it takes images of any size: say which by --img-size"),
     };
     let [h, w] = sides.map(side);
@@ -229,12 +172,14 @@ fn image_shape(model: &InferenceModel, img_size: Option<u16>) -> Result<(Shape, 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use prost::Message;
     use std::path::PathBuf;
-    use tract_onnx::pb::tensor_proto::DataType;
+    use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
     use tract_onnx::pb::tensor_shape_proto::{Dimension, dimension};
     use tract_onnx::pb::type_proto::{self, Value};
     use tract_onnx::pb::{
-        NodeProto, OperatorSetIdProto, StringStringEntryProto, TensorShapeProto, TypeProto, ValueInfoProto,
+        GraphProto, NodeProto, OperatorSetIdProto, StringStringEntryProto, TensorProto, TensorShapeProto, TypeProto,
+        ValueInfoProto,
     };
 
     fn value(name: &str, dims: &[i64]) -> ValueInfoProto {

@@ -1,5 +1,6 @@
 //! The judge: tract runs the ONNX files, which know nothing of the engine.
 
+use super::runnable::{self, Runnable};
 use crate::onnx;
 use anyhow::{Context, Result, ensure};
 use ocellus_shared::Shape;
@@ -9,10 +10,6 @@ use tract_onnx::pb::tensor_shape_proto::dimension;
 use tract_onnx::pb::type_proto::Value;
 use tract_onnx::pb::{ModelProto, ValueInfoProto};
 use tract_onnx::prelude::*;
-use tract_onnx::tract_core::optim::Optimizer;
-
-/// A network that tract has optimized, for one image at a time.
-type Runnable = Arc<TypedRunnableModel>;
 
 /// An int8 ONNX file, ready to run.
 #[derive(Clone, Debug)]
@@ -184,17 +181,8 @@ fn optimize(mut proto: ModelProto) -> Result<Runnable> {
     let graph = proto.graph.as_mut().context("the ONNX file has no graph")?;
     graph.value_info.clear();
     graph.input.iter_mut().chain(&mut graph.output).for_each(fix_batch);
-    let prepare = || {
-        let mut model = tract_onnx::onnx().model_for_proto_model(&proto)?.into_typed()?;
-        let mut declutter = Optimizer::declutter();
-        // A pass for masked attention. It takes an addition's integer factors for masks, and the expressions that it
-        // makes of them double at every residual block, until a deep network is never done.
-        declutter.passes.retain(|pass| format!("{pass:?}") != "PropagateRoi");
-        declutter.optimize(&mut model)?;
-        model.optimize()?;
-        model.into_runnable()
-    };
-    prepare().context("tract cannot run the model")
+    let (runnable, ()) = runnable::prepare(&proto, |_| Ok(())).context("tract cannot run the model")?;
+    Ok(runnable)
 }
 
 /// Makes a symbolic batch size 1.
@@ -241,7 +229,7 @@ fn run<T: Datum + Copy>(runnable: &Runnable, image: &[T], shape: Shape) -> Resul
     let [h, w, c] = [shape.h, shape.w, shape.c].map(usize::from);
     let planes: Vec<T> = (0..image.len()).map(|k| image[k % (h * w) * c + k / (h * w)]).collect();
     let tensor = Tensor::from_shape(&[1, c, h, w], &planes)?;
-    runnable.run(tvec!(tensor.into()))
+    runnable::run(runnable, tvec!(tensor.into()))
 }
 
 /// A map `(c, h, w)` as `(h, w, c)`.

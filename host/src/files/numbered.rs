@@ -1,7 +1,7 @@
 //! A folder of pictures with numbers for names, none of which is ever overwritten.
 
 use super::unfinished::Unfinished;
-use super::{make_folder, remove_unfinished};
+use super::{check_folder, make_folder, remove_unfinished};
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 
@@ -16,8 +16,9 @@ impl Numbered {
     /// The folder at `path`, which is made where there is none. What killed commands left half-written in it is removed.
     ///
     /// # Errors
-    /// It cannot be made.
+    /// It cannot be made or written into.
     pub fn open(path: &Path) -> Result<Self> {
+        check_folder(path)?;
         make_folder(path)?;
         remove_unfinished(path);
         Ok(Self { folder: path.to_owned(), next: 1 })

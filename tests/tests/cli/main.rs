@@ -4,10 +4,13 @@
 
 #[path = "../support/model.rs"]
 mod model;
+#[path = "../support/onnx.rs"]
+mod onnx;
 
 mod board;
 mod commands;
 mod dist;
+mod hostile;
 mod live_view;
 #[cfg(unix)]
 mod machine;

@@ -2,10 +2,13 @@
 //!
 //! `cargo test --release --package ocellus-tests --test host MODULE::` runs one module.
 
+#[path = "../support/onnx.rs"]
+mod onnx;
 #[path = "../support/random/mod.rs"]
 mod random;
 
 mod agreement;
+mod backbones;
 mod corrections;
 mod data_fetch;
 mod data_shapes;

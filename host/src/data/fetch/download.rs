@@ -25,8 +25,8 @@ const SILENCE: Duration = Duration::from_secs(30);
 /// that. A connection that breaks is made again.
 ///
 /// # Errors
-/// The server cannot be reached, refuses, or sends without an end; the file cannot be written. What arrived stays in `file`,
-/// unless nothing can come of it.
+/// The server cannot be reached, refuses, or sends without an end; the file cannot be written. What arrived over a connection that
+/// broke stays in `file`; after any other failure it is empty.
 pub fn download(url: &str, file: &mut File, progress: ByteProgress) -> Result<()> {
     let scheme = url.split("://").next().unwrap_or_default().to_ascii_lowercase();
     ensure!(
@@ -39,8 +39,7 @@ pub fn download(url: &str, file: &mut File, progress: ByteProgress) -> Result<()
         let before = file.metadata()?.len();
         let error = match attempt(&agent, url, file, progress) {
             Ok(()) => return file.sync_all().context("cannot save the download"),
-            Err(Failure::Final(error)) => return Err(error),
-            Err(Failure::Hopeless(error)) => {
+            Err(Failure::Final(error)) => {
                 file.set_len(0).context("cannot throw away what came")?;
                 return Err(error);
             }
@@ -111,10 +110,8 @@ fn agent() -> Agent {
 enum Failure {
     /// Another attempt may succeed.
     Temporary(anyhow::Error),
-    /// None will.
-    Final(anyhow::Error),
     /// None will, and what came is of no use.
-    Hopeless(anyhow::Error),
+    Final(anyhow::Error),
 }
 
 fn attempt(agent: &Agent, url: &str, file: &mut File, progress: ByteProgress) -> Result<(), Failure> {
@@ -182,7 +179,7 @@ fn append(
     let mut body = response.into_body().into_with_config().limit(u64::MAX).reader();
     let mut buffer = vec![0; 1 << 16];
     let mut held = offset;
-    check_length(total.unwrap_or_default()).map_err(Failure::Hopeless)?;
+    check_length(total.unwrap_or_default()).map_err(Failure::Final)?;
     let mut mark = Mark { held, at: Instant::now() };
     loop {
         progress(held, total);
@@ -191,7 +188,7 @@ fn append(
             break;
         }
         held += count as u64;
-        check_length(held).and_then(|()| PACE.check(&mut mark, held, Instant::now())).map_err(Failure::Hopeless)?;
+        check_length(held).and_then(|()| PACE.check(&mut mark, held, Instant::now())).map_err(Failure::Final)?;
         file.write_all(&buffer[..count]).context(cannot).map_err(Failure::Final)?;
     }
     match total {
@@ -329,10 +326,10 @@ mod tests {
     #[test]
     fn a_missing_file_is_not_asked_for_twice() {
         let (url, ranges) = serve(vec![answer("404 Not Found", 9, "", b"not found")]);
-        let (result, content) = run(&url, b"");
+        let (result, content) = run(&url, b"abc");
         let message = result.unwrap_err().to_string();
         assert!(message.contains("404") && message.contains("--url"), "{message}");
-        assert_eq!(content, b"");
+        assert_eq!(content, b"", "nothing can come of what was there");
         assert_eq!(ranges.iter().count(), 1);
     }
 
