@@ -13,7 +13,7 @@ use tract_onnx::tract_core::internal::DimLike;
 use tract_onnx::tract_hir::infer::{Factoid, InferenceFact};
 
 /// Rows and columns of the largest image that one may take.
-const LARGEST_SIDE: u16 = 4096;
+const LARGEST_SIDE: u16 = 2048;
 
 /// A backbone, ready to run on one image at a time.
 #[derive(Clone, Debug)]

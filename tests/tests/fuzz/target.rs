@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 /// More than this for one case is an error of the parser's; a busy machine takes a hundredth of it.
-const SLOWEST: Duration = Duration::from_secs(20);
+const SLOWEST: Duration = Duration::from_secs(60);
 /// How much memory a case may take at one time, unless a target says otherwise: a small network's parameters.
 const MOST_BYTES: u64 = 128 << 20;
 /// Bytes that each byte of the input may take besides.
