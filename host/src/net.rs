@@ -241,7 +241,7 @@ pub struct Parameter {
     pub role: Role,
 }
 
-/// What a parameter is to its layer: how it starts, and whether and how it is fitted.
+/// What a parameter is to its layer: how it starts, and whether and how it is trained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Filters of a convolution or dense layer: the only ones that decay.
@@ -250,9 +250,9 @@ pub enum Role {
     Scale,
     /// A bias; starts at 0.
     Shift,
-    /// A normalisation's running mean: measured, not fitted; starts at 0.
+    /// A normalisation's running mean: measured, not trained; starts at 0.
     Mean,
-    /// A normalisation's running variance: measured, not fitted; starts at 1.
+    /// A normalisation's running variance: measured, not trained; starts at 1.
     Variance,
 }
 

@@ -150,7 +150,7 @@ pub fn out_channel(op: Op, index: usize, count: usize, channels: usize) -> usize
     }
 }
 
-/// Whether `op` has filters that training fitted: convolutions and dense layers.
+/// Whether `op` has trained filters: convolutions and dense layers.
 pub fn is_filter(op: Op) -> bool {
     matches!(op, Op::Conv { .. } | Op::Winograd { .. } | Op::Depthwise { .. } | Op::Dense { .. })
 }

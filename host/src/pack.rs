@@ -32,7 +32,7 @@ pub struct Room {
     pub arena: usize,
 }
 
-/// The same within `room` where that can be: as many layers are packed for speed as the plan has room for, those first
+/// The same within `room` where that can be: as many layers become Winograd layers as the plan has room for, those first
 /// that gain most for a byte; none where they need more working memory than there is.
 ///
 /// # Errors

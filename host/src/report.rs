@@ -8,6 +8,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
+use unicode_width::UnicodeWidthStr;
 
 use crate::eval::{ClassMetrics, Metrics};
 use crate::view;
@@ -72,19 +73,29 @@ pub fn machine() -> String {
     format!("{cores} cores of {} ({})", model.map_or("a processor", |(_, name)| name.trim()), std::env::consts::ARCH)
 }
 
-/// Lines of cells under a header, the first column left-aligned and the others right-aligned.
+/// The columns of a terminal that `text` takes: Chinese characters and emoji take two each (Unicode Standard Annex 11).
+pub fn width(text: &str) -> usize {
+    text.width()
+}
+
+/// `text` filled up with spaces to `columns` of a terminal.
+pub fn pad(text: &str, columns: usize) -> String {
+    text.to_owned() + &" ".repeat(columns.saturating_sub(width(text)))
+}
+
+/// Lines of cells under a header, the first column left-aligned and the others right-aligned, by columns of a terminal.
 pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
-    let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
-        cells.chain([header[column].chars().count()]).max().unwrap_or_default()
+    let widest = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| width(cell));
+        cells.chain([width(header[column])]).max().unwrap_or_default()
     };
-    let widths: Vec<usize> = (0..header.len()).map(width).collect();
+    let widths: Vec<usize> = (0..header.len()).map(widest).collect();
     let line = |cells: &[String]| {
         let padded: Vec<String> = cells
             .iter()
             .zip(&widths)
             .enumerate()
-            .map(|(i, (cell, w))| if i == 0 { format!("{cell:<w$}") } else { format!("{cell:>w$}") })
+            .map(|(i, (cell, &w))| if i == 0 { pad(cell, w) } else { pad("", w.saturating_sub(width(cell))) + cell })
             .collect();
         padded.join("  ").trim_end().to_owned()
     };
@@ -152,6 +163,8 @@ mod tests {
     fn columns_line_up() {
         let rows = [vec!["a".to_owned(), "1".to_owned()], vec!["größer".to_owned(), "12345".to_owned()]];
         assert_eq!(table(&["x", "n"], &rows), "x           n\na           1\ngrößer  12345");
+        let rows = ["杯子", "🦋", "cup"].map(|label| vec![label.to_owned(), "1".to_owned()]);
+        assert_eq!(table(&["x", "n"], &rows), "x     n\n杯子  1\n🦋    1\ncup   1");
     }
 
     #[test]

@@ -79,7 +79,7 @@ impl Pretrained {
         ))
     }
 
-    /// Leaves out the classifier, which tells the classes `own` apart instead of those that are asked for.
+    /// Leaves out the classifier, which is for the classes `own`, not for those that are asked for.
     fn forget_classifier(&mut self, own: &[String]) {
         let of_classifier = |name: &str| name.rsplit_once('.').is_some_and(|(layer, _)| layer == head::CLASSIFIER);
         let dropped: Vec<String> =
@@ -90,13 +90,14 @@ impl Pretrained {
         let named = own.iter().take(LISTED).map(String::as_str).collect::<Vec<_>>().join(", ");
         let more = if own.len() > LISTED { ", ..." } else { "" };
         let names = dropped.join(", ");
-        self.notes.push(format!("the file's {names} tell other classes apart ({named}{more}): starts at random"));
+        self.notes
+            .push(format!("the file's classifier {names} is for other classes ({named}{more}): initialized at random"));
         self.fresh.extend(dropped);
     }
 }
 
 /// Reads the weights at `path`, a file, an index of shards or a folder, for a network of the family `model` with these
-/// `parameters`, which is to tell `classes` apart.
+/// `parameters` and `classes`.
 ///
 /// # Errors
 /// A file cannot be read or is damaged, or is of another network: lists what is missing, left over or of another

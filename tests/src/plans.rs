@@ -286,7 +286,7 @@ pub fn cifar_cnn(seed: u64) -> PlanSpec {
     cifar_cnn_of(seed, |out_channels, _| Op::Conv { window: Window::same(3), out_channels })
 }
 
-/// The same, packed for speed.
+/// The same as a Winograd plan.
 pub fn fast_cifar_cnn(seed: u64) -> PlanSpec {
     let window = Window::same(3);
     cifar_cnn_of(seed, |out_channels, input| match winograd::takes(&window, input, out_channels) {

@@ -128,7 +128,7 @@ fn emulated(BenchArgs { models, json }: &BenchArgs) -> Result<()> {
     for board in Board::all()?.iter().filter(|board| board.machine.is_some()) {
         let elf = targets::firmware(board)?;
         let mut client = Client::boot(board, &elf, ClockMode::Instructions)?;
-        // What is packed for speed is so for the cores with the DSP extension.
+        // Winograd plans are for cores with the DSP extension.
         let is_for = |subject: &&Subject| {
             subject.optimize != Some(Optimize::Speed) || Core::of(&board.cpu).is_ok_and(|core| core == Core::Dsp)
         };
@@ -163,7 +163,7 @@ fn subject(table: &Table, path: &Path) -> Result<Subject> {
     Ok(Subject { name, optimize: None, plan: bytes })
 }
 
-/// Plans of the network with random weights, on which instructions do not depend: for size, and for speed where that is
+/// Plans of the network with random weights, on which instructions do not depend: an ordinary one, and a Winograd plan where that is
 /// another one.
 fn untrained(network: &Network) -> Result<Vec<Subject>> {
     let spinner = view::spinner(&format!("quantizing {} with random weights", network.name));
@@ -233,7 +233,7 @@ fn shown(benches: &[Bench]) -> String {
     let mut rows = Vec::new();
     for bench in benches {
         let ours = match bench.optimize {
-            Some(Optimize::Speed) => "Ocellus, for speed",
+            Some(Optimize::Speed) => "Ocellus, Winograd plan",
             _ => "Ocellus",
         };
         let row = |engine: &str, [instructions, ratio, cycles, ram]: [String; 4]| {

@@ -51,8 +51,8 @@ pub fn run(args: &CaptureArgs) -> Result<()> {
         FrameSource::Sim(source, sensor) => from_source(args, source, sensor, &mut take, stop),
     };
     bar.finish_and_clear();
-    let told = tell(args, &album);
-    outcome.and(signals.ended_by_user()).and(told)
+    let reported = print_summary(args, &album);
+    outcome.and(signals.ended_by_user()).and(reported)
 }
 
 /// What takes the pictures.
@@ -176,7 +176,7 @@ fn show(picture: &Picture, sensor: Sensor, take: &mut dyn FnMut(&Frame) -> Resul
     take(&Frame::new(sensor.format, sensor.width, sensor.height, &data).context("the frame")?)
 }
 
-fn tell(args: &CaptureArgs, album: &Album) -> Result<()> {
+fn print_summary(args: &CaptureArgs, album: &Album) -> Result<()> {
     let (taken, skipped, folder) = (album.taken(), album.skipped(), album.folder());
     if args.json {
         return report::print_json(&json!({

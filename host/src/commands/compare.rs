@@ -55,7 +55,7 @@ pub fn run(args: &CompareArgs) -> Result<()> {
 }
 
 impl Candidate {
-    /// Refuses a model that tells other things apart than the `first` does.
+    /// Refuses a model whose classes are not those of the `first`.
     fn check_classes(&self, first: &Self) -> Result<()> {
         let [ours, theirs] = [self, first].map(|candidate| candidate.classes.iter().collect::<BTreeSet<_>>());
         if ours == theirs {
@@ -63,7 +63,7 @@ impl Candidate {
         }
         let [one, other] = [first, self].map(|candidate| candidate.path.display().to_string());
         let what = format!(
-            "{one} and {other} tell different classes apart: {}. Compare models of the same classes",
+            "{one} and {other} have different classes: {}. Compare models of the same classes",
             eval::class_difference((&one, &first.classes), (&other, &self.classes))
         );
         Err(Failure::Usage(what).into())

@@ -114,11 +114,12 @@ fn counts(report: &Report) -> Vec<String> {
     for (axis, extent) in [("width", report.width), ("height", report.height)] {
         lines.push(format!("{axis:>6} {} to {} pixels, median {}", extent.min, extent.max, extent.median));
     }
-    let widest = report.classes.iter().map(|class| class.name.chars().count()).max().unwrap_or_default().max(5);
+    let widest = report.classes.iter().map(|class| report::width(&class.name)).max().unwrap_or_default().max(5);
     lines.push(format!("{:widest$} {:>7} {:>7} {:>7} {:>7}", "class", "train", "val", "test", "all"));
     for class in &report.classes {
         let (train, val, test) = (class.train, class.val, class.test);
-        lines.push(format!("{:widest$} {train:>7} {val:>7} {test:>7} {:>7}", class.name, class.total()));
+        let name = report::pad(&class.name, widest);
+        lines.push(format!("{name} {train:>7} {val:>7} {test:>7} {:>7}", class.total()));
     }
     let smallest =
         if report.classes.iter().any(|class| class.total() == 0) { "smallest that has any" } else { "smallest" };

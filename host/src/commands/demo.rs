@@ -197,8 +197,8 @@ fn summary(outcome: &Outcome, board: &Board, dataset: &Dataset, plan: &Plan, fil
         place("int8 ONNX, for anything", &files.int8_onnx),
         place("trained weights", &files.checkpoint),
     ];
-    let width = rows.iter().map(|row| row[0].chars().count()).max().unwrap_or_default();
-    let lines: Vec<String> = rows.iter().map(|row| format!("{:<width$}  {}", row[0], row[1])).collect();
+    let width = rows.iter().map(|row| report::width(&row[0])).max().unwrap_or_default();
+    let lines: Vec<String> = rows.iter().map(|row| format!("{}  {}", report::pad(&row[0], width), row[1])).collect();
     format!("\n{}\n", lines.join("\n"))
 }
 

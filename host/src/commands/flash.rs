@@ -39,7 +39,7 @@ pub fn run(args: &FlashArgs) -> Result<()> {
         bar.set_position(done);
     })?;
     bar.finish_and_clear();
-    tell(args, &board, &written, rehearses)
+    print_summary(args, &board, &written, rehearses)
 }
 
 /// The program to write: the given one, or a fresh one; nothing where only the model is replaced.
@@ -95,7 +95,7 @@ fn doing(phase: Phase) -> &'static str {
     }
 }
 
-fn tell(args: &FlashArgs, board: &Board, written: &Written, rehearses: bool) -> Result<()> {
+fn print_summary(args: &FlashArgs, board: &Board, written: &Written, rehearses: bool) -> Result<()> {
     let Written { program_bytes, model_bytes, starts, time } = written;
     if args.json {
         return report::print_json(&json!({

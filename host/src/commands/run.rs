@@ -23,7 +23,7 @@ use crate::{report, view};
 /// Classes that are named for each picture.
 const SHOWN: usize = 3;
 
-/// Classifies pictures, one after the other: each result is told before the next picture is read. One that cannot be read does
+/// Classifies pictures, one after the other: each result is written before the next picture is read. One that cannot be read does
 /// not stop the others.
 ///
 /// # Errors
@@ -37,17 +37,17 @@ pub fn run(args: &RunArgs) -> Result<()> {
     let smooth =
         sensor.is_none() && files.read_recipe().is_ok_and(|recipe| recipe.data.enlarge == Some(Enlarge::Smooth));
     let enlarged = smooth.then_some((engine.plan().input().shape.h, engine.plan().crop()));
-    let mut teller = Teller { is_json: args.json, is_one: args.pictures.len() == 1, told: 0 };
+    let mut results = ResultWriter { is_json: args.json, is_one: args.pictures.len() == 1, written: 0 };
     let (mut board, mut is_connected, mut unreadable) = (None, false, 0);
     let outcome = args.pictures.iter().try_for_each(|path| {
         let picture = match open(path, enlarged).with_context(|| view::name(path)) {
             Ok(picture) => picture,
-            Err(error) if teller.is_one => return Err(error),
+            Err(error) if results.is_one => return Err(error),
             Err(error) => {
                 unreadable += 1;
                 view::warn(&format!("{error:#}"));
-                return teller
-                    .tell(None, || json!({ "picture": view::json_path(path), "error": format!("{error:#}") }));
+                return results
+                    .write(None, || json!({ "picture": view::json_path(path), "error": format!("{error:#}") }));
             }
         };
         // The first picture is looked at before a board takes its time to boot.
@@ -56,27 +56,27 @@ pub fn run(args: &RunArgs) -> Result<()> {
         }
         let scores = classify(&engine, board.as_mut(), sensor, &picture).with_context(|| view::name(path))?;
         let plan = engine.plan();
-        teller.tell(Some(&|| describe(path, plan, &scores)), || result(path, plan, &scores))
+        results.write(Some(&|| describe(path, plan, &scores)), || result(path, plan, &scores))
     });
     let outcome = outcome.and_then(|()| board.map_or(Ok(()), Client::end));
-    teller.finish().and(outcome)?;
+    results.finish().and(outcome)?;
     ensure!(unreadable == 0, "{unreadable} of {} pictures cannot be used, see above", args.pictures.len());
     Ok(())
 }
 
-/// Tells results as they come: lines for people, one JSON object for programs.
-struct Teller {
+/// Writes results as they come: lines for people, one JSON object for programs.
+struct ResultWriter {
     is_json: bool,
     /// There is but one picture, whose result is the object.
     is_one: bool,
-    told: usize,
+    written: usize,
 }
 
-impl Teller {
-    /// Tells one, which people may have been told of already.
-    fn tell(&mut self, line: Option<&dyn Fn() -> String>, object: impl FnOnce() -> Value) -> Result<()> {
-        let before = if self.told == 0 { "{\"results\":[" } else { "," };
-        self.told += 1;
+impl ResultWriter {
+    /// Writes one result; people may have seen it already.
+    fn write(&mut self, line: Option<&dyn Fn() -> String>, object: impl FnOnce() -> Value) -> Result<()> {
+        let before = if self.written == 0 { "{\"results\":[" } else { "," };
+        self.written += 1;
         match line {
             _ if self.is_json && self.is_one => report::print_json(&object()),
             _ if self.is_json => report::print(&format!("{before}{}", report::json(&object())?)),
@@ -87,7 +87,7 @@ impl Teller {
 
     /// Ends the object, also where something failed on the way.
     fn finish(&self) -> Result<()> {
-        if self.is_json && !self.is_one && self.told > 0 { report::print("]}") } else { Ok(()) }
+        if self.is_json && !self.is_one && self.written > 0 { report::print("]}") } else { Ok(()) }
     }
 }
 

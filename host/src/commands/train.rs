@@ -49,7 +49,7 @@ pub fn run(args: &TrainArgs) -> Result<()> {
         Outcome::Finished { metrics, .. } if args.json => {
             report::print_json(&metrics)?;
         }
-        Outcome::Finished { metrics, .. } => tell(&metrics, out, next)?,
+        Outcome::Finished { metrics, .. } => print_summary(&metrics, out, next)?,
         Outcome::Stopped => {
             // It is saved, whether or not there is somebody left to tell.
             let _ = match args.json {
@@ -176,7 +176,7 @@ fn warn_if_too_large(recipe: &Recipe, dataset: &Dataset) -> Result<()> {
     Ok(())
 }
 
-fn tell(metrics: &Metrics, out: &Path, next: &str) -> Result<()> {
+fn print_summary(metrics: &Metrics, out: &Path, next: &str) -> Result<()> {
     report::print(&format!(
         "test accuracy {:.2} % on {} images (validation {:.2} %, epoch {} of {})\n\
          {:.1} minutes, {:.0} images/s; next: ocellus {next} {}",

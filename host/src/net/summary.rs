@@ -46,10 +46,10 @@ pub fn summarise(network: &Network) -> Result<Summary> {
             LayerKind::Op { op, .. } => op.macs(input, output),
             _ => 0,
         };
-        let fitted: Vec<_> = layer.parameters(input).into_iter().filter(|p| p.role.is_trained()).collect();
+        let trainable: Vec<_> = layer.parameters(input).into_iter().filter(|p| p.role.is_trained()).collect();
         let count = |shape: &[usize]| shape.iter().product::<usize>();
-        weights += fitted.iter().filter(|p| p.role == Role::Weight).map(|p| count(&p.shape)).sum::<usize>();
-        let parameters = fitted.iter().map(|p| count(&p.shape)).sum();
+        weights += trainable.iter().filter(|p| p.role == Role::Weight).map(|p| count(&p.shape)).sum::<usize>();
+        let parameters = trainable.iter().map(|p| count(&p.shape)).sum();
         layers.push(LayerSummary { name: layer.name.clone(), kind: layer.kind.name(), output, parameters, macs });
     }
     let parameters = layers.iter().map(|layer| layer.parameters).sum();

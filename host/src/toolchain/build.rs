@@ -77,15 +77,15 @@ pub fn build_program(board: &Board, program: Program, progress: &dyn Fn(&str)) -
     }
     let status = child.wait().context("waiting for cargo")?;
     let messages = messages.and_then(|thread| thread.join().ok()).unwrap_or_default();
-    let complaints: Vec<Complaint> = messages.iter().filter_map(Complaint::read).collect();
-    complaints.iter().flat_map(|complaint| complaint.text.lines()).for_each(&mut hear);
+    let diagnostics: Vec<Diagnostic> = messages.iter().filter_map(Diagnostic::read).collect();
+    diagnostics.iter().flat_map(|diagnostic| diagnostic.text.lines()).for_each(&mut hear);
     if !status.success() {
         let tail = Vec::from(tail).join("\n");
         bail!("building the firmware of {} failed ({status}); the end of cargo's output:\n{tail}", board.name);
     }
     let elf = executable(&messages, program.name)
         .with_context(|| format!("cargo built no program named {}: is this source tree complete?", program.name))?;
-    Ok(Built { elf, warnings: complaints.iter().filter(|complaint| complaint.is_warning).count() })
+    Ok(Built { elf, warnings: diagnostics.iter().filter(|diagnostic| diagnostic.is_warning).count() })
 }
 
 /// The cargo that runs us, if one does: it is the one that can build this workspace. Else the one in `PATH`.
@@ -132,13 +132,13 @@ fn collect_stdout(child: &mut Child) -> Option<std::thread::JoinHandle<Vec<Value
 }
 
 /// A warning or an error of the compiler or the linker.
-struct Complaint<'a> {
+struct Diagnostic<'a> {
     text: &'a str,
     is_warning: bool,
 }
 
-impl<'a> Complaint<'a> {
-    /// The complaint in a message of cargo's; summaries such as `2 warnings emitted`, which point at no line, are none.
+impl<'a> Diagnostic<'a> {
+    /// The diagnostic in a message of cargo's; summaries such as `2 warnings emitted`, which point at no line, are none.
     fn read(message: &'a Value) -> Option<Self> {
         let (body, is_message) = (&message["message"], message["reason"] == "compiler-message");
         let is_warning = body["level"] == "warning";
@@ -174,11 +174,11 @@ mod tests {
     fn warnings_count_where_they_point_at_a_line_and_errors_always() {
         let read = |level, spans| {
             let body = json!({"level": level, "rendered": "text", "spans": spans});
-            Complaint::read(&json!({"reason": "compiler-message", "message": body})).map(|c| c.is_warning)
+            Diagnostic::read(&json!({"reason": "compiler-message", "message": body})).map(|c| c.is_warning)
         };
         assert_eq!(read("warning", json!([{"file_name": "a.rs"}])), Some(true));
         assert_eq!(read("warning", json!([])), None, "a summary");
         assert_eq!(read("error", json!([])), Some(false), "the linker's");
-        assert!(Complaint::read(&json!({"reason": "build-finished"})).is_none());
+        assert!(Diagnostic::read(&json!({"reason": "build-finished"})).is_none());
     }
 }

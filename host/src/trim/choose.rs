@@ -75,7 +75,7 @@ fn missing(graph: &QuantGraph, sets: &Sets, gone: &[bool]) -> Vec<usize> {
             }
         }
         let Some(node) = v.checked_sub(1).map(|i| &graph.nodes[i]) else { continue };
-        if let Some(c) = telling_multiplier(node, of_value, &gone) {
+        if let Some(c) = distinguishing_multiplier(node, of_value, &gone) {
             keep(&mut gone, of_value[c]);
         }
     }
@@ -83,7 +83,7 @@ fn missing(graph: &QuantGraph, sets: &Sets, gone: &[bool]) -> Vec<usize> {
 }
 
 /// Where all multipliers that are left would be equal, the first channel that goes and has another.
-fn telling_multiplier(node: &QuantNode, of_value: &[usize], gone: &[bool]) -> Option<usize> {
+fn distinguishing_multiplier(node: &QuantNode, of_value: &[usize], gone: &[bool]) -> Option<usize> {
     if node.multipliers.len() != of_value.len() {
         return None;
     }

@@ -120,19 +120,19 @@ fn the_reference_of_commands_is_up_to_date() {
 
 #[test]
 fn wrong_usage_exits_with_2() {
-    for arguments in [
-        &["frobnicate"][..],
-        &["eval"],
-        &["eval", "x", "--images", "0"],
-        &["eval", "x", "--with", "onnx"],
-        &["run", "x"],
-        &["run", "x", "y.jpg", "--frame-size", "0x0"],
-        &["validate", "x", "--on", "moon"],
-        &["firmware", "--all", "--board", "mps2-an500"],
-        &["compare", "only-one"],
-        &["data", "preview", "--images", "0"],
+    for (arguments, message) in [
+        (&["frobnicate"][..], "unrecognized subcommand 'frobnicate'"),
+        (&["eval"], "required arguments were not provided:\n  <MODEL>"),
+        (&["eval", "x", "--images", "0"], "'0' for '--images <N>': expected a number above 0, or `all`"),
+        (&["eval", "x", "--with", "onnx"], "possible values: float, tract, engine, sim"),
+        (&["run", "x"], "required arguments were not provided:\n  <PICTURE>..."),
+        (&["run", "x", "y.jpg", "--frame-size", "0x0"], "expected columns and rows such as 160x120"),
+        (&["validate", "x", "--on", "moon"], "possible values: engine, sim, board"),
+        (&["firmware", "--all", "--board", "mps2-an500"], "'--all' cannot be used with '--board <BOARD>'"),
+        (&["compare", "only-one"], "2 values required by '<MODEL> <MODEL>...'; only 1 was provided"),
+        (&["data", "preview", "--images", "0"], "'0' for '--images <N>': 0 is not in 1..=32"),
     ] {
-        run(arguments).fails(2, &["error"]);
+        run(arguments).fails(2, &[message]);
     }
     run(&["validate", "x", "--board", "nope"])
         .fails(2, &["--board has no effect", "add --on sim", "Usage: ocellus validate"]);
@@ -180,7 +180,7 @@ fn compare_puts_models_side_by_side() {
 
     let cifar = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/cnn-cifar10");
     let refused = run(&["compare", a.path(), cifar.to_str().unwrap()]);
-    refused.fails(2, &["tell different classes apart: only ", " has airplane, automobile, "]);
+    refused.fails(2, &["have different classes: only ", " has airplane, automobile, "]);
     fs::remove_file(b.file("model.plan")).unwrap();
     run(&["compare", a.path(), b.path()]).fails(1, &["neither a plan nor trained weights", "ocellus export"]);
 }

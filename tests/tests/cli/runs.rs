@@ -77,10 +77,14 @@ fn under_nohup_a_closed_terminal_means_nothing() {
     let program = train(place.path(), &[]);
     command.arg(program.get_program()).args(program.get_args()).current_dir(place.path());
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).stdin(Stdio::null());
-    let (mut child, _) = endless(place.path(), &mut command);
+    let (mut child, last) = endless(place.path(), &mut command);
     signal("-HUP", &child);
-    sleep(Duration::from_millis(500));
-    assert!(child.try_wait().unwrap().is_none(), "it goes on");
+    let (before, start) = (progress(&last).0, Instant::now());
+    while progress(&last).0 < before + 2 {
+        assert!(child.try_wait().unwrap().is_none(), "it goes on");
+        assert!(start.elapsed() < Duration::from_secs(120), "no further epoch is saved");
+        sleep(Duration::from_millis(5));
+    }
     signal("-TERM", &child);
     assert_eq!(child.wait().unwrap().code(), Some(143));
 }

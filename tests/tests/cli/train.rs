@@ -123,7 +123,7 @@ fn bad_input_is_refused_with_a_reason() {
     refused(&["--opt", "lion"], 2, "lion");
     refused(&["--epochs", "0"], 2, "--epochs");
     refused(&["--resume"], 2, "--out");
-    refused(&["--lr", "-1"], 2, "");
+    refused(&["--lr", "-1"], 2, "unexpected argument '-1' found");
     refused(&["--lr=-1"], 1, "train.lr");
     refused(&["--recipe", "none.toml"], 1, "none.toml");
     refused(&["--resume", "--out", "none"], 1, "recipe.toml");

@@ -58,7 +58,7 @@ fn random_integers() {
     eprintln!("{compared} values of {NETWORKS} graphs agree, {overlaps} outputs over an input");
 }
 
-/// Plans for speed, whose convolutions by Winograd's formula must be tract's to the bit.
+/// Winograd plans, whose convolutions by Winograd's formula must be tract's to the bit.
 #[test]
 fn plans_for_speed() {
     let compared = |seed| {

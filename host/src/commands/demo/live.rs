@@ -14,6 +14,7 @@ use crate::commands::Failure;
 use crate::data::Split;
 use crate::eval::Metrics;
 use crate::eval::engine::EngineModel;
+use crate::report;
 use crate::transport::qemu::ClockMode;
 use crate::view::{self, Panel};
 
@@ -35,7 +36,12 @@ pub fn show(board: &Board, elf: &Path, plan: &[u8], classes: &[String], split: &
         }
         let truth = &classes[usize::from(split.labels[i])];
         let verdict = if *truth == seen.label { "right" } else { "wrong" };
-        let line = format!("sees {:<12} is {truth:<12} {verdict}, margin {:.2}", seen.label, seen.margin);
+        let line = format!(
+            "sees {} is {} {verdict}, margin {:.2}",
+            report::pad(&seen.label, 12),
+            report::pad(truth, 12),
+            seen.margin
+        );
         match &mut panel {
             Some(panel) => panel.draw(split.image(i), split.width, &line),
             None => view::note(&format!("  frame {:>3}: {line}", i + 1)),

@@ -8,7 +8,7 @@ use ocellus_shared::scores::{self, Ranked};
 use serde_json::{Value, json};
 
 use crate::eval;
-use crate::report::percent;
+use crate::report::{self, percent};
 use crate::view::{self, Lines};
 
 /// Classes that are shown.
@@ -123,7 +123,7 @@ impl<'p> Live<'p> {
     /// One line about all of it.
     pub fn closing_line(&self) -> String {
         let seen: Vec<String> = self.labels.iter().map(|(label, count)| format!("{label} {count}")).collect();
-        format!("{} frames, {}; seen: {}", self.frames, self.pace(), seen.join(", "))
+        format!("{} frames, {}; seen: {}", self.frames, self.throughput(), seen.join(", "))
     }
 
     /// All of it, for programs.
@@ -141,7 +141,7 @@ impl<'p> Live<'p> {
         self.interval_us.map(|us| 1e6 / us)
     }
 
-    fn pace(&self) -> String {
+    fn throughput(&self) -> String {
         let fps = self.fps().map_or_else(|| "- fps".to_owned(), |fps| format!("{fps:.1} fps"));
         let latency = self.latency_us.map_or_else(|| "- ms".to_owned(), |us| format!("{:.1} ms", us / 1e3));
         format!("{fps}, {latency} from frame to label, {} dropped", self.missed)
@@ -152,23 +152,24 @@ impl<'p> Live<'p> {
             return self.draw_over();
         }
         let best: Vec<String> = self.best.iter().map(|(label, part)| format!("{label} {}", percent(*part))).collect();
-        view::note(&format!("  frame {:>3}: {} ({})", self.frames, best.join(", "), self.pace()));
+        view::note(&format!("  frame {:>3}: {} ({})", self.frames, best.join(", "), self.throughput()));
     }
 
     fn draw_over(&mut self) {
-        let (text, bars) = (format!("  frame {}: {}", self.frames, self.pace()), self.bars());
+        let (text, bars) = (format!("  frame {}: {}", self.frames, self.throughput()), self.bars());
         if let Some(lines) = &mut self.lines {
             lines.draw(&self.picture.iter().cloned().chain(bars).chain([text]).collect::<Vec<_>>());
         }
     }
 
     fn bars(&self) -> Vec<String> {
-        let width = self.best.iter().map(|(label, _)| label.chars().count()).max().unwrap_or_default();
+        let width = self.best.iter().map(|(label, _)| report::width(label)).max().unwrap_or_default();
         let bar = |(label, part): &(String, f64)| {
             let full = (part * BAR as f64).round() as usize;
             // The bar last: a narrow terminal cuts it off, not the figure.
             format!(
-                "  {label:<width$}  {:>8}  {}{}",
+                "  {}  {:>8}  {}{}",
+                report::pad(label, width),
                 percent(*part),
                 "\u{2588}".repeat(full),
                 "\u{2591}".repeat(BAR - full)

@@ -16,8 +16,8 @@ const ATTEMPTS: u32 = 4;
 /// Attempts in all, however little each of them brings.
 const ALL_ATTEMPTS: u32 = 100;
 /// How long a server may take for so many bytes.
-const PACE: Pace =
-    Pace { bytes: 60_000, time: if cfg!(test) { Duration::from_millis(300) } else { Duration::from_secs(60) } };
+const MINIMUM_RATE: MinimumRate =
+    MinimumRate { bytes: 60_000, time: if cfg!(test) { Duration::from_millis(300) } else { Duration::from_secs(60) } };
 /// A connection over which nothing comes for this long counts as cut.
 const SILENCE: Duration = Duration::from_secs(30);
 
@@ -55,7 +55,7 @@ pub fn download(url: &str, file: &mut File, progress: ByteProgress) -> Result<()
 }
 
 /// The least that a server must send.
-struct Pace {
+struct MinimumRate {
     bytes: u64,
     time: Duration,
 }
@@ -66,7 +66,7 @@ struct Mark {
     at: Instant,
 }
 
-impl Pace {
+impl MinimumRate {
     /// Looks at a download that holds `held` bytes now.
     ///
     /// # Errors
@@ -188,7 +188,9 @@ fn append(
             break;
         }
         held += count as u64;
-        check_length(held).and_then(|()| PACE.check(&mut mark, held, Instant::now())).map_err(Failure::Final)?;
+        check_length(held)
+            .and_then(|()| MINIMUM_RATE.check(&mut mark, held, Instant::now()))
+            .map_err(Failure::Final)?;
         file.write_all(&buffer[..count]).context(cannot).map_err(Failure::Final)?;
     }
     match total {
@@ -308,9 +310,9 @@ mod tests {
 
     #[test]
     fn a_pace_is_that_of_every_stretch() {
-        let (pace, start) = (Pace { bytes: 100, time: Duration::from_secs(10) }, Instant::now());
+        let (rate, start) = (MinimumRate { bytes: 100, time: Duration::from_secs(10) }, Instant::now());
         let mut mark = Mark { held: 0, at: start };
-        let mut check = |held, seconds| pace.check(&mut mark, held, start + Duration::from_secs(seconds)).is_ok();
+        let mut check = |held, seconds| rate.check(&mut mark, held, start + Duration::from_secs(seconds)).is_ok();
         // A hundred bytes after nine seconds, then a stretch of its own.
         assert_eq!([check(1, 9), check(100, 9), check(150, 18), check(199, 19)], [true, true, true, false]);
     }

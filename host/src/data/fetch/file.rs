@@ -17,7 +17,7 @@ pub struct RemoteFile {
     pub name: &'static str,
     /// Where it is.
     pub url: &'static str,
-    /// First digits of its SHA-256 in hex, as many as whoever publishes it tells.
+    /// First digits of its SHA-256 in hex, as many as are published.
     pub sha256: &'static str,
 }
 
@@ -45,7 +45,7 @@ impl RemoteFile {
             if !found.starts_with(&expected) {
                 bail!("{} is damaged: its SHA-256 is {found}; move it away and fetch again", place.display());
             }
-            self.tell_whole(options, &found);
+            self.report_digest(options, &found);
             return Ok(place);
         }
         let url = options.url.as_deref().unwrap_or(self.url);
@@ -53,8 +53,8 @@ impl RemoteFile {
         let part = place.with_added_extension("part");
         complete(url, &part, &expected, progress)?;
         files::move_into_place(&part, &place)?;
-        if self.needs_telling(options) {
-            self.tell_whole(options, &sha256(&place).with_context(|| format!("cannot read {}", place.display()))?);
+        if self.is_short(options) {
+            self.report_digest(options, &sha256(&place).with_context(|| format!("cannot read {}", place.display()))?);
         }
         Ok(place)
     }
@@ -72,13 +72,13 @@ impl RemoteFile {
         Ok(self.sha256.to_owned())
     }
 
-    fn needs_telling(&self, options: &Options) -> bool {
+    fn is_short(&self, options: &Options) -> bool {
         options.sha256.is_none() && self.sha256.len() < WHOLE
     }
 
     /// Says what `found`, the whole checksum, is good for, where only a part of it was compared.
-    fn tell_whole(&self, options: &Options, found: &str) {
-        if self.needs_telling(options) {
+    fn report_digest(&self, options: &Options, found: &str) {
+        if self.is_short(options) {
             view::note(&format!(
                 "only {} digits of the checksum of {} were compared; to get this very file from now on: --sha256 {found}",
                 self.sha256.len(),
