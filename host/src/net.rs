@@ -4,6 +4,7 @@
 //! its module from it, and [`graph::lower`](crate::graph) walks the same list: the trained weights are looked up by
 //! the layers' names, so that nothing about a family is told twice.
 
+pub mod bottleneck;
 pub mod cnn;
 pub mod efficientnet;
 mod engine;
@@ -16,6 +17,7 @@ pub mod linear;
 mod map;
 mod memory;
 pub mod mobilenet;
+pub mod mobilenetv2;
 pub mod module;
 pub mod resnet;
 mod simd;
@@ -26,6 +28,7 @@ mod winograd;
 
 use crate::recipe::{Model, Normalise, Padding, Recipe};
 use anyhow::{Context, Result, ensure};
+use bottleneck::{Block, Design};
 use ocellus_shared::{Op, Shape, Window};
 use std::collections::BTreeMap;
 
@@ -149,15 +152,56 @@ pub fn build(recipe: &Recipe, input: Shape, classes: usize) -> Result<Network> {
     ensure!(classes >= 2, "a classifier needs at least 2 classes, the dataset has {classes}");
     let classes = u16::try_from(classes).with_context(|| format!("{classes} classes are more than 65535"))?;
     let network = match recipe.model {
-        Model::Cnn => cnn::build(&recipe.net, input, classes),
-        Model::Linear => linear::build(input, classes),
-        Model::ResNet8 | Model::ResNet8W40 | Model::ResNet20 | Model::ResNet56 => {
-            resnet::build(recipe.model, &recipe.net, input, classes)
+        Model::Cnn => cnn::build(&recipe.net, input, classes)?,
+        Model::Linear => linear::build(input, classes)?,
+        _ => {
+            let (mut net, dropout) = backbone(recipe, input)?;
+            net.truncate(recipe.net.truncate).with_context(|| format!("in the network {}", recipe.model.name()))?;
+            head::build(&mut net, &recipe.net, dropout, classes)?;
+            net.finish()
         }
-        Model::MobileNetV1W025 => mobilenet::build(&recipe.net, input, classes),
-        model => efficientnet::build(model, &recipe.net, input, classes),
-    }?;
+    };
     Ok(Network { normalise: recipe.normalise(), ..network })
+}
+
+/// What stands below the head of a network that has it on the mean of each channel, and the rate of the dropout before a
+/// linear head.
+fn backbone(recipe: &Recipe, input: Shape) -> Result<(Builder, f64)> {
+    match (design(recipe.model), recipe.model) {
+        (Some(design), _) => {
+            Ok((design.backbone(recipe.padding(), recipe.bn_epsilon(), input)?, recipe.net.head_dropout))
+        }
+        (None, Model::MobileNetV1W025) => Ok((mobilenet::backbone(input)?, 0.0)),
+        (None, model) => Ok((resnet::backbone(model, input)?, 0.0)),
+    }
+}
+
+/// What `model` is made of, where that is inverted bottlenecks.
+fn design(model: Model) -> Option<Design> {
+    let of_second_mobilenet = || model.is_mobilenetv2().then(|| mobilenetv2::design(model));
+    model.is_efficientnet().then(|| efficientnet::design(model)).or_else(of_second_mobilenet)
+}
+
+/// The blocks of the whole network `model` in the order they run, where they are inverted bottlenecks.
+pub fn blocks(model: Model) -> Option<Vec<Block>> {
+    design(model).map(|design| design.blocks())
+}
+
+/// Names of the parameters that the whole network of `recipe` has, and its truncated one has not.
+///
+/// # Errors
+/// As [`build`].
+pub fn cut_off(recipe: &Recipe, input: Shape, classes: usize) -> Result<Vec<String>> {
+    if recipe.net.truncate == 0 {
+        return Ok(Vec::new());
+    }
+    let mut whole = recipe.clone();
+    whole.net.truncate = 0;
+    let names = |recipe| -> Result<Vec<String>> {
+        Ok(build(recipe, input, classes)?.parameters()?.into_iter().map(|parameter| parameter.name).collect())
+    };
+    let kept = names(recipe)?;
+    Ok(names(&whole)?.into_iter().filter(|name| !kept.contains(name)).collect())
 }
 
 impl Network {
@@ -355,6 +399,24 @@ impl Builder {
         }
     }
 
+    /// Leaves out everything behind the first `count` blocks; nothing with a count of 0.
+    fn truncate(&mut self, count: u32) -> Result<()> {
+        if count == 0 {
+            return Ok(());
+        }
+        let group =
+            |layer: &Layer| layer.name.split('.').next().and_then(|name| name.strip_prefix("block")?.parse().ok());
+        let layers = &mut self.network.layers;
+        let last = layers.iter().rposition(|layer| group(layer) == Some(count)).with_context(|| {
+            let blocks: u32 = layers.iter().filter_map(group).max().unwrap_or(0);
+            format!("net.truncate = {count} keeps more blocks than the {blocks} that it has; 0 keeps the whole network")
+        })?;
+        layers.truncate(last + 1);
+        self.at = layers.len();
+        self.shapes.truncate(self.at + 1);
+        Ok(())
+    }
+
     pub(crate) fn finish(self) -> Network {
         self.network
     }
@@ -395,6 +457,42 @@ pub(crate) fn window(padding: Padding, kernel: u8, stride: u8, input: Shape) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Number of a layer's block.
+    fn block_of(layer: &Layer) -> Option<u32> {
+        layer.name.split('.').next()?.strip_prefix("block")?.parse().ok()
+    }
+
+    #[test]
+    fn a_truncated_network_is_the_first_blocks_of_the_whole_one_under_a_head() {
+        let input = Shape::new(64, 64, 3);
+        for model in Model::ALL.into_iter().filter(|model| model.has_pooled_head()) {
+            let mut recipe = Recipe { model, ..Recipe::default() };
+            let whole = build(&recipe, input, 5).unwrap();
+            let blocks = whole.layers.iter().filter_map(block_of).max().unwrap();
+            assert_eq!(cut_off(&recipe, input, 5).unwrap(), [""; 0]);
+            for count in [1, blocks / 2, blocks] {
+                recipe.net.truncate = count;
+                let cut = build(&recipe, input, 5).unwrap();
+                let below = cut.layers.iter().position(|layer| layer.name == "pool").unwrap();
+                assert_eq!(cut.layers[..below], whole.layers[..below], "{}", model.name());
+                assert_eq!(
+                    (block_of(&cut.layers[below - 1]), block_of(&whole.layers[below])),
+                    (Some(count), (count < blocks).then_some(count + 1))
+                );
+                assert_eq!(cut.layers.last().unwrap().name, head::CLASSIFIER);
+                let names =
+                    |network: &Network| network.parameters().unwrap().into_iter().map(|p| p.name).collect::<Vec<_>>();
+                let (mut both, mut all) = ([names(&cut), cut_off(&recipe, input, 5).unwrap()].concat(), names(&whole));
+                both.sort();
+                all.sort();
+                assert_eq!(both, all);
+            }
+            recipe.net.truncate = blocks + 1;
+            let message = format!("{:#}", build(&recipe, input, 5).unwrap_err());
+            assert!(message.contains(model.name()) && message.contains(&format!("the {blocks} that")), "{message}");
+        }
+    }
 
     #[test]
     fn same_padding_is_tensorflows() {

@@ -142,11 +142,25 @@ impl Recipe {
         Normalise { mean: self.data.mean.unwrap_or(own.mean), std: self.data.std.unwrap_or(own.std) }
     }
 
+    /// Where its filters are padded: the recipe's key, or the model's own choice.
+    pub fn padding(&self) -> Padding {
+        self.net.padding.unwrap_or(self.model.padding())
+    }
+
+    /// What its normalisations add to the variance: the recipe's key, or the model's own value.
+    pub fn bn_epsilon(&self) -> f64 {
+        self.net.bn_epsilon.unwrap_or(self.model.bn_epsilon())
+    }
+
     /// Dotted names of the keys in which two recipes train differently. A name and the calibration change no weight, nor do
     /// where a backbone of a known SHA-256 lies and whether its features are kept, and a dataset is compared by its hash;
     /// but the normalisation of its pixels counts.
     pub fn differing_keys(&self, other: &Self) -> Vec<String> {
-        let table = |recipe: &Self| recipe.table().expect("a recipe is a TOML table");
+        let table = |recipe: &Self| {
+            let mut written = recipe.clone();
+            (written.net.padding, written.net.bn_epsilon) = (Some(recipe.padding()), Some(recipe.bn_epsilon()));
+            written.table().expect("a recipe is a TOML table")
+        };
         let (ours, theirs) = (table(self), table(other));
         let mut keys = Vec::new();
         for section in ["model", "net", "train", "transfer", "augment"] {
@@ -182,6 +196,11 @@ impl Recipe {
         ensure!(
             self.net.head == Head::Linear || self.model.has_pooled_head(),
             "net.head chooses the head of a residual network; the {}'s hidden layer is net.dense",
+            self.model.name()
+        );
+        ensure!(
+            self.net.truncate == 0 || self.model.has_pooled_head(),
+            "net.truncate cuts a residual network, a MobileNet or an EfficientNet; the layers of a {} are net.blocks and net.dense",
             self.model.name()
         );
         self.train.validate()?;
@@ -293,6 +312,8 @@ mod tests {
             ("[net]\nhead-widths = [128, 0]", "net.head-widths"),
             ("[net]\nhead-l2 = -1.0", "net.head-l2"),
             ("[net]\nhead = \"mlp\"", "net.head"),
+            ("[net]\ntruncate = 1", "net.truncate"),
+            ("[net]\ntruncate = -1", "truncate"),
             ("[augment]\nflip = 2", "augment.flip"),
             ("[data]\nimg-size = 0", "data.img-size"),
             ("[data]\ncrop = \"squash\"", "stretch"),

@@ -23,7 +23,7 @@ mod tensors;
 mod zip;
 
 use crate::net::{Array, PYTORCH_EPSILON, Parameter, Role, TENSORFLOW_EPSILON, Weights, head};
-use crate::recipe::{Model, NetRecipe, Padding};
+use crate::recipe::{Model, Padding, Recipe};
 use anyhow::{Context, Result, bail, ensure};
 use matching::Match;
 use std::collections::{BTreeMap, BTreeSet};
@@ -65,10 +65,9 @@ impl Pretrained {
 
     /// What of a recipe's network is built in another way than the one that the file is of, and so computes something
     /// else with its weights: what to set.
-    pub fn differs_from(&self, net: &NetRecipe) -> Option<String> {
+    pub fn differs_from(&self, recipe: &Recipe) -> Option<String> {
         let (padding, epsilon) = self.built?;
-        let same_epsilon = net.bn_epsilon.unwrap_or(TENSORFLOW_EPSILON) == epsilon;
-        if net.padding == padding && same_epsilon {
+        if (recipe.padding(), recipe.bn_epsilon()) == (padding, epsilon) {
             return None;
         }
         let name = if padding == Padding::Same { "same" } else { "symmetric" };
@@ -96,18 +95,35 @@ impl Pretrained {
     }
 }
 
-/// Reads the weights at `path`, a file, an index of shards or a folder, for a network of the family `model` with these
-/// `parameters` and `classes`.
+/// The network that weights are for.
+#[derive(Clone, Copy, Debug)]
+pub struct Target<'a> {
+    /// Its family.
+    pub model: Model,
+    /// Its parameters.
+    pub parameters: &'a [Parameter],
+    /// Names of the parameters that it has lost, where it is a truncated one: a file may hold them.
+    pub cut_off: &'a [String],
+}
+
+impl<'a> Target<'a> {
+    /// A network that is not truncated.
+    pub fn whole(model: Model, parameters: &'a [Parameter]) -> Self {
+        Self { model, parameters, cut_off: &[] }
+    }
+}
+
+/// Reads the weights at `path`, a file, an index of shards or a folder, for the network `target` and `classes`.
 ///
 /// # Errors
 /// A file cannot be read or is damaged, or is of another network: lists what is missing, left over or of another
 /// shape. The message names the file.
-pub fn load(path: &Path, model: Model, parameters: &[Parameter], classes: &[String]) -> Result<Pretrained> {
+pub fn load(path: &Path, target: Target<'_>, classes: &[String]) -> Result<Pretrained> {
     let load = || -> Result<Pretrained> {
         let files = location::read(path)?;
         let parsed = files.iter().map(|bytes| Parsed::of(bytes)).collect::<Result<Vec<_>>>()?;
         let origin = files.first().map(|bytes| Origin::of(bytes)).unwrap_or_default();
-        let mut found = give(tensors::of_all(&parsed)?, &origin, model, parameters)?;
+        let mut found = give(tensors::of_all(&parsed)?, &origin, target)?;
         match &origin.classes {
             Some(own) if own != classes => found.forget_classifier(own),
             _ => {}
@@ -117,21 +133,17 @@ pub fn load(path: &Path, model: Model, parameters: &[Parameter], classes: &[Stri
     load().with_context(|| format!("in the weights {}", path.display()))
 }
 
-/// Gives arrays by somebody's names to the `parameters` of a network of the family `model`.
+/// Gives arrays by somebody's names to the parameters of the network `target`.
 ///
 /// # Errors
 /// The arrays are of another network: lists what is missing, left over or of another shape.
-pub fn assign(arrays: &Weights, model: Model, parameters: &[Parameter]) -> Result<Pretrained> {
-    give(tensors::of_arrays(arrays), &Origin::default(), model, parameters)
+pub fn assign(arrays: &Weights, target: Target<'_>) -> Result<Pretrained> {
+    give(tensors::of_arrays(arrays), &Origin::default(), target)
 }
 
 /// As [`assign`], of files that tell their `origin`.
-fn give(
-    mut tensors: BTreeMap<&str, Tensor<'_>>,
-    origin: &Origin,
-    model: Model,
-    parameters: &[Parameter],
-) -> Result<Pretrained> {
+fn give(mut tensors: BTreeMap<&str, Tensor<'_>>, origin: &Origin, target: Target<'_>) -> Result<Pretrained> {
+    let Target { model, parameters, .. } = target;
     let names: Vec<&str> = tensors.keys().copied().collect();
     let network = Match::find(model, names.iter().copied(), parameters)?
         .with_context(|| format!("it is of another network than {}: {}", model.name(), few(&names)))?;
@@ -152,12 +164,17 @@ fn give(
             None => missing.push(name),
         }
     }
-    let (surplus, others) = left_over(&network, tensors.keys().copied());
+    let cut_off: BTreeSet<String> = target.cut_off.iter().map(|name| network.foreign(name)).collect();
+    let (cut_off, rest): (Vec<&str>, Vec<&str>) = tensors.keys().partition(|&&name| cut_off.contains(name));
+    let (surplus, others) = left_over(&network, rest.into_iter());
     // What gives a network nothing at all is of another one.
     let surplus = if found.weights.is_empty() { [surplus, others.clone()].concat() } else { surplus };
     refuse(model, origin, &missing, &surplus, &misshapen)?;
     if !found.fresh.is_empty() {
         found.notes.push(format!("the file has no {} of this shape: starts at random", found.fresh.join(", ")));
+    }
+    if !cut_off.is_empty() {
+        found.notes.push(format!("passed over what net.truncate cuts off: {}", few(&cut_off)));
     }
     if !others.is_empty() {
         found.notes.push(format!("passed over what is no part of the network: {}", few(&others)));
@@ -169,7 +186,9 @@ fn give(
 /// names are TensorFlow's, and the others PyTorch's, which their tensors do not tell.
 fn built(scheme: &str, model: Model) -> Option<(Padding, f64)> {
     match scheme {
-        "torchvision" if model.is_first_efficientnet() => Some((Padding::Symmetric, PYTORCH_EPSILON)),
+        "torchvision" if model.is_first_efficientnet() || model.is_mobilenetv2() => {
+            Some((Padding::Symmetric, PYTORCH_EPSILON))
+        }
         "torchvision" => Some((Padding::Symmetric, TENSORFLOW_EPSILON)),
         "efficientnet_pytorch" => Some((Padding::Same, TENSORFLOW_EPSILON)),
         _ => None,

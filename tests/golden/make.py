@@ -128,11 +128,23 @@ def cases():
         ("efficientnetv2-b1", "tf_efficientnetv2_b1", (64,), 4.5),
         ("efficientnetv2-s", "tf_efficientnetv2_s", (64,), 3.5),
         ("efficientnet-b0", "efficientnet_b0", (64,), 7.0),
+        ("mobilenetv2-035", "mobilenetv2_035", (64, 75), 4.5),
+        ("mobilenetv2-050", "mobilenetv2_050", (64,), 4.5),
+        ("mobilenetv2-075", "mobilenetv2_075", (64,), 4.5),
+        ("mobilenetv2-100", "mobilenetv2_100", (64,), 4.5),
     ]:
         model = fill(timm.create_model(theirs, num_classes=CLASSES), gain)
         yield ours, "timm", theirs, model, sizes, gain
-    for ours, theirs, gain in [("efficientnet-b0", "efficientnet_b0", 6.2), ("efficientnetv2-s", "efficientnet_v2_s", 3.5)]:
-        model = fill(getattr(torchvision.models, theirs)(num_classes=CLASSES), gain)
+    # As Keras has it, whose weights some convert to timm's names.
+    model = fill(timm.create_model("mobilenetv2_035", num_classes=CLASSES, pad_type="same", bn_eps=1e-3), 4.5)
+    yield "mobilenetv2-035", "timm", "tf_mobilenetv2_035", model, (64, 75), 4.5
+    for ours, theirs, gain, options in [
+        ("efficientnet-b0", "efficientnet_b0", 6.2, {}),
+        ("efficientnetv2-s", "efficientnet_v2_s", 3.5, {}),
+        ("mobilenetv2-100", "mobilenet_v2", 4.5, {}),
+        ("mobilenetv2-035", "mobilenet_v2", 4.5, {"width_mult": 0.35}),
+    ]:
+        model = fill(getattr(torchvision.models, theirs)(num_classes=CLASSES, **options), gain)
         yield ours, "torchvision", theirs, model, (64,), gain
     # Its padding is that of the images it was made for, TensorFlow's.
     model = EfficientNet.from_name("efficientnet-b0", image_size=64, num_classes=CLASSES)

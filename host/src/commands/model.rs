@@ -101,9 +101,15 @@ fn show(args: &ModelShowArgs) -> Result<()> {
     if args.json {
         let mut all = totals(args.name.name(), &cost);
         all["classes"] = args.classes.into();
+        all["truncate"] = recipe.net.truncate.into();
         all["layers"] = layers(&cost.summary);
         return print_json(&all);
     }
+    let truncated = match recipe.net.truncate {
+        0 => String::new(),
+        1 => ", its first block,".to_owned(),
+        count => format!(", its first {count} blocks,"),
+    };
     let rows: Vec<Vec<String>> = cost
         .summary
         .layers
@@ -116,7 +122,7 @@ fn show(args: &ModelShowArgs) -> Result<()> {
         .collect();
     print(&table(&["layer", "kind", "output", "parameters", "MACs"], &rows))?;
     print(&format!(
-        "\n{} for {side}x{side} images and {} classes: {} parameters, {} MACs, {} bytes of parameters as int8",
+        "\n{}{truncated} for {side}x{side} images and {} classes: {} parameters, {} MACs, {} bytes of parameters as int8",
         args.name.name(),
         args.classes,
         thousands(cost.summary.parameters as u64),

@@ -8,8 +8,8 @@
 //! It is MLPerf Tiny's network for visual wake words
 //! (<https://github.com/mlcommons/tiny>, `visual_wake_words/vww_model.py`), with TensorFlow's padding.
 
-use super::{Builder, Network, TENSORFLOW_EPSILON, head, window};
-use crate::recipe::{NetRecipe, Padding};
+use super::{Builder, TENSORFLOW_EPSILON, window};
+use crate::recipe::Padding;
 use anyhow::Result;
 use ocellus_shared::{Op, Shape};
 
@@ -32,11 +32,11 @@ const PAIRS: [(u8, u16); 13] = [
     (1, 256),
 ];
 
-/// Writes down the network for images of `input` size and `classes` classes.
+/// Writes down what is below the head, for images of `input` size.
 ///
 /// # Errors
 /// The layers do not fit together; names the layer.
-pub fn build(recipe: &NetRecipe, input: Shape, classes: u16) -> Result<Network> {
+pub(super) fn backbone(input: Shape) -> Result<Builder> {
     let mut net = Builder::new(input);
     let stem = window(Padding::Same, 3, 2, net.shape());
     filter(&mut net, "stem", Op::Conv { window: stem, out_channels: STEM })?;
@@ -47,8 +47,7 @@ pub fn build(recipe: &NetRecipe, input: Shape, classes: u16) -> Result<Network> 
         let pointwise = window(Padding::Same, 1, 1, net.shape());
         filter(&mut net, &format!("{name}.pointwise"), Op::Conv { window: pointwise, out_channels })?;
     }
-    head::build(&mut net, recipe, 0.0, classes)?;
-    Ok(net.finish())
+    Ok(net)
 }
 
 /// A convolution with its normalisation and its ReLU.

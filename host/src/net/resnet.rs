@@ -15,8 +15,8 @@
 //! (<https://github.com/mlcommons/tiny>, `image_classification/keras_model.py`): TensorFlow's padding, convolutions
 //! with biases, and no normalisation on a shortcut. The others follow the paper.
 
-use super::{Builder, Network, PYTORCH_EPSILON, TENSORFLOW_EPSILON, head, window};
-use crate::recipe::{Model, NetRecipe, Padding};
+use super::{Builder, PYTORCH_EPSILON, TENSORFLOW_EPSILON, window};
+use crate::recipe::{Model, Padding};
 use anyhow::Result;
 use ocellus_shared::{Op, Shape};
 
@@ -74,11 +74,11 @@ impl Config {
     }
 }
 
-/// Writes down the network `model` for images of `input` size and `classes` classes.
+/// Writes down what is below the head of the network `model`, for images of `input` size.
 ///
 /// # Errors
 /// The layers do not fit together; names the layer.
-pub fn build(model: Model, recipe: &NetRecipe, input: Shape, classes: u16) -> Result<Network> {
+pub(super) fn backbone(model: Model, input: Shape) -> Result<Builder> {
     let config = Config::of(model);
     let mut net = Builder::new(input);
     config.convolution(&mut net, "stem", 3, 1, config.width)?;
@@ -91,6 +91,5 @@ pub fn build(model: Model, recipe: &NetRecipe, input: Shape, classes: u16) -> Re
             config.block(&mut net, &name, stride, config.width << stage)?;
         }
     }
-    head::build(&mut net, recipe, 0.0, classes)?;
-    Ok(net.finish())
+    Ok(net)
 }

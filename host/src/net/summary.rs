@@ -87,9 +87,13 @@ mod tests {
     }
 
     #[test]
-    fn efficientnets_have_their_published_sizes() {
+    fn networks_for_photos_have_their_published_sizes() {
         // Millions of parameters with 1000 classes as timm counts them, and thousands of millions of MACs.
         let cases = [
+            (Model::MobileNetV2W035, 1.68, 0.059),
+            (Model::MobileNetV2W050, 1.97, 0.097),
+            (Model::MobileNetV2W075, 2.64, 0.209),
+            (Model::MobileNetV2W100, 3.50, 0.301),
             (Model::EfficientNetLite0, 4.65, 0.40),
             (Model::EfficientNetLite1, 5.42, 0.631),
             (Model::EfficientNetLite2, 6.09, 0.899),

@@ -1,6 +1,6 @@
 //! `model` of a recipe.
 
-use super::Normalise;
+use super::{Normalise, Padding};
 use serde::{Deserialize, Serialize};
 
 /// Network architectures; each family is written down in one file of `net/`.
@@ -27,6 +27,18 @@ pub enum Model {
     /// The visual wake words network of MLPerf Tiny: the first MobileNet, a quarter as wide.
     #[serde(rename = "mobilenetv1-025")]
     MobileNetV1W025,
+    /// The second MobileNet, 0.35 times as wide.
+    #[serde(rename = "mobilenetv2-035")]
+    MobileNetV2W035,
+    /// The same, half as wide.
+    #[serde(rename = "mobilenetv2-050")]
+    MobileNetV2W050,
+    /// The same, three quarters as wide.
+    #[serde(rename = "mobilenetv2-075")]
+    MobileNetV2W075,
+    /// The same in its full width.
+    #[serde(rename = "mobilenetv2-100")]
+    MobileNetV2W100,
     /// The base of the EfficientNets.
     #[serde(rename = "efficientnet-b0")]
     EfficientNetB0,
@@ -61,7 +73,7 @@ pub enum Model {
 
 impl Model {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 21] = [
         Self::Cnn,
         Self::Linear,
         Self::ResNet8,
@@ -69,6 +81,10 @@ impl Model {
         Self::ResNet20,
         Self::ResNet56,
         Self::MobileNetV1W025,
+        Self::MobileNetV2W035,
+        Self::MobileNetV2W050,
+        Self::MobileNetV2W075,
+        Self::MobileNetV2W100,
         Self::EfficientNetLite0,
         Self::EfficientNetLite1,
         Self::EfficientNetLite2,
@@ -91,6 +107,10 @@ impl Model {
             Self::ResNet20 => "resnet20",
             Self::ResNet56 => "resnet56",
             Self::MobileNetV1W025 => "mobilenetv1-025",
+            Self::MobileNetV2W035 => "mobilenetv2-035",
+            Self::MobileNetV2W050 => "mobilenetv2-050",
+            Self::MobileNetV2W075 => "mobilenetv2-075",
+            Self::MobileNetV2W100 => "mobilenetv2-100",
             Self::EfficientNetB0 => "efficientnet-b0",
             Self::EfficientNetB2 => "efficientnet-b2",
             Self::EfficientNetB4 => "efficientnet-b4",
@@ -109,6 +129,7 @@ impl Model {
         match self {
             Self::MobileNetV1W025 => 96,
             Self::EfficientNetB0 | Self::EfficientNetLite0 => 224,
+            _ if self.is_mobilenetv2() => 224,
             Self::EfficientNetB2 | Self::EfficientNetLite2 => 260,
             Self::EfficientNetLite3 => 280,
             Self::EfficientNetLite4 => 300,
@@ -125,9 +146,30 @@ impl Model {
         match self {
             Self::EfficientNetV2S => Normalise::CENTRED,
             _ if self.is_lite() => Normalise::CENTRED,
-            _ if self.is_efficientnet() => Normalise::IMAGENET,
+            _ if self.has_imagenet_weights() => Normalise::IMAGENET,
             _ => Normalise::NONE,
         }
+    }
+
+    /// Where its filters are padded, unless the recipe says otherwise: as in the published networks.
+    pub fn padding(self) -> Padding {
+        if self.is_mobilenetv2() { Padding::Symmetric } else { Padding::Same }
+    }
+
+    /// What its normalisations add to the variance, unless the recipe says otherwise: PyTorch's value where the published
+    /// weights are PyTorch's, otherwise TensorFlow's.
+    pub fn bn_epsilon(self) -> f64 {
+        if self.is_mobilenetv2() { 1e-5 } else { 1e-3 }
+    }
+
+    /// Whether it was published for photos, with weights: the EfficientNets and the second MobileNet.
+    pub fn has_imagenet_weights(self) -> bool {
+        self.is_efficientnet() || self.is_mobilenetv2()
+    }
+
+    /// Whether it is a MobileNet of the second version.
+    pub fn is_mobilenetv2(self) -> bool {
+        self.name().starts_with("mobilenetv2")
     }
 
     /// Whether it is an EfficientNet of either version.

@@ -30,10 +30,14 @@ pub struct NetRecipe {
     pub head_dropout: f64,
     /// The second hidden layer of the head `mlp` adds this times the sum of its squared weights to the loss.
     pub head_l2: f64,
-    /// Where an EfficientNet's filters are padded.
-    pub padding: Padding,
-    /// What an EfficientNet's normalisations add to the variance; nothing for the 1e-3 that they were published with.
+    /// Where the filters of a MobileNetV2 or an EfficientNet are padded; nothing for what it was published with.
+    pub padding: Option<Padding>,
+    /// What its normalisations add to the variance; nothing for what it was published with: 1e-5 in a MobileNetV2, 1e-3
+    /// in an EfficientNet.
     pub bn_epsilon: Option<f64>,
+    /// How many of its blocks a network keeps, from the first, under its head; 0 for all of them and what follows them.
+    /// Pretrained weights of the whole network fit.
+    pub truncate: u32,
     /// Weights to start from: a run folder, or a checkpoint of timm, torchvision, efficientnet_pytorch or Lightning.
     pub pretrained: Option<PathBuf>,
     /// Whether the statistics of pretrained normalisations are measured anew on the training images, without changing
@@ -54,8 +58,9 @@ impl Default for NetRecipe {
             head_widths: [128, 256],
             head_dropout: 0.2,
             head_l2: 1e-3,
-            padding: Padding::Same,
+            padding: None,
             bn_epsilon: None,
+            truncate: 0,
             pretrained: None,
             bn_statistics: BnStatistics::Auto,
         }
@@ -108,14 +113,13 @@ pub enum Head {
 }
 
 /// Where filters are padded so that stride 1 keeps the size of a map.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Padding {
     /// As TensorFlow does it: as little as possible, and an odd one below and to the right. What timm's `tf_` networks
-    /// were trained with.
-    #[default]
+    /// and Keras' were trained with.
     Same,
-    /// Half the kernel on every side. What torchvision's EfficientNets, and timm's without `tf_`, were trained with.
+    /// Half the kernel on every side. What torchvision's networks, and timm's without `tf_`, were trained with.
     Symmetric,
 }
 

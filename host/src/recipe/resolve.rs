@@ -22,14 +22,15 @@ impl Recipe {
     /// The recipe with everything written out whose default depends on the model or the backbone, so that it holds
     /// whatever these defaults become:
     ///
-    /// | key | EfficientNets | external ONNX backbones |
+    /// | key | EfficientNets, MobileNetV2 | external ONNX backbones |
     /// |---|---|---|
     /// | `data.img-size` | what the model was published for | |
     /// | `data.enlarge` | `smooth` | `smooth` |
     /// | `data.mean`, `data.std` | what the published weights were trained with | |
+    /// | `net.padding`, `net.bn-epsilon` | the same | |
     /// | `transfer.cache-views` | | 4, where images are varied: features are computed once |
     pub fn resolved(mut self) -> Self {
-        let is_photographic = self.model.is_efficientnet() || self.transfer.backbone.is_some();
+        let is_photographic = self.model.has_imagenet_weights() || self.transfer.backbone.is_some();
         if is_photographic {
             self.data.enlarge.get_or_insert(Enlarge::Smooth);
         }
@@ -46,8 +47,9 @@ impl Recipe {
         if self.transfer.backbone.is_some() {
             return self;
         }
-        if self.model.is_efficientnet() {
+        if self.model.has_imagenet_weights() {
             self.data.img_size.get_or_insert(self.model.img_size());
+            (self.net.padding, self.net.bn_epsilon) = (Some(self.padding()), Some(self.bn_epsilon()));
         }
         let normalise = self.normalise();
         if normalise != Normalise::NONE {
@@ -71,7 +73,9 @@ impl Recipe {
         let mut plain = self.clone();
         (plain.model, plain.net, plain.transfer.layer_decay) =
             (default.model, default.net, default.transfer.layer_decay);
-        // The pixels' normalisation would differ by the model.
+        // What the recipe leaves open would differ by the model.
+        plain.net.padding = self.net.padding.is_none().then(|| self.padding());
+        plain.net.bn_epsilon = self.net.bn_epsilon.is_none().then(|| self.bn_epsilon());
         self.differing_keys(&plain).into_iter().filter(|key| !key.starts_with("data.")).collect()
     }
 
@@ -91,7 +95,7 @@ impl Recipe {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recipe::{AugmentRecipe, Model};
+    use crate::recipe::{AugmentRecipe, Model, Padding};
 
     fn model(model: Model) -> Recipe {
         Recipe { model, ..Recipe::default() }
@@ -129,6 +133,21 @@ mod tests {
     }
 
     #[test]
+    fn networks_are_padded_and_normalised_as_published_unless_told() {
+        let of = |recipe: Recipe| (recipe.net.padding, recipe.net.bn_epsilon);
+        assert_eq!(of(model(Model::MobileNetV2W035).resolved()), (Some(Padding::Symmetric), Some(1e-5)));
+        assert_eq!(of(model(Model::EfficientNetB0).resolved()), (Some(Padding::Same), Some(1e-3)));
+        let keras = model(Model::MobileNetV2W035).with(&["net.padding=same".into(), "net.bn-epsilon=1e-3".into()]);
+        assert_eq!(of(keras.unwrap().resolved()), (Some(Padding::Same), Some(1e-3)));
+        // A run whose recipe was written before these keys were.
+        assert!(
+            model(Model::ResNet8)
+                .differing_keys(&model(Model::ResNet8).with(&["net.padding=same".into()]).unwrap())
+                .is_empty()
+        );
+    }
+
+    #[test]
     fn a_run_goes_on_with_the_images_it_began_with() {
         let recipe = model(Model::EfficientNetLite0).resolved_for_resume();
         assert_eq!((recipe.data.img_size, recipe.data.enlarge), (Some(224), None));
@@ -159,6 +178,10 @@ mod tests {
         recipe.net.dense = 8;
         recipe.transfer.layer_decay = 0.5;
         assert_eq!(recipe.ignored_keys(), ["model", "net.dense", "transfer.layer-decay"]);
+        let mut other = Recipe { model: Model::MobileNetV2W100, ..on_backbone() };
+        assert_eq!(other.ignored_keys(), ["model"]);
+        other.net.padding = Some(Padding::Same);
+        assert_eq!(other.ignored_keys(), ["model", "net.padding"]);
         recipe.transfer.backbone = None;
         assert_eq!(recipe.ignored_keys(), Vec::<String>::new());
     }

@@ -3,10 +3,10 @@
 use super::batches::{self, upload};
 use crate::data::{Dataset, Split};
 use crate::net::module::{Arrays, Module};
-use crate::net::statistics;
+use crate::net::{self, statistics};
 use crate::recipe::{BnStatistics, Freeze, Recipe};
 use crate::view;
-use crate::weights;
+use crate::weights::{self, Target};
 use anyhow::Result;
 use burn::tensor::Device;
 
@@ -35,11 +35,13 @@ pub(super) fn arrays(
         }
         return module.upload(&start, device);
     };
-    let found = weights::load(path, recipe.model, module.parameters(), &dataset.classes)?;
+    let cut_off = net::cut_off(recipe, module.input(), dataset.classes.len())?;
+    let target = Target { model: recipe.model, parameters: module.parameters(), cut_off: &cut_off };
+    let found = weights::load(path, target, &dataset.classes)?;
     let (count, all) = (found.weights.len(), module.parameters().len());
     view::note(&format!("{}: {count} of {all} arrays, by {}'s names", path.display(), found.scheme));
     found.notes.iter().for_each(|note| view::note(note));
-    if let Some(difference) = found.differs_from(&recipe.net) {
+    if let Some(difference) = found.differs_from(recipe) {
         view::warn(&difference);
     }
     let is_measured = match recipe.net.bn_statistics {
@@ -68,7 +70,6 @@ fn spread(split: &Split, count: usize) -> impl Iterator<Item = batches::Batch> {
 mod tests {
     use super::*;
     use crate::checkpoint::{BEST, Checkpoint};
-    use crate::net;
     use crate::recipe::Model;
     use ocellus_shared::Shape;
 

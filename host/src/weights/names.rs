@@ -9,12 +9,13 @@
 //!
 //! `N` counts blocks through all stages from 1, `M` from 0, `S` stages, `I` blocks of a stage, `J` the layers of a block and
 //! `L` is behind the last stage. Within a block timm numbers normalisations and calls the convolutions by what they do
-//! (`timm/models/_efficientnet_blocks.py`), torchvision numbers pairs of both (`torchvision/models/efficientnet.py`).
-//! efficientnet_pytorch is L. Melas-Kyriazi's package (`efficientnet_pytorch/model.py`), which has the first version only.
+//! (`timm/models/_efficientnet_blocks.py`), torchvision numbers pairs of both (`torchvision/models/efficientnet.py`). Its
+//! MobileNetV2 has its blocks in one row, with `conv` instead of `block`, and a number each for the last convolution of a block
+//! and its normalisation (`torchvision/models/mobilenetv2.py`). efficientnet_pytorch is L. Melas-Kyriazi's package (`efficientnet_pytorch/model.py`), which has the first version only.
 //! The residual networks for CIFAR are in none of them: they have our names only.
 
-use crate::net::efficientnet::{Block, BlockKind, blocks};
-use crate::net::head;
+use crate::net::bottleneck::{Block, BlockKind};
+use crate::net::{self, head};
 use crate::recipe::Model;
 use std::collections::BTreeMap;
 
@@ -31,11 +32,9 @@ impl Scheme {
     /// Every scheme that names the layers of `model`.
     pub fn known(model: Model) -> Vec<Self> {
         let own = Self { name: "ocellus", layers: BTreeMap::new() };
-        if !model.is_efficientnet() {
-            return vec![own];
-        }
-        let blocks = blocks(model);
-        let mut schemes = vec![Self::timm(&blocks), Self::torchvision(&blocks)];
+        let Some(blocks) = net::blocks(model) else { return vec![own] };
+        let by_torchvision = if model.is_mobilenetv2() { Self::torchvision_mobilenet } else { Self::torchvision };
+        let mut schemes = vec![Self::timm(&blocks), by_torchvision(&blocks)];
         if model.is_first_efficientnet() {
             schemes.push(Self::efficientnet_pytorch(&blocks));
         }
@@ -89,10 +88,7 @@ impl Scheme {
 
     fn torchvision(blocks: &[Block]) -> Self {
         let mut layers = Layers::default();
-        let numbered = |layers: &mut Layers, ours: &str, theirs: &str| {
-            layers.pair(ours, &format!("{theirs}.0"), &format!("{theirs}.1"));
-        };
-        numbered(&mut layers, "stem", "features.0");
+        layers.numbered("stem", "features.0");
         for (i, block) in blocks.iter().enumerate() {
             let ours = format!("block{}", i + 1);
             let theirs = format!("features.{}.{}.block", block.stage + 1, block.index);
@@ -110,12 +106,30 @@ impl Scheme {
                     layers.one(&format!("{ours}.se.reduce"), &format!("{theirs}.{n}.fc1"));
                     layers.one(&format!("{ours}.se.expand"), &format!("{theirs}.{n}.fc2"));
                 } else {
-                    numbered(&mut layers, &format!("{ours}.{part}"), &format!("{theirs}.{n}"));
+                    layers.numbered(&format!("{ours}.{part}"), &format!("{theirs}.{n}"));
                 }
             }
         }
         let behind = blocks.last().map_or(0, |block| block.stage + 2);
-        numbered(&mut layers, "top", &format!("features.{behind}"));
+        layers.numbered("top", &format!("features.{behind}"));
+        layers.one(head::CLASSIFIER, "classifier.1");
+        Self { name: "torchvision", layers: layers.0 }
+    }
+
+    fn torchvision_mobilenet(blocks: &[Block]) -> Self {
+        let mut layers = Layers::default();
+        layers.numbered("stem", "features.0");
+        for (i, block) in blocks.iter().enumerate() {
+            let (ours, theirs) = (format!("block{}", i + 1), format!("features.{}.conv", i + 1));
+            let before: &[_] =
+                if block.kind == BlockKind::Inverted { &["expand", "depthwise"] } else { &["depthwise"] };
+            for (n, part) in before.iter().enumerate() {
+                layers.numbered(&format!("{ours}.{part}"), &format!("{theirs}.{n}"));
+            }
+            let [last, bn] = [before.len(), before.len() + 1].map(|n| format!("{theirs}.{n}"));
+            layers.pair(&format!("{ours}.project"), &last, &bn);
+        }
+        layers.numbered("top", &format!("features.{}", blocks.len() + 1));
         layers.one(head::CLASSIFIER, "classifier.1");
         Self { name: "torchvision", layers: layers.0 }
     }
@@ -150,6 +164,11 @@ struct Layers(BTreeMap<String, String>);
 impl Layers {
     fn one(&mut self, ours: &str, theirs: &str) {
         self.0.insert(ours.to_owned(), theirs.to_owned());
+    }
+
+    /// A convolution and its normalisation, which are the two parts of `theirs`.
+    fn numbered(&mut self, ours: &str, theirs: &str) {
+        self.pair(ours, &format!("{theirs}.0"), &format!("{theirs}.1"));
     }
 
     /// A convolution and its normalisation.
@@ -223,6 +242,26 @@ mod tests {
                 _ => ["block40.conv1.weight", "arcface.weight"],
             };
             assert!(scheme.is_layer(deeper) && !scheme.is_layer(other), "{}", scheme.name);
+        }
+    }
+
+    #[test]
+    fn the_second_mobilenet_has_its_foreign_names() {
+        let [timm, torchvision, _] = Scheme::known(Model::MobileNetV2W050).try_into().unwrap();
+        let cases = [
+            ("stem.bn.bias", "bn1.bias", "features.0.1.bias"),
+            ("block1.depthwise.weight", "blocks.0.0.conv_dw.weight", "features.1.conv.0.0.weight"),
+            ("block1.project.weight", "blocks.0.0.conv_pw.weight", "features.1.conv.1.weight"),
+            ("block1.project.bn.bias", "blocks.0.0.bn2.bias", "features.1.conv.2.bias"),
+            ("block2.expand.bn.weight", "blocks.1.0.bn1.weight", "features.2.conv.0.1.weight"),
+            ("block5.depthwise.weight", "blocks.2.1.conv_dw.weight", "features.5.conv.1.0.weight"),
+            ("block17.project.weight", "blocks.6.0.conv_pwl.weight", "features.17.conv.2.weight"),
+            ("block17.project.bn.running_var", "blocks.6.0.bn3.running_var", "features.17.conv.3.running_var"),
+            ("top.weight", "conv_head.weight", "features.18.0.weight"),
+            ("head.bias", "classifier.bias", "classifier.1.bias"),
+        ];
+        for (ours, by_timm, by_torchvision) in cases {
+            assert_eq!((timm.foreign(ours).as_str(), torchvision.foreign(ours).as_str()), (by_timm, by_torchvision));
         }
     }
 

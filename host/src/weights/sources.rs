@@ -33,8 +33,10 @@ macro_rules! timm {
 
 /// Every file, one for each network. Both timm (`timm/models/efficientnet.py`) and torchvision put the first eight
 /// digits of a file's SHA-256 into its name; whole checksums are not published.
-pub static SOURCES: [Source; 6] = [
+pub static SOURCES: [Source; 8] = [
     Source { model: Model::EfficientNetLite0, file: timm!("v0.1-weights", "tf_efficientnet_lite0", "0aa007d2") },
+    Source { model: Model::MobileNetV2W050, file: timm!("v0.1-weights", "mobilenetv2_050", "3d30d450") },
+    Source { model: Model::MobileNetV2W100, file: timm!("v0.1-weights", "mobilenetv2_100_ra", "b33bc2c4") },
     Source { model: Model::EfficientNetB0, file: timm!("v0.1-weights", "tf_efficientnet_b0_aa", "827b6e33") },
     Source { model: Model::EfficientNetB2, file: timm!("v0.1-weights", "tf_efficientnet_b2_aa", "60c94f97") },
     Source { model: Model::EfficientNetB4, file: timm!("v0.1-weights", "tf_efficientnet_b4_aa", "818f208c") },
@@ -70,7 +72,7 @@ mod tests {
     fn addresses_end_in_the_files_own_checksum() {
         for source in &SOURCES {
             let file = source.file;
-            assert!(source.model.is_efficientnet() && file.url.ends_with(file.name));
+            assert!(source.model.has_imagenet_weights() && file.url.ends_with(file.name));
             assert!(file.name.ends_with(&format!("-{}.pth", file.sha256)) && file.sha256.len() == 8, "{file:?}");
             assert_eq!(Source::named(source.model.name()).unwrap().model, source.model);
         }

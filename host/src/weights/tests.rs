@@ -19,7 +19,7 @@ fn foreign(module: &Module, model: Model, scheme: usize) -> Weights {
 }
 
 fn error(tensors: &Weights, module: &Module) -> String {
-    format!("{:#}", assign(tensors, Model::EfficientNetLite0, module.parameters()).unwrap_err())
+    format!("{:#}", assign(tensors, Target::whole(Model::EfficientNetLite0, module.parameters())).unwrap_err())
 }
 
 #[test]
@@ -28,11 +28,40 @@ fn every_scheme_fills_every_parameter() {
     for scheme in 0..4 {
         let mut tensors = foreign(&module, Model::EfficientNetLite0, scheme);
         tensors.insert("bn1.num_batches_tracked".into(), Array { shape: vec![], values: vec![7.0] });
-        let found = assign(&tensors, Model::EfficientNetLite0, module.parameters()).unwrap();
+        let found = assign(&tensors, Target::whole(Model::EfficientNetLite0, module.parameters())).unwrap();
         assert_eq!(found.weights, module.initial(3));
         assert_eq!(found.scheme, Scheme::known(Model::EfficientNetLite0)[scheme].name);
         assert!(found.fresh.is_empty() && found.notes.is_empty());
     }
+}
+
+#[test]
+fn a_truncated_network_takes_its_part_of_the_whole_ones_weights() {
+    let (model, input) = (Model::EfficientNetLite0, Shape::new(32, 32, 3));
+    let whole = module(model, Head::Linear, 10);
+    let mut recipe = Recipe { model, ..Recipe::default() };
+    recipe.net.truncate = 3;
+    let cut = Module::new(net::build(&recipe, input, 10).unwrap()).unwrap();
+    let cut_off = net::cut_off(&recipe, input, 10).unwrap();
+    let target = Target { model, parameters: cut.parameters(), cut_off: &cut_off };
+    let deeper =
+        ["blocks.9.0.conv_dw.weight", "features.31.0.weight", "_blocks.40._bn0.bias", "block40.project.weight"];
+    for (scheme, deeper) in deeper.into_iter().enumerate() {
+        let mut tensors = foreign(&whole, model, scheme);
+        tensors = tensors.into_iter().map(|(name, array)| (format!("module.{name}"), array)).collect();
+        let found = assign(&tensors, target).unwrap();
+        assert_eq!(found.fresh, ["head.weight"], "24 channels instead of 1280");
+        let expected = whole.initial(3);
+        assert!(found.weights.iter().all(|(name, array)| *array == expected[name]));
+        assert_eq!(found.weights.len() + 1, cut.parameters().len());
+        let note = found.notes.iter().find(|note| note.contains("net.truncate")).unwrap();
+        assert!(note.contains("more") && found.notes.len() == 2, "{:?}", found.notes);
+        // What the whole network does not have either is of another one.
+        tensors.insert(format!("module.{deeper}"), Array { shape: vec![1], values: vec![0.0] });
+        assert!(format!("{:#}", assign(&tensors, target).unwrap_err()).contains("left over"), "{scheme}");
+    }
+    // The other way round there is too little.
+    assert!(error(&cut.initial(3), &whole).contains("missing: "));
 }
 
 #[test]
@@ -44,12 +73,12 @@ fn what_pytorch_wraps_around_a_network_is_taken_off() {
         let mut tensors: Weights =
             tensors.into_iter().map(|(name, array)| (format!("{prefix}{name}"), array)).collect();
         tensors.insert("n_averaged".into(), Array { shape: vec![], values: vec![3.0] });
-        let found = assign(&tensors, Model::EfficientNetLite0, module.parameters()).unwrap();
+        let found = assign(&tensors, Target::whole(Model::EfficientNetLite0, module.parameters())).unwrap();
         assert_eq!((found.weights, found.scheme), (module.initial(3), "timm"), "{prefix}");
         assert_eq!(found.notes, [""; 0]);
         // What the trainer has beside its network is passed over and said so.
         tensors.insert("loss.weight".into(), Array { shape: vec![1], values: vec![0.0] });
-        let found = assign(&tensors, Model::EfficientNetLite0, module.parameters()).unwrap();
+        let found = assign(&tensors, Target::whole(Model::EfficientNetLite0, module.parameters())).unwrap();
         assert_eq!(found.weights, module.initial(3));
         assert_eq!(found.notes, ["passed over what is no part of the network: loss.weight"]);
         // What lacks is named as the file would have it.
@@ -72,7 +101,7 @@ fn tensors_that_no_network_has_may_be_of_any_type() {
         let views = views.filter(|(other, _)| other != name).chain([(name.to_owned(), view)]);
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), safetensors::serialize(views, None).unwrap()).unwrap();
-        load(file.path(), Model::ResNet8, module.parameters(), &[])
+        load(file.path(), Target::whole(Model::ResNet8, module.parameters()), &[])
     };
     let found = with("quantizer.zero_point", 1).unwrap();
     assert_eq!(found.weights, weights);
@@ -86,11 +115,15 @@ fn how_the_networks_of_others_are_built_is_told_where_the_recipe_differs() {
     let of = |model, scheme: &str| {
         let module = module(model, Head::Linear, 10);
         let place = Scheme::known(model).iter().position(|known| known.name == scheme).unwrap();
-        let found = assign(&foreign(&module, model, place), model, module.parameters()).unwrap();
+        let found = assign(&foreign(&module, model, place), Target::whole(model, module.parameters())).unwrap();
         assert_eq!(found.scheme, scheme);
         found
     };
-    let net = |padding, bn_epsilon| NetRecipe { padding, bn_epsilon, ..NetRecipe::default() };
+    let net = |padding: Padding, bn_epsilon| {
+        let mut recipe = Recipe { model: Model::EfficientNetB0, ..Recipe::default() };
+        (recipe.net.padding, recipe.net.bn_epsilon) = (Some(padding), bn_epsilon);
+        recipe
+    };
     let torchvision = of(Model::EfficientNetB0, "torchvision");
     for other in [net(Padding::Same, None), net(Padding::Symmetric, None), net(Padding::Same, Some(1e-5))] {
         let message = torchvision.differs_from(&other).unwrap();
@@ -100,9 +133,15 @@ fn how_the_networks_of_others_are_built_is_told_where_the_recipe_differs() {
     let second = of(Model::EfficientNetV2B1, "torchvision");
     assert_eq!(second.differs_from(&net(Padding::Symmetric, None)), None);
     let original = of(Model::EfficientNetLite0, "efficientnet_pytorch");
-    assert_eq!(original.differs_from(&NetRecipe::default()), None);
+    assert_eq!(original.differs_from(&Recipe::default()), None);
     assert!(original.differs_from(&net(Padding::Symmetric, None)).unwrap().contains("net.padding=same"));
     assert_eq!(of(Model::EfficientNetB0, "timm").differs_from(&net(Padding::Symmetric, None)), None);
+    // What PyTorch's MobileNets are is what a recipe for one has unless told.
+    let mobile = Recipe { model: Model::MobileNetV2W100, ..Recipe::default() };
+    let torchvision = of(mobile.model, "torchvision");
+    assert_eq!(torchvision.differs_from(&mobile), None);
+    let keras = mobile.with(&["net.padding=same".into(), "net.bn-epsilon=1e-3".into()]).unwrap();
+    assert!(torchvision.differs_from(&keras).unwrap().contains("net.padding=symmetric"));
 }
 
 #[test]
@@ -128,7 +167,7 @@ fn another_classifier_is_left_out_and_said_so() {
     let tensors = foreign(&thousand, Model::EfficientNetLite0, 0);
     for (head, fresh) in [(Head::Linear, 2), (Head::Mlp, 6)] {
         let ten = module(Model::EfficientNetLite0, head, 10);
-        let found = assign(&tensors, Model::EfficientNetLite0, ten.parameters()).unwrap();
+        let found = assign(&tensors, Target::whole(Model::EfficientNetLite0, ten.parameters())).unwrap();
         assert_eq!(found.fresh.len(), fresh, "{:?}", found.fresh);
         assert_eq!(found.weights.len(), ten.parameters().len() - fresh);
         assert!(found.notes[0].contains("head.weight"), "{:?}", found.notes);
@@ -138,7 +177,7 @@ fn another_classifier_is_left_out_and_said_so() {
     let mut tensors = tensors;
     tensors.retain(|name, _| !name.starts_with("classifier"));
     assert_eq!(
-        assign(&tensors, Model::EfficientNetLite0, ten.parameters()).unwrap().fresh,
+        assign(&tensors, Target::whole(Model::EfficientNetLite0, ten.parameters())).unwrap().fresh,
         ["head.weight", "head.bias"]
     );
 }
@@ -198,7 +237,7 @@ fn floats_of_all_sizes_are_read() {
 #[test]
 fn folded_normalisations_are_noticed() {
     let module = module(Model::ResNet8, Head::Linear, 10);
-    let mut found = assign(&module.initial(0), Model::ResNet8, module.parameters()).unwrap();
+    let mut found = assign(&module.initial(0), Target::whole(Model::ResNet8, module.parameters())).unwrap();
     assert!(found.is_folded(module.parameters()));
     found.weights.get_mut("stem.bn.running_mean").unwrap().values[1] = 0.1;
     assert!(!found.is_folded(module.parameters()));
@@ -226,7 +265,8 @@ fn a_classifier_of_other_names_is_left_out_and_said_so() {
         let module = module(Model::ResNet8, head, 2);
         let weights = module.initial(3);
         let file = checkpoint(&weights, &["cat", "dog"], 32);
-        let load = |classes| load(file.path(), Model::ResNet8, module.parameters(), &names(classes)).unwrap();
+        let load =
+            |classes| load(file.path(), Target::whole(Model::ResNet8, module.parameters()), &names(classes)).unwrap();
         let same = load(["cat", "dog"]);
         assert_eq!((same.weights, same.fresh, same.notes), (weights.clone(), vec![], vec![]));
         // In another order they are other classes.
@@ -241,7 +281,7 @@ fn a_classifier_of_other_names_is_left_out_and_said_so() {
     }
     // Files of others hold no names.
     let module = module(Model::ResNet8, Head::Linear, 2);
-    let found = assign(&module.initial(3), Model::ResNet8, module.parameters()).unwrap();
+    let found = assign(&module.initial(3), Target::whole(Model::ResNet8, module.parameters())).unwrap();
     assert_eq!(found.weights, module.initial(3));
 }
 
@@ -252,7 +292,7 @@ fn images_of_another_size_are_the_remedy_where_they_matter() {
         Module::new(net::build(&recipe, Shape::new(side, side, 3), 2).unwrap()).unwrap()
     };
     let file = checkpoint(&at(16).initial(0), &["cat", "dog"], 16);
-    let message = format!("{:#}", load(file.path(), Model::Cnn, at(32).parameters(), &[]).unwrap_err());
+    let message = format!("{:#}", load(file.path(), Target::whole(Model::Cnn, at(32).parameters()), &[]).unwrap_err());
     assert!(message.contains("dense1.weight is [256, 512], not [256, 2048]"), "{message}");
     assert!(message.contains("--img-size, 16x16,") && !message.contains("--model"), "{message}");
     // Behind a pooling it does not matter.

@@ -21,7 +21,8 @@ fn is_taken(path: &Path, bytes: &[u8], module: &Module) -> bool {
     std::fs::write(path, bytes).unwrap();
     let model = Recipe::parse(TINY).unwrap().model;
     let classes = ["a", "b", "c"].map(str::to_owned);
-    let Ok(found) = weights::load(path, model, module.parameters(), &classes) else { return false };
+    let target = weights::Target::whole(model, module.parameters());
+    let Ok(found) = weights::load(path, target, &classes) else { return false };
     for parameter in module.parameters() {
         let array = found.weights.get(&parameter.name);
         let fits = array.is_some_and(|array| {

@@ -158,10 +158,12 @@ fn plans_are_little_more_than_their_parameters() {
     });
     let mut plans: Vec<(String, Vec<u8>)> = committed.collect();
     assert!(!plans.is_empty());
-    // The networks of MLPerf Tiny at their sizes.
-    for (model, side) in [("resnet8", 32), ("mobilenetv1-025", 96)] {
-        let (checkpoint, network) =
-            network::of_recipe_at(&format!("model = \"{model}\"\n[quant]\nimages = 2\n"), Shape::new(side, side, 3));
+    // The networks of MLPerf Tiny at their sizes, the narrowest of the second MobileNets, and a part of a network.
+    for (model, truncate, side) in
+        [("resnet8", 0, 32), ("mobilenetv1-025", 0, 96), ("mobilenetv2-035", 0, 96), ("efficientnet-lite0", 11, 64)]
+    {
+        let recipe = format!("model = \"{model}\"\n[net]\ntruncate = {truncate}\n[quant]\nimages = 2\n");
+        let (checkpoint, network) = network::of_recipe_at(&recipe, Shape::new(side, side, 3));
         let train = network::pictures(&network, 1, 2);
         let [val, test] = [0, 0].map(|count| network::pictures(&network, 2, count));
         let (name, classes) = ("random".into(), checkpoint.classes.clone());
