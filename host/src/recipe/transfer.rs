@@ -27,8 +27,8 @@ pub struct TransferRecipe {
     /// Whether a frozen backbone's features are computed once and kept on the disk, where that is possible: the whole
     /// backbone is frozen with its statistics, and an image looks the same whenever it is seen.
     pub cache: bool,
-    /// Variations of each training image that are drawn once and then taken in turn, one an epoch; 0 for a new one in
-    /// each epoch, whose features cannot be kept. With a `backbone` and an `[augment]` that varies images, 0 means 4.
+    /// Variations of each training image that are drawn once and then taken in turn, one an epoch, as long as the backbone is
+    /// frozen; 0 for a new one in each epoch, whose features cannot be kept. With a `backbone` and an `[augment]` that varies images, 0 means 4.
     pub cache_views: u32,
     /// External ONNX backbone: a float ONNX file that is the frozen backbone of a linear probe, instead of `model`. A relative
     /// path that leads nowhere from where the command is called is looked for beside the recipe.
@@ -91,7 +91,7 @@ impl TransferRecipe {
 
     /// Which variation of an image `epoch`, from 0, shows.
     pub fn view(&self, epoch: u32) -> u32 {
-        if self.cache_views > 0 { epoch % self.cache_views } else { epoch }
+        if self.cache_views > 0 && self.is_frozen_in(epoch) { epoch % self.cache_views } else { epoch }
     }
 
     /// Whether the frozen groups are still frozen in `epoch`, from 0.
@@ -195,9 +195,11 @@ mod tests {
 
     #[test]
     fn epochs_see_their_views_in_turn_until_the_network_thaws() {
-        let recipe = TransferRecipe { cache_views: 3, unfreeze_at: 3, ..TransferRecipe::default() };
-        assert_eq!([0, 1, 2, 3, 4].map(|epoch| recipe.view(epoch)), [0, 1, 2, 0, 1]);
-        assert_eq!([0, 1, 2, 9].map(|epoch| recipe.is_frozen_in(epoch)), [true, true, false, false]);
+        let recipe = TransferRecipe { cache_views: 2, unfreeze_at: 4, ..TransferRecipe::default() };
+        assert_eq!([0, 1, 2, 3, 4, 5].map(|epoch| recipe.view(epoch)), [0, 1, 0, 3, 4, 5]);
+        assert_eq!([0, 2, 3, 9].map(|epoch| recipe.is_frozen_in(epoch)), [true, true, false, false]);
+        let frozen = TransferRecipe { unfreeze_at: 0, ..recipe };
+        assert_eq!([0, 1, 2, 3].map(|epoch| frozen.view(epoch)), [0, 1, 0, 1]);
         assert_eq!(TransferRecipe::default().view(7), 7);
         assert!(TransferRecipe::default().is_frozen_in(u32::MAX - 1));
     }
