@@ -17,8 +17,9 @@ Example:
 
 pub(super) const TRAIN: &str = "\
 Examples:
-  # A recipe of this project on your own photos
-  ocellus train --recipe models/mobilenetv1-025/recipe.toml --data photos/ --out runs/mine
+  # Your own photos: a part of a pretrained network, fine-tuned
+  ocellus train --recipe models/photos/recipe.toml --data photos/ --out runs/mine \\
+    --pretrained $(ocellus weights fetch efficientnet-lite0 --accept-short-checksum)
   # Resume an interrupted run
   ocellus train --resume --out runs/mine
   # Train a finished run of 60 epochs for 60 more, with a warm restart
@@ -29,8 +30,10 @@ Examples:
   ocellus train --backbone net.onnx --data photos/ --set transfer.cache-views=4";
 
 pub(super) const MODEL_SHOW: &str = "\
-Example:
-  ocellus model show efficientnet-b0 --img-size 96";
+Examples:
+  ocellus model show efficientnet-b0 --img-size 96
+  # Its first 12 blocks under a head
+  ocellus model show efficientnet-lite0 --img-size 112 --set net.truncate=12";
 
 pub(super) const WEIGHTS_FETCH: &str = "\
 Example:

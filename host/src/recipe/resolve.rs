@@ -180,7 +180,7 @@ mod tests {
         assert_eq!(recipe.ignored_keys(), ["model", "net.dense", "transfer.layer-decay"]);
         let mut other = Recipe { model: Model::MobileNetV2W100, ..on_backbone() };
         assert_eq!(other.ignored_keys(), ["model"]);
-        other.net.padding = Some(Padding::Same);
+        other.net.padding = Some(Padding::Symmetric);
         assert_eq!(other.ignored_keys(), ["model", "net.padding"]);
         recipe.transfer.backbone = None;
         assert_eq!(recipe.ignored_keys(), Vec::<String>::new());
