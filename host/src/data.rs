@@ -13,6 +13,7 @@
 //! order that does not depend on the file system's. [`check`] looks for what could be wrong with a dataset, [`fetch`]
 //! downloads one.
 
+pub mod album;
 pub mod check;
 pub mod cifar;
 pub mod dataset_shift;

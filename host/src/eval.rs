@@ -23,6 +23,7 @@ mod metrics;
 pub mod plots;
 pub mod robustness;
 mod runnable;
+pub mod single;
 pub mod sqnr;
 pub mod tract;
 

@@ -20,6 +20,7 @@ pub mod memory;
 pub mod metrics;
 pub mod optimizer;
 pub mod parts;
+pub mod preview;
 mod resume;
 pub mod schedule;
 mod start;

@@ -1,7 +1,5 @@
 //! `ocellus capture`.
 
-mod album;
-
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,10 +15,11 @@ use super::helpers::targets;
 use crate::camera::{self, Sensor};
 use crate::cli::{CaptureArgs, Stage};
 use crate::client::Client;
+use crate::commands::Failure;
+use crate::data::album::{self, Album, Verdict};
 use crate::data::picture::Picture;
 use crate::probe::{self, Selector};
 use crate::{report, view};
-use album::{Album, Verdict};
 
 /// Frames that are looked at for each picture that is wanted, before a still scene is given up.
 const FRAMES_PER_PICTURE: u32 = 20;
@@ -31,7 +30,7 @@ const FRAMES_PER_PICTURE: u32 = 20;
 /// A label that is no folder's name, no board, probe or source, a board that fails, or files that cannot be written. The
 /// pictures that were taken before stay.
 pub fn run(args: &CaptureArgs) -> Result<()> {
-    album::check_label(&args.label)?;
+    album::check_label(&args.label).map_err(|error| Failure::Usage(format!("--label {error}")))?;
     let signals = Stop::on_signals(None, false)?;
     let stop = signals.asked();
     // Before a folder is made: without a board or something to look at there would be nothing in it.

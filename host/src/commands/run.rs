@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use ocellus_shared::frame::{Frame, PixelFormat};
-use ocellus_shared::plan::{Crop, Plan};
+use ocellus_shared::plan::Plan;
 use ocellus_shared::scores::{self, Ranked};
 use serde_json::{Value, json};
 
@@ -16,12 +16,9 @@ use crate::client::Client;
 use crate::data::picture::Picture;
 use crate::eval;
 use crate::eval::engine::EngineModel;
+use crate::eval::single::{self, Enlarged};
 use crate::model::ModelFiles;
-use crate::recipe::Enlarge;
 use crate::{report, view};
-
-/// Classes that are named for each picture.
-const SHOWN: usize = 3;
 
 /// Classifies pictures, one after the other: each result is written before the next picture is read. One that cannot be read does
 /// not stop the others.
@@ -34,9 +31,10 @@ pub fn run(args: &RunArgs) -> Result<()> {
     let engine = EngineModel::new(&bytes)?;
     let sensor = sensor(args);
     // What no camera brings to a size of its own is enlarged as the images were that the model was trained on.
-    let smooth =
-        sensor.is_none() && files.read_recipe().is_ok_and(|recipe| recipe.data.enlarge == Some(Enlarge::Smooth));
-    let enlarged = smooth.then_some((engine.plan().input().shape.h, engine.plan().crop()));
+    let enlarged = match sensor {
+        None => files.read_recipe().ok().and_then(|recipe| Enlarged::of(&recipe.data, engine.plan())),
+        Some(_) => None,
+    };
     let mut results = ResultWriter { is_json: args.json, is_one: args.pictures.len() == 1, written: 0 };
     let (mut board, mut is_connected, mut unreadable) = (None, false, 0);
     let outcome = args.pictures.iter().try_for_each(|path| {
@@ -56,7 +54,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
         }
         let scores = classify(&engine, board.as_mut(), sensor, &picture).with_context(|| view::name(path))?;
         let plan = engine.plan();
-        results.write(Some(&|| describe(path, plan, &scores)), || result(path, plan, &scores))
+        results.write(Some(&|| describe(path, plan, &scores)), || single::result(&view::json_path(path), plan, &scores))
     });
     let outcome = outcome.and_then(|()| board.map_or(Ok(()), Client::end));
     results.finish().and(outcome)?;
@@ -91,14 +89,10 @@ impl ResultWriter {
     }
 }
 
-/// The picture at `path`; smoothly enlarged to a side, if there is one, where it is smaller than that.
-fn open(path: &Path, enlarged: Option<(u16, Crop)>) -> Result<Picture> {
+/// The picture at `path`, as the model's images were enlarged where it is smaller.
+fn open(path: &Path, enlarged: Option<Enlarged>) -> Result<Picture> {
     ensure!(!path.is_dir(), "it is a folder: name the pictures in it, as {}", path.join("*.jpg").display());
-    let picture = Picture::open(path)?;
-    Ok(match enlarged {
-        Some((side, crop)) if picture.is_smaller_than(side) => picture.enlarged(side, crop),
-        _ => picture,
-    })
+    Ok(single::enlarged(Picture::open(path)?, enlarged))
 }
 
 /// The camera that shows the pictures; none where they go to the model as they are.
@@ -135,42 +129,21 @@ fn classify(
     Ok(here)
 }
 
-/// The best classes, best first.
-fn best(scores: &[i8]) -> Vec<Ranked> {
-    let mut room = [Ranked::default(); SHOWN];
-    scores::top_k(scores, &mut room).to_vec()
-}
-
 fn describe(path: &Path, plan: &Plan, scores: &[i8]) -> String {
     let probabilities = eval::probabilities(plan, scores);
     let class = |r: &Ranked| {
         let name = plan.label(r.class.into()).unwrap_or_default();
         format!("{name} {:.1} %", 100.0 * probabilities[usize::from(r.class)])
     };
-    let classes: Vec<String> = best(scores).iter().map(class).collect();
+    let classes: Vec<String> = single::best(scores, single::NAMED).iter().map(class).collect();
     let margin = scores::margin(scores, plan.output_params());
     format!("{}: {}   (margin {margin:.2})", view::name(path), classes.join(", "))
-}
-
-fn result(path: &Path, plan: &Plan, scores: &[i8]) -> Value {
-    let probabilities = eval::probabilities(plan, scores);
-    let label = |class: u16| plan.label(class.into()).unwrap_or_default();
-    let top = |r: &Ranked| {
-        let probability = probabilities[usize::from(r.class)];
-        json!({ "label": label(r.class), "score": r.score, "probability": probability })
-    };
-    json!({
-        "picture": view::json_path(path),
-        "label": label(scores::best(scores).class),
-        "scores": scores,
-        "top": best(scores).iter().map(top).collect::<Vec<_>>(),
-        "margin": scores::margin(scores, plan.output_params()),
-    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ocellus_shared::plan::Crop;
 
     #[test]
     fn small_pictures_grow_as_in_training() {
@@ -179,7 +152,8 @@ mod tests {
         let picture = Picture { width: 4, height: 5, pixels: (0..60).map(|i| 4 * i).collect() };
         std::fs::write(&path, picture.to_png().unwrap()).unwrap();
         assert_eq!(open(&path, None).unwrap(), picture);
-        assert_eq!(open(&path, Some((4, Crop::Centre))).unwrap(), picture, "large enough");
-        assert_eq!(open(&path, Some((16, Crop::Centre))).unwrap(), picture.enlarged(16, Crop::Centre));
+        let to = |side| Some(Enlarged { side, crop: Crop::Centre });
+        assert_eq!(open(&path, to(4)).unwrap(), picture, "large enough");
+        assert_eq!(open(&path, to(16)).unwrap(), picture.enlarged(16, Crop::Centre));
     }
 }

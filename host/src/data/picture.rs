@@ -19,8 +19,8 @@ const MAX_FILE_BYTES: u64 = 512 << 20;
 const MAX_PIXELS: u64 = 100_000_000;
 /// Pictures of more pixels are decoded one at a time, however many threads there are.
 const LARGE_PIXELS: u64 = 16_000_000;
-/// Bytes that a decoder may take: the largest picture with four channels of 16 bits, and as much again to work with.
-const MAX_DECODER_BYTES: u64 = 2 * 8 * MAX_PIXELS;
+/// Bytes for each pixel that a decoder may take: four channels of 16 bits, and as much again to work with.
+const MAX_DECODER_BYTES: u64 = 2 * 8;
 
 static LARGE: Mutex<()> = Mutex::new(());
 
@@ -66,17 +66,26 @@ impl Picture {
     /// # Errors
     /// See [`Picture::open`].
     pub fn decode(bytes: &[u8]) -> Result<Self> {
+        Self::decode_up_to(bytes, MAX_PIXELS)
+    }
+
+    /// The same of at most so many pixels.
+    ///
+    /// # Errors
+    /// See [`Picture::open`].
+    pub fn decode_up_to(bytes: &[u8], most_pixels: u64) -> Result<Self> {
         ensure!(!jpeg_is_cut_off(bytes), "is cut off: the JPEG has no end");
+        let most = most_pixels.min(MAX_PIXELS);
         let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?;
         let mut limits = Limits::default();
         limits.max_image_width = Some(u32::from(u16::MAX));
         limits.max_image_height = Some(u32::from(u16::MAX));
-        limits.max_alloc = Some(MAX_DECODER_BYTES);
+        limits.max_alloc = Some(MAX_DECODER_BYTES * most);
         reader.limits(limits);
         let mut decoder = reader.into_decoder().context("is no JPEG or PNG file, or is damaged")?;
         let (width, height) = decoder.dimensions();
         let pixels = u64::from(width) * u64::from(height);
-        ensure!(pixels <= MAX_PIXELS, "is too large: {width}x{height}, at most {MAX_PIXELS} pixels are read");
+        ensure!(pixels <= most, "is too large: {width}x{height}, at most {most} pixels are read");
         // A thread that panicked in here left nothing behind that could be wrong.
         let _alone = (pixels > LARGE_PIXELS).then(|| LARGE.lock().unwrap_or_else(|poison| poison.into_inner()));
         let orientation = decoder.orientation().unwrap_or(image::metadata::Orientation::NoTransforms);

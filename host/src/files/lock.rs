@@ -76,6 +76,12 @@ impl FolderLock {
     pub fn check_free(folder: &Path, purpose: Purpose, instead: &str) -> Result<()> {
         if folder.join(purpose.file()).exists() { Self::take(folder, purpose, instead).map(drop) } else { Ok(()) }
     }
+
+    /// Whether another process has the right to write into `folder` now. Leaves everything as it is.
+    pub fn is_taken(folder: &Path, purpose: Purpose) -> bool {
+        let file = File::open(folder.join(purpose.file()));
+        file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    }
 }
 
 impl Drop for FolderLock {
@@ -174,8 +180,11 @@ mod tests {
             assert!(message.contains(part), "{message}");
         }
         FolderLock::check_free(folder.path(), Purpose::Training, "").unwrap_err();
+        let taken = |purpose| FolderLock::is_taken(folder.path(), purpose);
+        assert!(taken(Purpose::Training) && !taken(Purpose::Export));
         take(Purpose::Export).unwrap();
         drop(first);
+        assert!(!taken(Purpose::Training));
         FolderLock::check_free(folder.path(), Purpose::Training, "").unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left");
     }

@@ -3,14 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use ocellus_shared::Shape;
 use ocellus_shared::frame::{Frame, PixelFormat};
 use ocellus_shared::plan::Crop;
 use ocellus_shared::preprocess::preprocess;
 
-use crate::commands::Failure;
-use crate::data::picture::{self, Picture};
+use super::picture::{self, Picture};
 use crate::files::Numbered;
 
 /// Height and width of the thumbnails that are compared: small enough for noise to vanish in their means.
@@ -34,14 +33,12 @@ pub enum Verdict {
 /// It cannot, or leads to another folder.
 pub fn check_label(label: &str) -> Result<()> {
     let plain = !label.is_empty() && !label.starts_with('.') && !label.contains(['/', '\\', '\0']);
-    if plain {
-        return Ok(());
-    }
-    let what = format!("--label {label:?} is no name for a folder: leave out slashes and a leading dot");
-    Err(Failure::Usage(what).into())
+    ensure!(plain, "{label:?} is no name for a folder: leave out slashes and a leading dot");
+    Ok(())
 }
 
 /// A class folder.
+#[derive(Debug)]
 pub struct Album {
     folder: Numbered,
     /// Mean difference below which two pictures are alike, in levels.
