@@ -6,6 +6,7 @@ mod devices;
 mod examples;
 mod reference;
 mod report;
+mod serve;
 mod stray;
 mod values;
 
@@ -17,6 +18,7 @@ pub use calibration::CalibrationArgs;
 pub use devices::{DeviceArgs, ProfileArgs, RunArgs, ValidateArgs};
 pub use reference::{commands, reference};
 pub use report::ReportArgs;
+pub use serve::ServeArgs;
 pub use values::{
     Backend, Calibration, FrameFormat, ImageCount, MeasureOn, Optimize, Smoothing, SplitName, Stage, Target,
 };
@@ -117,6 +119,8 @@ pub enum Command {
     Monitor(MonitorArgs),
     /// Collect training images of a class with a board's camera
     Capture(CaptureArgs),
+    /// Serve a web page to try models, and an API for programs
+    Serve(ServeArgs),
     /// Check this machine for the tools that building and emulating firmware need, and install them
     Doctor(DoctorArgs),
 }

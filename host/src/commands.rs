@@ -21,6 +21,7 @@ pub mod profile;
 pub mod quantize;
 pub mod report;
 pub mod run;
+pub mod serve;
 pub mod train;
 pub mod validate;
 pub mod weights;
@@ -84,6 +85,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Flash(args) => flash::run(args),
         Command::Monitor(args) => monitor::run(args),
         Command::Capture(args) => capture::run(args),
+        Command::Serve(args) => serve::run(args),
         Command::Doctor(args) => doctor::run(args),
     }
 }

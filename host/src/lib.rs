@@ -61,5 +61,7 @@ pub mod model;
 pub mod doctor;
 pub mod report;
 
+pub mod serve;
+
 pub mod cli;
 pub mod commands;

@@ -8,6 +8,7 @@ pub mod overlaps;
 pub mod plans;
 pub mod program;
 pub mod random;
+pub mod web;
 
 /// How many cases a random test goes through: `quick` on an ordinary day, `full` where the environment variable
 /// `OCELLUS_FULL` is set, as continuous integration does.

@@ -136,3 +136,10 @@ Example:
 pub(super) const DOCTOR: &str = "\
 Example:
   ocellus doctor --install";
+
+pub(super) const SERVE: &str = "\
+Examples:
+  # Models and runs of this folder, on http://127.0.0.1:8080
+  ocellus serve
+  # One model, judged with your own photos
+  ocellus serve runs/mine --data photos/";

@@ -21,6 +21,7 @@ mod outputs;
 mod plots;
 #[cfg(unix)]
 mod runs;
+mod serve;
 mod standalone;
 mod talk;
 mod train;

@@ -1,12 +1,14 @@
-//! Tests that need what not every machine has: a dataset, pretrained weights, packages of Python.
+//! Tests that need what not every machine has: a dataset, pretrained weights, packages of Python, a browser.
 //!
 //! Where it is missing, the summary lists the test as ignored, with what it needs; `-- --include-ignored` insists.
 
+mod browser;
 mod cifar;
 mod lite0;
 mod onnx_tools;
 #[path = "../support/random/mod.rs"]
 mod random;
+mod webdriver;
 
 use libtest_mimic::{Arguments, Trial};
 use std::path::PathBuf;
@@ -38,6 +40,6 @@ fn named_by(name: &str) -> Option<PathBuf> {
 }
 
 fn main() -> ExitCode {
-    let tests = cifar::tests().into_iter().chain([lite0::test(), onnx_tools::test()]);
+    let tests = cifar::tests().into_iter().chain(browser::tests()).chain([lite0::test(), onnx_tools::test()]);
     libtest_mimic::run(&Arguments::from_args(), tests.map(Optional::trial).collect()).exit_code()
 }
