@@ -96,7 +96,7 @@ fn place(
 ) -> Option<((f64, f64), [f64; 4])> {
     let (away, half) = (RADIUS + 4.0, 0.6 * SMALL);
     // Rather above and below than on the line through the points.
-    let rows = [-(away + half) / 1.4, (away + half) / 1.4, 0.0, -2.0 * (away + half), 2.0 * (away + half)];
+    let rows = [-(away + half), away + half, 0.0, -2.0 * (away + half), 2.0 * (away + half)];
     let columns = [x + away, x - away - width, x - width / 2.0];
     let places = rows.into_iter().flat_map(|row| columns.map(|column| (column, y + row)));
     let rectangle = |(x, y): (f64, f64)| [x, y - half, x + width, y + half];
