@@ -84,7 +84,7 @@ mod tests {
             op: Op::Add,
             inputs: vec![at(8), at(0)],
             weights: vec![],
-            multipliers: vec![1.0; 2],
+            multipliers: vec![1.0; 3],
             ..step(8, 16)
         };
         let bytes = encode(&PlanSpec {

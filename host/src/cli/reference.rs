@@ -136,9 +136,11 @@ mod tests {
         let mut seen = 0;
         visit(&built(), &mut Vec::new(), &mut |path, command| {
             let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            // A shell joins lines at a backslash.
+            let after = after.replace("\\\n", "");
             for line in after.lines().map(str::trim).filter(|line| line.starts_with("ocellus ")) {
                 seen += 1;
-                let words = words(line);
+                let words: Vec<String> = words(line).into_iter().filter(|word| !word.is_empty()).collect();
                 assert_eq!(&words[1..=path.len()], path, "{line}");
                 let matches =
                     Cli::command().try_get_matches_from(&words).unwrap_or_else(|error| panic!("{line}: {error}"));

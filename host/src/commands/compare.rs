@@ -178,10 +178,10 @@ mod tests {
         candidate("runs/b", "fox cat dog").check_classes(&first).unwrap();
         let error = candidate("runs/c", "cat dog elk").check_classes(&first).unwrap_err();
         let message = error.to_string();
-        assert!(message.contains("apart: only runs/a has fox; only runs/c has elk. Compare"), "{message}");
+        assert!(message.contains("different classes: only runs/a has fox; only runs/c has elk. Compare"), "{message}");
         assert_eq!(crate::commands::exit_code(&error), 2);
         let message = candidate("runs/d", "cat dog").check_classes(&first).unwrap_err().to_string();
-        assert!(message.contains("apart: only runs/a has fox. Compare"), "{message}");
+        assert!(message.contains("different classes: only runs/a has fox. Compare"), "{message}");
     }
 
     #[test]

@@ -93,7 +93,7 @@ fn the_model_alone_is_replaced_fast_and_nothing_else_changes() {
     assert_eq!((written.program_bytes, written.model_bytes), (0, 300_000));
     // Its time is that of what it erases and programs: three sectors, and no more bytes than the model's last page ends with.
     let last = |phase| heard.iter().rfind(|step| step.0 == phase).map(|step| step.1);
-    assert_eq!((last(Phase::Erase), last(Phase::Program)), (Some(3 * 128 << 10), Some(300_032)));
+    assert_eq!((last(Phase::Erase), last(Phase::Program)), (Some(3 * (128 << 10)), Some(300_032)));
     assert_eq!(content(&bench, MODEL, plan.len()), plan);
     assert!(content(&bench, PROGRAM, PROGRAM_BYTES) == bank, "the program's flash changed");
     obeyed_every_rule(&bench);

@@ -128,6 +128,11 @@ fn settings(form: &Training) -> Result<Vec<String>, Fault> {
     if form.set.len() > MOST_KEYS {
         return Err(Fault::new(422, format!("a form sets at most {MOST_KEYS} keys")));
     }
+    if let Some((key, _)) =
+        form.set.iter().find(|(key, value)| key.contains(char::is_control) || value.contains(char::is_control))
+    {
+        return Err(Fault::new(422, format!("{} has a control character", crate::view::plain(key))));
+    }
     let mut settings = vec![format!("name={}", form.name)];
     settings.extend(form.set.iter().map(|(key, value)| format!("{key}={value}")));
     let recipe = Recipe::default().with(&settings).map_err(|error| Fault::unusable(&error))?;
