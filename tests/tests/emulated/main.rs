@@ -12,6 +12,7 @@ mod boards;
 mod code_size;
 mod cost_model;
 mod kernels;
+mod mutants;
 mod preprocess;
 mod program_sizes;
 mod watch;
