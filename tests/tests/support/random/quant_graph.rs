@@ -145,6 +145,10 @@ impl Generator {
     /// The product of `v` and a value of as many channels, head by head, and often that product by one more.
     fn products(&mut self, v: usize) {
         let x = self.values[v].shape;
+        if x.pixels() == 1 {
+            // tract 0.23 refuses, while it optimizes, a graph in which a product has a single value.
+            return;
+        }
         let keys: Vec<usize> = (0..self.values.len())
             .filter(|&i| self.values[i].shape.c == x.c && self.values[i].shape.pixels() <= 40)
             .collect();
