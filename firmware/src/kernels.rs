@@ -11,7 +11,6 @@ mod dense;
 mod depthwise;
 mod flatten;
 mod lut;
-mod matmul;
 mod mul;
 mod pool;
 pub mod reference;

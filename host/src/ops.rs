@@ -12,7 +12,6 @@ mod flatten;
 pub mod interval;
 mod linear;
 mod lut;
-mod matmul;
 mod mul;
 mod node;
 pub mod onnx;

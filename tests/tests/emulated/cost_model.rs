@@ -206,8 +206,7 @@ fn layer(random: &mut Random) -> (Op, usize) {
     let same = Window { stride: [stride; 2], ..Window::same(kernel) };
     let window = random.choose(&[same, same, Window::valid(kernel, stride)]);
     let out_channels = if random.once_in(4) { random.between(1, 40) } else { 8 * random.between(1, 12) } as u16;
-    match random.between(0, 21) {
-        21 => (Op::MatMul { heads: random.choose(&[1, 1, 2, 4]), transpose_b: true }, 2),
+    match random.between(0, 20) {
         17.. => (
             Op::Winograd { window: Window { pad: window.pad.map(|p| p.min(2)), ..Window::valid(3, 1) }, out_channels },
             1,

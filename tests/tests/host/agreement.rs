@@ -1,7 +1,6 @@
 //! tract, over the ONNX file, and the engine, over the plan, give the same int8 values in every layer.
 
 use crate::random::{network, quant_graph};
-use ocellus::checkpoint::Checkpoint;
 use ocellus::deploy::Quantized;
 use ocellus::eval::agreement::compare;
 use ocellus::eval::engine::EngineModel;
@@ -9,7 +8,6 @@ use ocellus::eval::int8_pixels;
 use ocellus::eval::tract::{FloatModel, TractModel};
 use ocellus::fold::fold;
 use ocellus::graph::{lower, run};
-use ocellus::net::Network;
 use ocellus::quantize::QuantGraph;
 use ocellus::recipe::{CalibrationMethod, Optimize, QuantRecipe};
 use ocellus::{deploy, onnx, pack};
@@ -81,20 +79,12 @@ fn plans_for_speed() {
 #[test]
 fn random_quantized_networks() {
     let networks = NETWORKS / 10;
-    let results: Vec<_> = (0..networks).into_par_iter().map(|seed| check_network(seed, network::network)).collect();
+    let results: Vec<_> = (0..networks).into_par_iter().map(check_network).collect();
     eprintln!("{} values of {networks} networks agree", total(&results));
 }
 
-/// The same with attention.
-#[test]
-fn random_quantized_networks_with_products_of_maps() {
-    let networks = NETWORKS / 20;
-    let results: Vec<_> = (0..networks).into_par_iter().map(|seed| check_network(seed, network::attention)).collect();
-    eprintln!("{} values of {networks} networks agree", total(&results));
-}
-
-fn check_network(seed: u64, kind: fn(u64) -> (Network, Checkpoint)) -> Result<usize, String> {
-    let (network, checkpoint) = kind(seed);
+fn check_network(seed: u64) -> Result<usize, String> {
+    let (network, checkpoint) = network::network(seed);
     let pictures = network::pictures(&network, seed, 24);
     let graph = fold(lower(&network, &checkpoint).unwrap());
     let recipe = QuantRecipe { method: CalibrationMethod::MinMax, ..QuantRecipe::default() };

@@ -103,9 +103,6 @@ impl Generator {
         let newest = self.values.len() - 1;
         let v = if self.rng.random_bool(0.8) { newest } else { self.rng.random_range(0..=newest) };
         let x = self.values[v].shape;
-        if self.rng.random_bool(0.12) {
-            return self.products(v);
-        }
         let op = self.op(x);
         let mut inputs = vec![v];
         match op {
@@ -140,33 +137,6 @@ impl Generator {
         self.push(Op::GlobalAvgPool, vec![v]);
         self.push(Op::Lut, vec![self.values.len() - 1]);
         self.values.len() - 1
-    }
-
-    /// The product of `v` and a value of as many channels, head by head, and often that product by one more.
-    fn products(&mut self, v: usize) {
-        let x = self.values[v].shape;
-        if x.pixels() == 1 {
-            // tract 0.23 refuses, while it optimizes, a graph in which a product has a single value.
-            return;
-        }
-        let keys: Vec<usize> = (0..self.values.len())
-            .filter(|&i| self.values[i].shape.c == x.c && self.values[i].shape.pixels() <= 40)
-            .collect();
-        if keys.is_empty() {
-            return;
-        }
-        let b = keys[self.rng.random_range(0..keys.len())];
-        let pixels = self.values[b].shape.pixels();
-        let heads: Vec<u8> =
-            (1..=6).filter(|&heads| x.c.is_multiple_of(heads.into()) && pixels * usize::from(heads) <= 80).collect();
-        let heads = heads[self.rng.random_range(0..heads.len())];
-        self.push(Op::MatMul { heads, transpose_b: true }, vec![v, b]);
-        if self.rng.random_bool(0.7) {
-            let product = self.values.len() - 1;
-            let fits = |shape: Shape| shape.pixels() == pixels && shape.c.is_multiple_of(heads.into());
-            let values = self.alike(b, fits);
-            self.push(Op::MatMul { heads, transpose_b: false }, vec![product, values]);
-        }
     }
 
     /// A value whose shape is `right`, often another than `v`.
@@ -240,9 +210,6 @@ impl Generator {
                 node.multipliers = self.multipliers(1, most as f32 * 80.0);
             }
             Op::Mul => node.multipliers = self.multipliers(1, 8000.0),
-            Op::MatMul { heads, .. } => {
-                node.multipliers = self.multipliers(1, 8000.0 * f32::from(x.c / u16::from(heads)));
-            }
             Op::Lut => node.weights = (0..256).map(|_| self.rng.random()).collect(),
             Op::MaxPool { .. } | Op::Flatten | Op::Concat => {}
         }
