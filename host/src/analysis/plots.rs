@@ -84,7 +84,8 @@ mod tests {
             op: Op::Add,
             inputs: vec![at(8), at(0)],
             weights: vec![],
-            multipliers: vec![1.0; 3],
+            biases: vec![1, 1, 0],
+            multipliers: vec![1.0],
             ..step(8, 16)
         };
         let bytes = encode(&PlanSpec {
