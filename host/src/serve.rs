@@ -1,8 +1,8 @@
 //! `ocellus serve`: a web page for people and an API for programs, about the models, runs and pictures of given folders.
 //!
-//! A request goes one way. [`server`], the only file that knows hyper and tokio, reads it within bounds of size and time;
-//! [`guard`] decides whether whoever sent it may ask; [`routes`] finds the function that answers it, which is an ordinary
-//! blocking one from [`message::Request`] to [`message::Reply`]. What outlives a request is in [`site::Site`].
+//! A request goes one way. `server`, the only file that knows hyper and tokio, reads it within bounds of size and time;
+//! `guard` decides whether whoever sent it may ask; `routes` finds the function that answers it, which is an ordinary
+//! blocking one from `message::Request` to `message::Reply`. What outlives a request is in `site::Site`.
 //!
 //! What a request names is looked up among what is there, and never made part of a path: nothing outside of the given
 //! folders is read or written.
