@@ -1,6 +1,6 @@
 // The page Board: an emulated board that watches test images or the webcam, and what boards need for the model.
 
-import { $, api, bars, el, finished, millis, model, onModel, thousands, toast } from "./common.js";
+import { $, api, bars, el, finished, millis, model, onModel, openWebcam, thousands, toast } from "./common.js";
 
 /** Who is watched: "data", "webcam" or nobody. */
 let watched = null;
@@ -13,13 +13,8 @@ async function watch(what) {
   stop();
   if (isSame) return;
   if (what === "webcam") {
-    try {
-      stream = await navigator.mediaDevices.getUserMedia({ video: { width: 640, height: 480 } });
-    } catch (error) {
-      return toast(`The webcam cannot be used: ${error.message}`, true);
-    }
-    $("video").srcObject = stream;
-    await $("video").play();
+    stream = await openWebcam($("video"));
+    if (!stream) return;
   }
   watched = what;
   buttons[what].setAttribute("aria-pressed", "true");

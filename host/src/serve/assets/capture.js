@@ -1,6 +1,6 @@
 // The page Capture: photos of classes, and training by one click.
 
-import { $, api, el, onModel, post, toast } from "./common.js";
+import { $, api, el, onModel, openWebcam, post, toast } from "./common.js";
 
 const ENOUGH = 20;
 let classes = [];
@@ -46,13 +46,8 @@ async function live() {
     stream.getTracks().forEach((track) => track.stop());
     stream = null;
   } else {
-    try {
-      stream = await navigator.mediaDevices.getUserMedia({ video: { width: 640, height: 480 } });
-    } catch (error) {
-      return toast(`The webcam cannot be used: ${error.message}`, true);
-    }
-    $("video").srcObject = stream;
-    await $("video").play();
+    stream = await openWebcam($("video"));
+    if (!stream) return;
   }
   $("off").hidden = !!stream;
   $("live").textContent = stream ? "Stop the webcam" : "Start the webcam";

@@ -107,3 +107,17 @@ export function gallery(place, items, address, caption, isMore) {
   if (isMore) place.append(...pictures);
   else place.replaceChildren(...pictures);
 }
+
+/** Shows the webcam in the element `video`, and gives its stream; nothing, and says why, where it cannot be used. */
+export async function openWebcam(video, more = {}) {
+  let stream;
+  try {
+    stream = await navigator.mediaDevices.getUserMedia({ video: { width: 640, height: 480, ...more } });
+  } catch (error) {
+    toast(`The webcam cannot be used: ${error.message}`, true);
+    return null;
+  }
+  video.srcObject = stream;
+  await video.play();
+  return stream;
+}

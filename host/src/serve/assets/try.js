@@ -1,6 +1,6 @@
 // The page Try: one picture or the webcam's, and what float, int8 engine and emulated board say of it.
 
-import { $, api, bars, el, millis, model, onModel, toast } from "./common.js";
+import { $, api, bars, el, millis, model, onModel, openWebcam, toast } from "./common.js";
 
 /** The picture that is asked about: bytes to send, and a bitmap to draw. */
 let picture = null;
@@ -222,14 +222,9 @@ function heat(context, [x, y, w, h], map) {
 async function live() {
   if (stream) return stopLive();
   if (!model()) return toast("There is no model to ask.", true);
-  try {
-    stream = await navigator.mediaDevices.getUserMedia({ video: { width: 640, height: 480, facingMode: "environment" } });
-  } catch (error) {
-    return toast(`The webcam cannot be used: ${error.message}`, true);
-  }
   const video = $("video");
-  video.srcObject = stream;
-  await video.play();
+  stream = await openWebcam(video, { facingMode: "environment" });
+  if (!stream) return;
   video.hidden = false;
   $("stage").hidden = true;
   $("hint").hidden = true;
