@@ -124,6 +124,23 @@ pub struct EpochRecord {
     pub seconds: f64,
 }
 
+#[cfg(test)]
+impl EpochRecord {
+    /// An epoch like many others.
+    pub fn example(epoch: u32) -> Self {
+        Self {
+            epoch,
+            train_loss: 1.5,
+            train_acc: 0.25,
+            val_loss: 1.25,
+            val_acc: 0.5,
+            lr: 0.05,
+            images_per_s: 400.0,
+            seconds: 120.0,
+        }
+    }
+}
+
 impl Checkpoint {
     /// Reads the checkpoint at `path`, or the best one of the run folder `path`.
     ///

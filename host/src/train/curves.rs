@@ -49,16 +49,7 @@ mod tests {
 
     #[test]
     fn curves_of_any_history_are_drawn() {
-        let record = |epoch: u32, train_loss: f64| EpochRecord {
-            epoch,
-            train_loss,
-            train_acc: 0.25,
-            val_loss: 1.25,
-            val_acc: 0.5,
-            lr: 0.05,
-            images_per_s: 400.0,
-            seconds: 120.0,
-        };
+        let record = |epoch, train_loss| EpochRecord { train_loss, ..EpochRecord::example(epoch) };
         let one = vec![record(1, 1.5)];
         let lost: Vec<EpochRecord> =
             (1..40).map(|epoch| record(epoch, if epoch > 3 { f64::NAN } else { 2.0 })).collect();

@@ -169,23 +169,13 @@ mod tests {
     fn results_have_a_line_per_epoch() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("results.csv");
-        let record = |epoch| EpochRecord {
-            epoch,
-            train_loss: 1.5,
-            train_acc: 0.25,
-            val_loss: 1.25,
-            val_acc: 0.5,
-            lr: 0.05,
-            images_per_s: 400.0,
-            seconds: 120.0,
-        };
-        write_results(&path, &[record(1), record(2)]).unwrap();
+        write_results(&path, &[EpochRecord::example(1), EpochRecord::example(2)]).unwrap();
         let expected = "epoch,train_loss,train_acc,val_loss,val_acc,lr,images_per_s,seconds\n\
                         1,1.5,0.25,1.25,0.5,0.05,400.0,120.0\n2,1.5,0.25,1.25,0.5,0.05,400.0,120.0\n";
         assert_eq!(std::fs::read_to_string(&path).unwrap(), expected);
-        let lost = EpochRecord { val_loss: f64::INFINITY, ..record(2) };
-        write_results(&path, &[record(1), lost]).unwrap();
-        assert_eq!(read_results(&path).unwrap(), [record(1), lost]);
+        let lost = EpochRecord { val_loss: f64::INFINITY, ..EpochRecord::example(2) };
+        write_results(&path, &[EpochRecord::example(1), lost]).unwrap();
+        assert_eq!(read_results(&path).unwrap(), [EpochRecord::example(1), lost]);
         std::fs::write(&path, "epoch\none\n").unwrap();
         assert!(read_results(&path).unwrap_err().to_string().contains("results.csv"));
     }

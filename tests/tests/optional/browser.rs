@@ -164,12 +164,8 @@ fn pictures_and_errors_are_shown_as_they_are() {
         let float = "return document.querySelector('#float .bar.best .name').textContent.length > 0";
         browser.wait("float says something", float);
     }
-    browser.click("#heat");
-    browser.wait("it is shown where it looks", "return !document.getElementById('heat-note').hidden");
+    look_and_ask(&browser);
     if qemu::find().is_ok() {
-        browser.wait("the board can be asked", "return !document.getElementById('ask-board').disabled");
-        browser.click("#ask-board");
-        browser.wait("engine and board agree", "return document.getElementById('equal').className.includes('good')");
         browser.wait("its integers are there", "return document.querySelectorAll('td.board.same').length === 10");
     }
 
@@ -322,6 +318,17 @@ fn keep(browser: &Browser, name: &str) {
 /// Bytes that a picture of a document may have.
 const MOST_BYTES: usize = 150_000;
 
+/// Shows where the model looks and, where there is an emulator, what the board says of the picture: the same as the engine.
+fn look_and_ask(browser: &Browser) {
+    browser.click("#heat");
+    browser.wait("it is shown where it looks", "return !document.getElementById('heat-note').hidden");
+    if qemu::find().is_ok() {
+        browser.wait("the board can be asked", "return !document.getElementById('ask-board').disabled");
+        browser.click("#ask-board");
+        browser.wait("engine and board agree", "return document.getElementById('equal').className.includes('good')");
+    }
+}
+
 fn pages_of_the_readme() {
     let place = Workplace::new("30");
     let video = place.path("webcam.y4m");
@@ -343,13 +350,7 @@ fn pages_of_the_readme() {
     browser.send_keys("#file", place.picture(0).to_str().unwrap());
     browser.wait("it is classified", "return document.querySelectorAll('#int8 .bar').length === 5");
     browser.click("#camera");
-    browser.click("#heat");
-    browser.wait("it is shown where it looks", "return !document.getElementById('heat-note').hidden");
-    if qemu::find().is_ok() {
-        browser.wait("the board can be asked", "return !document.getElementById('ask-board').disabled");
-        browser.click("#ask-board");
-        browser.wait("engine and board agree", "return document.getElementById('equal').className.includes('good')");
-    }
+    look_and_ask(&browser);
     browser.run("window.scrollTo(0, 0)");
     keep("serve-try");
     browser.go(&format!("{}errors", server.url));
