@@ -53,7 +53,7 @@ const STEPS: &[Step] = &[
     Step {
         name: "test",
         what: "every test, those on emulated boards included",
-        command: &["cargo", "test", "--release", "--locked", "--workspace"],
+        command: &["cargo", "test", "--release", "--locked", "--workspace", "--no-fail-fast"],
     },
     Step {
         name: "deny",
