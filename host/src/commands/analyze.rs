@@ -117,11 +117,14 @@ fn needs(analysis: &Analysis) -> String {
             t(analysis.plan_bytes),
             t(analysis.plan_room_bytes)
         ),
-        format!(
-            "plan          {:.1} % more than its {} bytes of weights, biases and multipliers",
-            100.0 * analysis.plan_overhead,
-            t(analysis.raw_bytes)
-        ),
+        match analysis.raw_bytes {
+            0 => "plan          no weights, biases and multipliers".to_owned(),
+            raw => format!(
+                "plan          {:.1} % more than its {} bytes of weights, biases and multipliers",
+                100.0 * analysis.plan_overhead,
+                t(raw)
+            ),
+        },
         format!(
             "RAM           {} bytes: arena {} of {} (scratch of a layer up to {}), stack {}, frame {}, variables {}",
             t(analysis.ram_bytes),
