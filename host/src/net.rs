@@ -20,6 +20,7 @@ pub mod mobilenet;
 pub mod mobilenetv2;
 pub mod module;
 pub mod resnet;
+pub mod sequential;
 mod simd;
 mod sliding;
 pub mod statistics;
@@ -153,6 +154,7 @@ pub fn build(recipe: &Recipe, input: Shape, classes: usize) -> Result<Network> {
     let classes = u16::try_from(classes).with_context(|| format!("{classes} classes are more than 65535"))?;
     let network = match recipe.model {
         Model::Cnn => cnn::build(&recipe.net, input, classes)?,
+        Model::Sequential => sequential::build(&recipe.net.layers, input, classes)?,
         Model::Linear => linear::build(input, classes)?,
         _ => {
             let (mut net, dropout) = backbone(recipe, input)?;
@@ -172,7 +174,7 @@ fn backbone(recipe: &Recipe, input: Shape) -> Result<(Builder, f64)> {
             Ok((design.backbone(recipe.padding(), recipe.bn_epsilon(), input)?, recipe.net.head_dropout))
         }
         (None, Model::MobileNetV1W025) => Ok((mobilenet::backbone(input)?, 0.0)),
-        (None, model) => Ok((resnet::backbone(model, input)?, 0.0)),
+        (None, model) => Ok((resnet::backbone(model, recipe.net.width, input)?, 0.0)),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod augment;
 mod data;
+mod layer_spec;
 mod model;
 mod net;
 mod quant;
@@ -11,6 +12,7 @@ mod transfer;
 
 pub use augment::AugmentRecipe;
 pub use data::{DataRecipe, Enlarge, Fit, LabelKind, Normalise};
+pub use layer_spec::{ActivationKind, Filter, LayerSpec};
 pub use model::Model;
 pub use net::{BnStatistics, Head, LayerOrder, NetRecipe, Padding};
 pub use quant::{CalibrationMethod, Optimize, QuantRecipe};
@@ -195,12 +197,20 @@ impl Recipe {
         self.net.validate()?;
         ensure!(
             self.net.head == Head::Linear || self.model.has_pooled_head(),
-            "net.head chooses the head of a residual network; the {}'s hidden layer is net.dense",
-            self.model.name()
+            "net.head chooses the head of a residual network; the layers of a {} are {}",
+            self.model.name(),
+            self.model.layer_keys()
         );
         ensure!(
             self.net.truncate == 0 || self.model.has_pooled_head(),
-            "net.truncate cuts a residual network, a MobileNet or an EfficientNet; the layers of a {} are net.blocks and net.dense",
+            "net.truncate cuts a residual network, a MobileNet or an EfficientNet; the layers of a {} are {}",
+            self.model.name(),
+            self.model.layer_keys()
+        );
+        ensure!(
+            self.net.width == 0 || self.model.is_resnet(),
+            "net.width = {} is for residual networks; {} has another width by its name or its own keys",
+            self.net.width,
             self.model.name()
         );
         self.train.validate()?;

@@ -1,7 +1,7 @@
 //! What turns a residual network's last map into logits.
 
-use super::Builder;
-use crate::recipe::{Head, NetRecipe, Recipe};
+use super::{Builder, sequential};
+use crate::recipe::{Head, Model, NetRecipe, Recipe};
 use anyhow::Result;
 use ocellus_shared::Op;
 
@@ -34,6 +34,9 @@ pub fn contains(name: &str) -> bool {
 
 /// The penalty of the parameter `name`: its gradient grows by twice this times its value.
 pub fn l2(recipe: &Recipe, name: &str) -> f64 {
+    if recipe.model == Model::Sequential {
+        return sequential::l2(&recipe.net.layers, name);
+    }
     let penalised = recipe.net.head == Head::Mlp && name == PENALISED;
     if penalised { recipe.net.head_l2 } else { 0.0 }
 }
@@ -42,7 +45,6 @@ pub fn l2(recipe: &Recipe, name: &str) -> f64 {
 mod tests {
     use super::*;
     use crate::net::{LayerKind, build};
-    use crate::recipe::Model;
     use ocellus_shared::Shape;
 
     #[test]

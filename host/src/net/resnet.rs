@@ -31,13 +31,15 @@ struct Config {
 }
 
 impl Config {
-    fn of(model: Model) -> Self {
-        match model {
+    /// Of `model`, with `width` channels in its first stage unless that is 0.
+    fn of(model: Model, width: u16) -> Self {
+        let config = match model {
             Model::ResNet8W40 => Self { blocks: 1, width: 40, tiny: true },
             Model::ResNet20 => Self { blocks: 3, width: 16, tiny: false },
             Model::ResNet56 => Self { blocks: 9, width: 16, tiny: false },
             _ => Self { blocks: 1, width: 16, tiny: true },
-        }
+        };
+        Self { width: if width == 0 { config.width } else { width }, ..config }
     }
 
     fn convolution(&self, net: &mut Builder, name: &str, kernel: u8, stride: u8, out_channels: u16) -> Result<()> {
@@ -74,12 +76,13 @@ impl Config {
     }
 }
 
-/// Writes down what is below the head of the network `model`, for images of `input` size.
+/// Writes down what is below the head of the network `model`, for images of `input` size, with `width` channels in the first stage;
+/// 0 for as many as it was published with.
 ///
 /// # Errors
 /// The layers do not fit together; names the layer.
-pub(super) fn backbone(model: Model, input: Shape) -> Result<Builder> {
-    let config = Config::of(model);
+pub(super) fn backbone(model: Model, width: u16, input: Shape) -> Result<Builder> {
+    let config = Config::of(model, width);
     let mut net = Builder::new(input);
     config.convolution(&mut net, "stem", 3, 1, config.width)?;
     config.normalisation(&mut net, "stem");
@@ -92,4 +95,18 @@ pub(super) fn backbone(model: Model, input: Shape) -> Result<Builder> {
         }
     }
     Ok(net)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn channels_follow_from_the_width() {
+        let channels = |width| {
+            let net = backbone(Model::ResNet20, width, Shape::new(32, 32, 3)).unwrap();
+            net.shape()
+        };
+        assert_eq!([0, 9].map(channels), [Shape::new(8, 8, 64), Shape::new(8, 8, 36)]);
+    }
 }

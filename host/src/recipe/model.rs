@@ -10,6 +10,8 @@ pub enum Model {
     /// Blocks of 3x3 convolutions and max pooling, then a hidden dense layer.
     #[default]
     Cnn,
+    /// The layers that `net.layers` lists, one after the other.
+    Sequential,
     /// One dense layer on the pixels: the baseline that a dataset must not be solvable by.
     Linear,
     /// The image classification network of MLPerf Tiny.
@@ -73,8 +75,9 @@ pub enum Model {
 
 impl Model {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Cnn,
+        Self::Sequential,
         Self::Linear,
         Self::ResNet8,
         Self::ResNet8W40,
@@ -101,6 +104,7 @@ impl Model {
     pub fn name(self) -> &'static str {
         match self {
             Self::Cnn => "cnn",
+            Self::Sequential => "sequential",
             Self::Linear => "linear",
             Self::ResNet8 => "resnet8",
             Self::ResNet8W40 => "resnet8-w40",
@@ -167,6 +171,11 @@ impl Model {
         self.is_efficientnet() || self.is_mobilenetv2()
     }
 
+    /// Whether it is a residual network for small images.
+    pub fn is_resnet(self) -> bool {
+        self.name().starts_with("resnet")
+    }
+
     /// Whether it is a MobileNet of the second version.
     pub fn is_mobilenetv2(self) -> bool {
         self.name().starts_with("mobilenetv2")
@@ -189,7 +198,12 @@ impl Model {
 
     /// Whether its classifier stands on the mean of each channel, so that `net.head` chooses it.
     pub fn has_pooled_head(self) -> bool {
-        !matches!(self, Self::Cnn | Self::Linear)
+        !matches!(self, Self::Cnn | Self::Sequential | Self::Linear)
+    }
+
+    /// The keys that list its layers, where it has no such head.
+    pub(super) fn layer_keys(self) -> &'static str {
+        if self == Self::Sequential { "net.layers" } else { "net.blocks and net.dense" }
     }
 }
 

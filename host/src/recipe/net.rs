@@ -1,8 +1,12 @@
 //! `[net]` of a recipe.
 
+use super::{ActivationKind, Filter, LayerSpec};
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+
+/// Largest `net.width`: four times as many channels are what a shape can have.
+const MOST_WIDTH: u16 = u16::MAX / 4;
 
 /// Widths and drop rates of the network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,6 +25,14 @@ pub struct NetRecipe {
     pub dense: u16,
     /// Drop rate after the hidden dense layer, in `[0, 1)`.
     pub dense_dropout: f64,
+    /// The layers of the model `sequential`, in words, without the classifier: `conv CHANNELS`, `depthwise`, `dense VALUES`,
+    /// `batch-norm`, `relu`, `relu6`, `sigmoid`, `silu`, `hard-sigmoid`, `hard-swish`, `max-pool SIZE`, `avg-pool SIZE`, `global-avg-pool`,
+    /// `flatten`, `dropout RATE`. Behind them may stand `kernel=3 stride=1 padding=1 bias=true` of a convolution, `stride=` of a
+    /// pooling, `l2=0` of a dense layer, whose values here are those that they have otherwise.
+    pub layers: Vec<LayerSpec>,
+    /// Channels of a residual network's first stage, of which the second has twice and the third four times as many; 0 for
+    /// as many as it was published with.
+    pub width: u16,
     /// What stands on the pooled features of a residual network or an EfficientNet.
     pub head: Head,
     /// Values of both hidden layers of the head `mlp`.
@@ -54,6 +66,8 @@ impl Default for NetRecipe {
             block_dropout_epochs: 0,
             dense: 256,
             dense_dropout: 0.45,
+            layers: default_layers(),
+            width: 0,
             head: Head::Linear,
             head_widths: [128, 256],
             head_dropout: 0.2,
@@ -65,6 +79,17 @@ impl Default for NetRecipe {
             bn_statistics: BnStatistics::Auto,
         }
     }
+}
+
+/// Three blocks of two convolutions and a pooling, and a hidden dense layer: where many begin.
+fn default_layers() -> Vec<LayerSpec> {
+    let block = |out_channels| {
+        let filter = Filter { kernel: 3, stride: 1, padding: 1, bias: true };
+        let conv = [LayerSpec::Conv { out_channels, filter }, LayerSpec::Activation(ActivationKind::Relu)];
+        conv.iter().chain(&conv).cloned().chain([LayerSpec::MaxPool { size: 2, stride: 2 }]).collect::<Vec<_>>()
+    };
+    let dense = [LayerSpec::Dense { out_channels: 128, l2: 0.0 }, LayerSpec::Activation(ActivationKind::Relu)];
+    [32, 64, 128].into_iter().flat_map(block).chain(dense).collect()
 }
 
 impl NetRecipe {
@@ -84,6 +109,7 @@ impl NetRecipe {
         }
         ensure!(self.head_widths.iter().all(|&width| width > 0), "net.head-widths has a layer without values");
         ensure!((0.0..1.0).contains(&self.head_l2), "net.head-l2 = {} is not in [0, 1)", self.head_l2);
+        ensure!(self.width <= MOST_WIDTH, "net.width = {} is more than {MOST_WIDTH}", self.width);
         let epsilon = self.bn_epsilon.unwrap_or(1e-3);
         ensure!(epsilon > 0.0 && epsilon < 1.0, "net.bn-epsilon = {epsilon} is not in (0, 1)");
         Ok(())
