@@ -337,6 +337,8 @@ pub enum ModelCommand {
     List(ModelListArgs),
     /// Show the layers of one architecture
     Show(ModelShowArgs),
+    /// Import a float ONNX classifier of another program, to fine-tune or quantize it
+    Import(ModelImportArgs),
 }
 
 /// Arguments of `ocellus model list`.
@@ -363,6 +365,33 @@ pub struct ModelShowArgs {
     /// Set a key of the recipe: --set net.head=mlp
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `ocellus model import`.
+#[derive(Args, Debug)]
+#[command(after_help = examples::MODEL_IMPORT)]
+pub struct ModelImportArgs {
+    /// Float ONNX file of an image classifier, as PyTorch exports it
+    #[arg(value_name = "FILE.onnx")]
+    pub file: PathBuf,
+    /// Run folder to write recipe and weights to, by default runs/NAME of the file
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// File with the names of its classes, one a line; by default they are numbered
+    #[arg(long, value_name = "FILE")]
+    pub labels: Option<PathBuf>,
+    /// Height and width of the images, in pixels, where the file takes any
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..), value_name = "PIXELS")]
+    pub img_size: Option<u16>,
+    /// Mean of the pixels that it was trained with, red, green and blue in [0, 1]
+    #[arg(long, value_name = "R,G,B", value_parser = values::three, default_value = "0.485,0.456,0.406")]
+    pub mean: [f64; 3],
+    /// Standard deviation likewise
+    #[arg(long, value_name = "R,G,B", value_parser = values::three, default_value = "0.229,0.224,0.225")]
+    pub std: [f64; 3],
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,

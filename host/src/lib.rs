@@ -56,6 +56,7 @@ pub mod client;
 pub mod eval;
 
 pub mod deploy;
+pub mod import;
 pub mod model;
 
 pub mod doctor;

@@ -371,6 +371,11 @@ impl Builder {
         self.filter(name, Op::Dense { out_channels }, true)
     }
 
+    /// Makes a vector of a map, for the dense layer `name`.
+    pub(crate) fn flatten_for(&mut self, name: &str) -> Result<()> {
+        if self.shape().pixels() > 1 { self.op(&format!("{name}.flatten"), Op::Flatten) } else { Ok(()) }
+    }
+
     /// Adds a batch normalisation with the momentum that PyTorch has by default.
     pub(crate) fn batch_norm(&mut self, name: &str, epsilon: f64) {
         self.unary(name, LayerKind::BatchNorm { epsilon, momentum: 0.1 });

@@ -12,7 +12,9 @@ mod transfer;
 
 pub use augment::AugmentRecipe;
 pub use data::{DataRecipe, Enlarge, Fit, LabelKind, Normalise};
-pub use layer_spec::{ActivationKind, Filter, LayerSpec};
+pub use layer_spec::{
+    ActivationKind, Filter, IMAGE, LayerOp, LayerSpec, Names as LayerNames, Pool, names as layer_names,
+};
 pub use model::Model;
 pub use net::{BnStatistics, Head, LayerOrder, NetRecipe, Padding};
 pub use quant::{CalibrationMethod, Optimize, QuantRecipe};

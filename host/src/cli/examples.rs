@@ -35,6 +35,12 @@ Examples:
   # Its first 12 blocks under a head
   ocellus model show efficientnet-lite0 --img-size 112 --set net.truncate=12";
 
+pub(super) const MODEL_IMPORT: &str = "\
+Examples:
+  ocellus model import resnet18.onnx --labels imagenet.txt
+  # Fine-tune it for other classes
+  ocellus train --recipe runs/resnet18/recipe.toml --pretrained runs/resnet18 --data photos/ --lr 0.001";
+
 pub(super) const WEIGHTS_FETCH: &str = "\
 Example:
   ocellus weights fetch efficientnet-lite0";

@@ -47,6 +47,13 @@ impl From<Optimize> for recipe::Optimize {
     }
 }
 
+/// Three numbers with commas between them.
+pub(super) fn three(text: &str) -> Result<[f64; 3], String> {
+    let numbers: Option<Vec<f64>> = text.split(',').map(|number| number.trim().parse().ok()).collect();
+    let three = numbers.and_then(|numbers| numbers.try_into().ok());
+    three.ok_or_else(|| "expected three numbers, such as 0.485,0.456,0.406".to_owned())
+}
+
 /// Backend that computes scores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Backend {

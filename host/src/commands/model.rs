@@ -1,5 +1,7 @@
 //! `ocellus model`: what networks there are and what they cost, before any training.
 
+mod import;
+
 use super::Failure;
 use crate::checkpoint::Checkpoint;
 use crate::cli::{ModelCommand, ModelShowArgs};
@@ -24,6 +26,7 @@ pub fn run(command: &ModelCommand) -> Result<()> {
     match command {
         ModelCommand::List(args) => list(args.json),
         ModelCommand::Show(args) => show(args),
+        ModelCommand::Import(args) => import::run(args),
     }
 }
 

@@ -12,6 +12,8 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::DimLike;
 use tract_onnx::tract_hir::infer::{Factoid, InferenceFact};
 
+pub use super::runnable::called;
+
 /// Rows and columns of the largest image that one may take.
 const LARGEST_SIDE: u16 = 2048;
 
@@ -127,6 +129,19 @@ impl Extractor for OnnxBackbone {
         ensure!(values.iter().all(|value| value.is_finite()), "its features are not all finite numbers");
         Ok(values)
     }
+}
+
+/// The network in the file `path`, with the weights that lie beside it. Nothing of it is checked but that it can be decoded.
+///
+/// # Errors
+/// It cannot be read, is no ONNX file, or truncated; names the file.
+pub fn read(path: &Path) -> Result<ModelProto> {
+    let bytes = runnable::read_regular(path).with_context(|| format!("cannot read the network {}", path.display()))?;
+    let whole = decode(&bytes).and_then(|mut proto| {
+        runnable::inline(&mut proto, path.parent().unwrap_or(Path::new("")))?;
+        Ok(proto)
+    });
+    whole.with_context(|| format!("in the network {}", path.display()))
 }
 
 /// The file's network without the shapes that it tells of its values: they may be for batches of any size, and all of them

@@ -22,6 +22,7 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_core::optim::Optimizer;
 
 pub use external::{inline, read_regular};
+pub use nodes::called;
 pub use panics::caught;
 
 /// A network that tract has optimized, for one image at a time.

@@ -1,6 +1,6 @@
 //! `[net]` of a recipe.
 
-use super::{ActivationKind, Filter, LayerSpec};
+use super::{ActivationKind, Filter, LayerOp, LayerSpec, Pool};
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -25,10 +25,12 @@ pub struct NetRecipe {
     pub dense: u16,
     /// Drop rate after the hidden dense layer, in `[0, 1)`.
     pub dense_dropout: f64,
-    /// The layers of the model `sequential`, in words, without the classifier: `conv CHANNELS`, `depthwise`, `dense VALUES`,
-    /// `batch-norm`, `relu`, `relu6`, `sigmoid`, `silu`, `hard-sigmoid`, `hard-swish`, `max-pool SIZE`, `avg-pool SIZE`, `global-avg-pool`,
-    /// `flatten`, `dropout RATE`. Behind them may stand `kernel=3 stride=1 padding=1 bias=true` of a convolution, `stride=` of a
-    /// pooling, `l2=0` of a dense layer, whose values here are those that they have otherwise.
+    /// The layers of the model `sequential`, without the classifier: `[NAME:] KIND [from=NAME]`, where the kind is `conv CHANNELS`,
+    /// `depthwise`, `dense VALUES`, `batch-norm`, `relu`, `relu6`, `sigmoid`, `silu`, `hard-sigmoid`, `hard-swish`, `max-pool SIZE`, `avg-pool
+    /// SIZE`, `global-avg-pool`, `flatten`, `dropout RATE`, `add NAME`, `mul NAME` or `concat NAME...`. A convolution may have
+    /// `kernel=3 stride=1 padding=1 bias=true`, a pooling `stride= padding=0`, a dense layer `l2=0`, a normalisation `epsilon=1e-5`;
+    /// these are the defaults. A layer without a name is called by its kind and number (`conv1`), and what follows a filter
+    /// after it (`conv1.relu`).
     pub layers: Vec<LayerSpec>,
     /// Channels of a residual network's first stage, of which the second has twice and the third four times as many; 0 for
     /// as many as it was published with.
@@ -83,13 +85,14 @@ impl Default for NetRecipe {
 
 /// Three blocks of two convolutions and a pooling, and a hidden dense layer: where many begin.
 fn default_layers() -> Vec<LayerSpec> {
+    let relu = || LayerOp::Activation(ActivationKind::Relu);
     let block = |out_channels| {
-        let filter = Filter { kernel: 3, stride: 1, padding: 1, bias: true };
-        let conv = [LayerSpec::Conv { out_channels, filter }, LayerSpec::Activation(ActivationKind::Relu)];
-        conv.iter().chain(&conv).cloned().chain([LayerSpec::MaxPool { size: 2, stride: 2 }]).collect::<Vec<_>>()
+        let conv = || [LayerOp::Conv { out_channels, filter: Filter::same(3) }, relu()];
+        let pool = LayerOp::MaxPool(Pool { size: [2; 2], stride: [2; 2], padding: [0; 4] });
+        conv().into_iter().chain(conv()).chain([pool])
     };
-    let dense = [LayerSpec::Dense { out_channels: 128, l2: 0.0 }, LayerSpec::Activation(ActivationKind::Relu)];
-    [32, 64, 128].into_iter().flat_map(block).chain(dense).collect()
+    let dense = [LayerOp::Dense { out_channels: 128, l2: 0.0 }, relu()];
+    [32, 64, 128].into_iter().flat_map(block).chain(dense).map(LayerSpec::from).collect()
 }
 
 impl NetRecipe {

@@ -4,7 +4,8 @@ use super::target::Target;
 use crate::onnx::{IMAGE, f32s, file, i64s, int, ints, node, scalar, text};
 use ocellus::eval::backbone::OnnxBackbone;
 use ocellus::features::Extractor;
-use ocellus::recipe::TransferRecipe;
+use ocellus::import;
+use ocellus::recipe::{DataRecipe, TransferRecipe};
 
 /// Small networks of the operators whose attributes and constants size something.
 fn seeds() -> Vec<Vec<u8>> {
@@ -94,6 +95,10 @@ fn backbone() {
     Target { quick: 2_000, most_bytes: 2 << 30, words, ..Target::new("backbone", &seeds) }.run(|bytes| {
         std::fs::write(&path, bytes).unwrap();
         let Ok(backbone) = OnnxBackbone::load(&recipe, None) else { return false };
+        // Whether it can be trained is another question.
+        if let Ok(imported) = import::load(&path, DataRecipe::default(), None) {
+            assert!(imported.classes.len() > 1);
+        }
         // They may be infinite, or ask for what an image of before did not.
         if let Ok(features) = backbone.features(&vec![0.5; backbone.input().len()]) {
             assert_eq!(features.len(), backbone.width());

@@ -20,7 +20,10 @@ const HELPERS: &[&str] = &["helpers"];
 /// may appear.
 const CORNERS: &[(&[&str], &[&str])] = &[
     (&["burn", "burn_ndarray", "burn_flex"], &["net", "train", "augment", "checkpoint"]),
-    (&["tract_onnx", "tract_core"], &["ops/onnx.rs", "onnx", "eval/runnable.rs", "eval/tract.rs", "eval/backbone.rs"]),
+    (
+        &["tract_onnx", "tract_core"],
+        &["ops/onnx.rs", "onnx", "eval/runnable.rs", "eval/tract.rs", "eval/backbone.rs", "import"],
+    ),
     (&["clap"], &["cli"]),
     (&["ocellus_firmware"], &["eval/engine.rs", "probe/simulated/firmware.rs"]),
     (&["probe_rs"], &["probe"]),

@@ -18,6 +18,7 @@ mod export;
 mod first_label;
 mod folding;
 mod golden;
+mod import;
 mod layering;
 mod probe;
 mod probe_log;

@@ -20,6 +20,11 @@ pub fn int(name: &str, i: i64) -> AttributeProto {
     AttributeProto { name: name.into(), r#type: AttributeType::Int as i32, i, ..AttributeProto::default() }
 }
 
+/// An attribute with a fraction.
+pub fn float(name: &str, f: f32) -> AttributeProto {
+    AttributeProto { name: name.into(), r#type: AttributeType::Float as i32, f, ..AttributeProto::default() }
+}
+
 /// An attribute with several.
 pub fn ints(name: &str, ints: &[i64]) -> AttributeProto {
     let ints = ints.to_vec();

@@ -1,0 +1,221 @@
+//! Networks of other programs that are trained and quantized here: each computes what tract computes of its file, or is refused by the
+//! name of the node.
+
+use crate::onnx::{IMAGE, f32s, file, float, i64s, int, ints, node};
+use ocellus::checkpoint::Checkpoint;
+use ocellus::data::Split;
+use ocellus::recipe::{DataRecipe, layer_names};
+use ocellus::{deploy, import, net};
+use std::fs;
+use tract_onnx::pb::{NodeProto, TensorProto};
+
+/// What is imported; that it computes the same as the file is a part of it.
+fn load(bytes: &[u8], labels: Option<Vec<String>>) -> anyhow::Result<Checkpoint> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("net.onnx");
+    fs::write(&path, bytes).unwrap();
+    let data = DataRecipe { mean: Some([0.4, 0.5, 0.6]), std: Some([0.25, 0.5, 0.3]), ..DataRecipe::default() };
+    import::load(&path, data, labels)
+}
+
+fn refusal(nodes: Vec<NodeProto>, constants: Vec<TensorProto>) -> String {
+    format!("{:#}", load(&file(&IMAGE, nodes, constants), None).unwrap_err())
+}
+
+/// Any numbers but zeros, none like the next.
+fn values(name: &str, dims: &[i64]) -> TensorProto {
+    let mut tensor = f32s(name, dims);
+    let count = dims.iter().product::<i64>();
+    tensor.raw_data = (0..count).flat_map(|i| (((i * 37 + 11) % 101) as f32 / 101.0 - 0.45).to_le_bytes()).collect();
+    tensor
+}
+
+/// The same, above zero.
+fn positive(name: &str, len: i64) -> TensorProto {
+    let mut tensor = f32s(name, &[len]);
+    tensor.raw_data = (0..len).flat_map(|i| (0.5 + (i % 5) as f32 / 4.0).to_le_bytes()).collect();
+    tensor
+}
+
+fn conv(name: &str, input: &str, kernel: i64, stride: i64, group: i64) -> NodeProto {
+    let window = [
+        ints("kernel_shape", &[kernel; 2]),
+        ints("strides", &[stride; 2]),
+        ints("pads", &[kernel / 2; 4]),
+        ints("dilations", &[1; 2]),
+        int("group", group),
+    ];
+    node("Conv", &[input, &format!("{name}.w")], &[name], &window)
+}
+
+/// A residual block behind a stem, an inverted bottleneck with squeeze-excite, and a classifier, as PyTorch exports them.
+fn whole() -> (Vec<NodeProto>, Vec<TensorProto>) {
+    let normal = |name: &str, input: &str, of: &str| {
+        let parts = ["g", "b", "m", "v"].map(|part| format!("{of}.{part}"));
+        let inputs: Vec<&str> = std::iter::once(input).chain(parts.iter().map(String::as_str)).collect();
+        node("BatchNormalization", &inputs, &[name], &[float("epsilon", 1e-3)])
+    };
+    let nodes = vec![
+        node("Pad", &["x", "pads"], &["padded"], &[]),
+        node(
+            "Conv",
+            &["padded", "stem.w", "stem.b"],
+            &["stem"],
+            &[ints("strides", &[2, 2]), ints("kernel_shape", &[3, 3])],
+        ),
+        normal("stem.n", "stem", "n6"),
+        node("Relu", &["stem.n"], &["a"], &[]),
+        conv("c1", "a", 3, 1, 1),
+        normal("c1.n", "c1", "n6"),
+        node("Clip", &["c1.n", "zero", "six"], &["c1.r"], &[]),
+        conv("c2", "c1.r", 3, 1, 1),
+        node("Add", &["c2", "a"], &["sum"], &[]),
+        conv("up", "sum", 1, 1, 1),
+        node("Sigmoid", &["up"], &["up.s"], &[]),
+        node("Mul", &["up", "up.s"], &["up.silu"], &[]),
+        conv("dw", "up.silu", 3, 2, 8),
+        node("HardSwish", &["dw"], &["dw.h"], &[]),
+        node("ReduceMean", &["dw.h"], &["mean"], &[ints("axes", &[-1, -2]), int("keepdims", 1)]),
+        conv("se1", "mean", 1, 1, 1),
+        node("Relu", &["se1"], &["se1.r"], &[]),
+        conv("se2", "se1.r", 1, 1, 1),
+        node("HardSigmoid", &["se2"], &["gate"], &[float("alpha", 1.0 / 6.0), float("beta", 0.5)]),
+        node("Mul", &["dw.h", "gate"], &["scaled"], &[]),
+        node("MaxPool", &["scaled"], &["max"], &[ints("kernel_shape", &[1, 2]), ints("pads", &[0, 0, 0, 0])]),
+        node("AveragePool", &["scaled"], &["avg"], &[ints("kernel_shape", &[1, 2])]),
+        node("Concat", &["avg", "max"], &["both"], &[int("axis", 1)]),
+        node("Identity", &["both"], &["same"], &[]),
+        node("Flatten", &["same"], &["row"], &[int("axis", 1)]),
+        node("Gemm", &["row", "d1.w", "d1.b"], &["d1"], &[int("transB", 1)]),
+        node("Relu", &["d1"], &["d1.r"], &[]),
+        node("MatMul", &["d1.r", "d2.w"], &["d2"], &[]),
+        node("Add", &["d2.b", "d2"], &["logits"], &[]),
+        node("Softmax", &["logits"], &["y"], &[int("axis", 1)]),
+    ];
+    let constants = vec![
+        i64s("pads", &[0, 0, 0, 0, 0, 0, 1, 1]),
+        values("stem.w", &[6, 3, 3, 3]),
+        values("stem.b", &[6]),
+        positive("n6.g", 6),
+        values("n6.b", &[6]),
+        values("n6.m", &[6]),
+        positive("n6.v", 6),
+        values("c1.w", &[6, 6, 3, 3]),
+        number("zero", 0.0),
+        number("six", 6.0),
+        values("c2.w", &[6, 6, 3, 3]),
+        values("up.w", &[8, 6, 1, 1]),
+        values("dw.w", &[8, 1, 3, 3]),
+        values("se1.w", &[2, 8, 1, 1]),
+        values("se2.w", &[8, 2, 1, 1]),
+        values("d1.w", &[5, 32]),
+        values("d1.b", &[5]),
+        values("d2.w", &[5, 4]),
+        values("d2.b", &[4]),
+    ];
+    (nodes, constants)
+}
+
+/// A constant number.
+fn number(name: &str, value: f32) -> TensorProto {
+    let mut number = crate::onnx::scalar(f32s(name, &[1]));
+    number.raw_data = value.to_le_bytes().to_vec();
+    number
+}
+
+#[test]
+fn a_network_of_every_operator_is_trained_and_quantized_like_ours() {
+    let (nodes, constants) = whole();
+    let labels = ["ant", "bee", "cat", "dog"].map(String::from).to_vec();
+    let imported = load(&file(&IMAGE, nodes, constants), Some(labels.clone())).unwrap();
+    assert_eq!((&imported.classes, imported.input.h), (&labels, 8));
+    let lines: Vec<String> = imported.recipe.net.layers.iter().map(ToString::to_string).collect();
+    let expected = [
+        "conv 6 stride=2 padding=0,0,1,1",
+        "batch-norm epsilon=0.001",
+        "relu",
+        "conv 6 bias=false",
+        "batch-norm epsilon=0.001",
+        "relu6",
+        "conv 6 bias=false",
+        "add conv1.relu",
+        "conv 8 kernel=1 bias=false",
+        "silu",
+        "depthwise stride=2 bias=false",
+        "hard-swish",
+        "global-avg-pool",
+        "conv 2 kernel=1 bias=false",
+        "relu",
+        "conv 8 kernel=1 bias=false",
+        "hard-sigmoid",
+        "mul depthwise1.hard-swish",
+        "max-pool 1x2 stride=1",
+        "avg-pool 1x2 stride=1 from=conv6.mul",
+        "concat conv6.avg-pool from=conv6.max-pool",
+        "dense 5",
+        "relu",
+    ];
+    assert_eq!(lines, expected);
+    // All parameters of the network that the recipe describes are there.
+    let network = net::build(&imported.recipe, imported.input, 4).unwrap();
+    for parameter in network.parameters().unwrap() {
+        assert_eq!(imported.weights[&parameter.name].shape, parameter.shape, "{}", parameter.name);
+    }
+    assert_eq!(
+        layer_names(&imported.recipe.net.layers).len() + 2,
+        network.layers.len(),
+        "a flatten and the classifier"
+    );
+    let images = (0..8 * imported.input.len()).map(|i| (i * 89 % 256) as u8).collect();
+    let images = Split { images, labels: vec![0; 8], height: 8, width: 8 };
+    let artifacts = deploy::build(&imported, &images, None).unwrap();
+    assert_eq!(artifacts.verify(&images).unwrap(), 8 * 4);
+}
+
+#[test]
+fn what_cannot_be_trained_is_refused_by_its_node() {
+    let row = |input: &str| {
+        vec![
+            node("GlobalAveragePool", &[input], &["g"], &[]),
+            node("Flatten", &["g"], &["f"], &[]),
+            node("Gemm", &["f", "d"], &["y"], &[int("transB", 1)]),
+        ]
+    };
+    let first = |op_type: &str, inputs: &[&str], attributes| {
+        [vec![node(op_type, inputs, &["a"], attributes)], row("a")].concat()
+    };
+    let dense = values("d", &[2, 3]);
+    let filters = |dims: &[i64]| vec![values("w", dims), dense.clone()];
+    let window = ints("kernel_shape", &[2, 2]);
+    for (nodes, constants, reason) in [
+        (first("Erf", &["x"], &[]), vec![dense.clone()], "its node `the a` (Erf): its operator cannot be trained here"),
+        (first("Clip", &["x", "", "six"], &[]), vec![number("six", 6.0), dense.clone()], "supported are 0 and 6"),
+        (first("Conv", &["x", "w"], &[ints("dilations", &[2, 2])]), filters(&[3, 3, 3, 3]), "it is dilated"),
+        (
+            [vec![conv("w0", "x", 1, 1, 1), node("Conv", &["w0", "w"], &["a"], &[int("group", 2)])], row("a")].concat(),
+            vec![values("w0.w", &[4, 3, 1, 1]), values("w", &[4, 2, 3, 3]), values("d", &[2, 4])],
+            "a grouped convolution of 4 channels in 2 groups",
+        ),
+        (
+            first("AveragePool", &["x"], &[window.clone(), ints("pads", &[1, 1, 1, 1])]),
+            vec![dense.clone()],
+            "not supported of average pooling",
+        ),
+        (
+            first("MaxPool", &["x"], &[ints("kernel_shape", &[3, 3]), ints("strides", &[2, 2]), int("ceil_mode", 1)]),
+            vec![dense.clone()],
+            "ceil_mode",
+        ),
+        (first("Concat", &["x", "x"], &[int("axis", 2)]), vec![dense.clone()], "it joins the axis 2"),
+        (first("Mul", &["x", "x"], &[]), vec![dense.clone()], "supported is one factor for each channel"),
+        (first("Add", &["x", "k"], &[]), vec![values("k", &[1, 3, 8, 8]), dense.clone()], "it adds a constant"),
+        (vec![node("GlobalAveragePool", &["x"], &["y"], &[])], vec![], "it does not end in a dense layer"),
+    ] {
+        let said = refusal(nodes, constants);
+        assert!(said.contains(reason), "{said}");
+        assert!(said.contains("net.onnx"), "{said}");
+    }
+    let (nodes, constants) = whole();
+    let few = load(&file(&IMAGE, nodes, constants), Some(vec!["one".into()])).unwrap_err();
+    assert!(few.to_string().contains("tells 4 classes apart, there are 1 labels"), "{few}");
+}
