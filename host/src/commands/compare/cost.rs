@@ -50,7 +50,8 @@ impl Cost {
             let macs = op.macs(input, output);
             // Each weight is used once at every place of the output, and every output channel has a bias.
             let places = u64::from(output.h) * u64::from(output.w);
-            (parameters + if macs > 0 { macs / places + u64::from(output.c) } else { 0 }, all + macs)
+            let has_weights = macs > 0 && op.param_counts(input, output).weights > 0;
+            (parameters + if has_weights { macs / places + u64::from(output.c) } else { 0 }, all + macs)
         });
         Self { parameters: Some(parameters), macs: Some(macs), ..Self::default() }
     }
