@@ -68,11 +68,19 @@ impl Builder {
     }
 
     /// `x` as a vector, of which `name` reads it; itself where it is one.
-    fn as_vector(&mut self, x: &str, shape: Shape, name: &str) -> String {
+    pub fn as_vector(&mut self, x: &str, shape: Shape, name: &str) -> String {
         match shape == Shape::vector(shape.c) {
             true => x.to_owned(),
             false => self.flatten(x, shape, &format!("{name}/flat")),
         }
+    }
+
+    /// Writes the sum over the channels of `a * b`, maps `(batch, c, h, w)` or constants of which an axis may have one element, as a
+    /// map with one channel, called `result`; what lies between is called after `name`.
+    pub fn dot(&mut self, a: &str, b: &str, name: &str, result: &str) {
+        let products = self.node("Mul", &[a, b], &format!("{name}/products"), vec![]);
+        let axes = self.i64s(format!("{name}/axes"), &[1]);
+        self.node("ReduceSum", &[&products, &axes], result, vec![int("keepdims", 1)]);
     }
 
     /// Tells readers the type of an intermediate value.
@@ -266,17 +274,16 @@ impl<'a> Int8Writer<'a> {
     fn single_channel(&mut self, x: &str, x_zero: &str, filter: &Filter<i8>, bias: &[i32]) {
         let name = &self.node.name;
         let part = |part: &str| format!("{name}/{part}");
-        let sum = if filter.window == Window::valid(1, 1) {
+        let sum = part("sum");
+        if filter.window == Window::valid(1, 1) {
             let x = self.centred(0, x, &part("x"));
             let weights: Vec<i32> = filter.weights.iter().map(|&w| w.into()).collect();
             let weight = self.onnx.i32s(part("weight"), &[1, weights.len(), 1, 1], &weights);
-            let products = self.onnx.node("Mul", &[&x, &weight], &part("products"), vec![]);
-            let axes = self.onnx.i64s(part("axes"), &[1]);
-            self.onnx.node("ReduceSum", &[&products, &axes], &part("sum"), vec![int("keepdims", 1)])
+            self.onnx.dot(&x, &weight, name, &sum);
         } else {
             let weight = self.onnx.i8s(part("weight"), &filter.dims, &filter.weights);
-            self.onnx.node("ConvInteger", &[x, &weight, x_zero], &part("sum"), filter.attributes())
-        };
+            self.onnx.node("ConvInteger", &[x, &weight, x_zero], &sum, filter.attributes());
+        }
         let bias = self.onnx.i32s(part("bias"), &[1, 1, 1, 1], bias);
         let acc = self.onnx.node("Add", &[&sum, &bias], &part("acc"), vec![]);
         self.requantize(&acc);
