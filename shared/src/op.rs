@@ -268,7 +268,8 @@ impl Op {
 
     /// Whether input `index` is read from top to bottom while the output is written; if not, it is needed whole.
     pub fn reads_rows(&self, index: usize) -> bool {
-        with_operator!(*self, op => op.reads_rows(index))
+        // No step has an operator that is not linked: then the code for strips goes too, where no other needs it.
+        with_operator!(*self, op => constants(&op).is_linked && op.reads_rows(index))
     }
 
     /// Name of the kernel that computes the operator for `input`: [`Op::name`], but a depthwise convolution has one for

@@ -24,7 +24,7 @@ impl Op {
     /// How the output rows `rows`, at least one, are made of the rows of an `input` that the operator takes; nothing where
     /// it needs its input whole.
     pub fn strip(&self, input: Shape, rows: Range<u16>) -> Option<Strip> {
-        if !self.reads_rows(0) || !self.is_linked() {
+        if !self.reads_rows(0) {
             return None;
         }
         let Some(window) = self.window() else { return Some(Strip { op: *self, input: rows.clone(), output: rows }) };
