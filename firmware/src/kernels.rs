@@ -11,6 +11,7 @@ mod dense;
 mod depthwise;
 mod flatten;
 mod lut;
+mod matmul;
 mod mul;
 mod pool;
 pub mod reference;

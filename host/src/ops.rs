@@ -12,6 +12,7 @@ mod flatten;
 pub mod interval;
 mod linear;
 mod lut;
+mod matmul;
 mod mul;
 mod node;
 pub mod onnx;

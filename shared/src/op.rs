@@ -15,6 +15,7 @@ mod facts;
 mod flatten;
 mod linked;
 mod lut;
+mod matmul;
 mod mul;
 mod pool;
 mod scale;
@@ -137,6 +138,13 @@ operators! {
     Concat,
     /// `x * scale[c] + offset[c]`: a batch normalisation that nothing could absorb.
     ChannelScale,
+    /// Product of two maps as matrices of pixels by channels, head by head: attention.
+    MatMul {
+        /// Parts that the channels of both inputs and of the output are cut into, each multiplied apart.
+        heads: u8,
+        /// Whether the second input is transposed, so that its pixels, not its channels, become channels of the output.
+        transpose_b: bool,
+    },
 }
 
 fn parsed<F: Facts + Into<Op>>(record: &Record) -> Option<Op> {
@@ -253,6 +261,7 @@ impl Op {
     /// | global_avg_pool | | sum's offset `(1)` | `(1)` |
     /// | add | | the factors of both inputs `(2)` and the sum's offset `(1)` | `(1)` |
     /// | mul | | | `(1)` |
+    /// | matmul | | | `(1)` |
     /// | lut | `(256)`, result for -128 first | | |
     ///
     /// Biases already hold the input's zero point: `bias - zero * sum(weights)`.

@@ -11,9 +11,15 @@ pub const ARENA_BYTES: usize = 1 << 16;
 const HEADER_BYTES: usize = 68;
 const STEP_BYTES: usize = 128;
 
-/// `count` mutants of random plan `seed`, one after the other, mostly past the checksum, which would otherwise catch everything.
+/// Random plan `seed`, every fourth with attention, outputs over their inputs where they may be.
+pub fn plan(seed: u64) -> PlanSpec {
+    let kind = if seed % 4 == 3 { plans::attention } else { plans::random };
+    overlaps::overlapped(&kind(seed), seed)
+}
+
+/// `count` mutants of [`plan`] `seed`, one after the other, mostly past the checksum, which would otherwise catch everything.
 pub fn of_plan(seed: u64, count: u64) -> impl Iterator<Item = Vec<u8>> {
-    let spec: PlanSpec = overlaps::overlapped(&plans::random(seed), seed);
+    let spec = plan(seed);
     let whole = encode::encode(&spec).expect("a random plan is one");
     let mut random = Random::new(seed ^ 0x5afe);
     (0..count).map(move |_| {

@@ -166,7 +166,7 @@ fn random_op(random: &mut Random, sketch: &Sketch, last: usize) -> (Op, Vec<usiz
     let out_channels = random.between(1, 37) as u16;
     let alike = |same: &dyn Fn(Shape) -> bool| (0..=last).filter(|v| same(sketch.shape(*v))).collect::<Vec<_>>();
     let shape = sketch.shape(last);
-    match random.between(0, 13) {
+    match random.between(0, 14) {
         0 if shape.c.is_multiple_of(4) => {
             let window = Window { pad: pad.map(|p| p % 3), ..Window::valid(3, 1) };
             (Op::Winograd { window, out_channels: out_channels.next_multiple_of(4) }, vec![last])
@@ -183,6 +183,7 @@ fn random_op(random: &mut Random, sketch: &Sketch, last: usize) -> (Op, Vec<usiz
         11 => (Op::Add, vec![last, random.choose(&alike(&|s| s == shape))]),
         // Before there is a vector as long as a pixel, the factors would be of another shape: the step is left out.
         12 => (Op::Mul, vec![random.choose(&alike(&|s| s.c == shape.c)), last]),
+        13 => matmul(random, sketch, last),
         _ => {
             let candidates = alike(&|s| (s.h, s.w) == (shape.h, shape.w));
             let count = random.between(1, MAX_INPUTS - 1);
@@ -190,6 +191,43 @@ fn random_op(random: &mut Random, sketch: &Sketch, last: usize) -> (Op, Vec<usiz
             (Op::Concat, core::iter::once(last).chain(others).collect())
         }
     }
+}
+
+/// The product of `last` and a value that fits it: as the values that what came before attends to, if there are some.
+fn matmul(random: &mut Random, sketch: &Sketch, last: usize) -> (Op, Vec<usize>) {
+    let shape = sketch.shape(last);
+    let fits = |b: usize, heads: u8, transpose_b: bool| {
+        let out = Op::MatMul { heads, transpose_b }.out_shape(&[shape, sketch.shape(b)]);
+        out.is_ok_and(|out| out.c <= 64)
+    };
+    let all = |transpose_b: bool| {
+        let pairs = (0..=last).flat_map(|b| (1..=8).map(move |heads| (b, heads)));
+        pairs.filter(|&(b, heads)| fits(b, heads, transpose_b)).collect::<Vec<_>>()
+    };
+    let (mut transpose_b, mut choices) = (false, all(false));
+    if choices.is_empty() || random.once_in(3) {
+        (transpose_b, choices) = (true, all(true));
+    }
+    // Where nothing fits, the step is left out.
+    let (b, heads) = if choices.is_empty() { (last, 0) } else { random.choose(&choices) };
+    (Op::MatMul { heads, transpose_b }, vec![last, b])
+}
+
+/// Attention of one head or several over maps of all sizes that kernels tell apart: scores, and values by them.
+pub fn attention(seed: u64) -> PlanSpec {
+    let mut random = Random::new(seed);
+    let heads = random.between(1, 3) as u8;
+    let channels = usize::from(heads) * random.between(1, 37);
+    let input = Shape::new(random.between(1, 8) as u16, random.between(1, 8) as u16, channels as u16);
+    let mut sketch = Sketch::new(random.clone(), input);
+    random.bits();
+    let window = Window { stride: [0; 2].map(|_| random.between(1, 2) as u8), ..Window::valid(1, 1) };
+    let keys = sketch.push(Op::Conv { window, out_channels: channels as u16 }, &[0]);
+    let keys = keys.expect("a window of one pixel fits");
+    let scores = sketch.push(Op::MatMul { heads, transpose_b: true }, &[0, keys]).expect("keys have the same channels");
+    let values = sketch.push(Op::MatMul { heads, transpose_b: false }, &[scores, keys]);
+    sketch.push(Op::GlobalAvgPool, &[values.expect("there is a value for every key")]);
+    sketch.finish()
 }
 
 /// Depthwise convolutions over maps of all widths and channels that their fast path tells apart, and more rows than it
@@ -274,11 +312,21 @@ pub fn layers(seed: u64, input: Shape, layers: &[(Op, usize)]) -> PlanSpec {
     for (op, inputs) in layers {
         match op {
             Op::Mul => sketch.push(Op::GlobalAvgPool, &[0]).and_then(|means| sketch.push(*op, &[0, means])),
+            Op::MatMul { heads, .. } => attend(&mut sketch, *heads),
             _ => sketch.push(*op, &vec![0; *inputs]),
         };
     }
     sketch.push(Op::GlobalAvgPool, &[0]);
     sketch.finish()
+}
+
+/// Both products of maps, where the image has channels for so many heads: its own by its reduced self.
+fn attend(sketch: &mut Sketch, heads: u8) -> Option<usize> {
+    let Shape { h, w, .. } = sketch.shape(0);
+    let window = Window { stride: [h, w].map(|side| side.div_ceil(8) as u8), ..Window::valid(1, 1) };
+    let keys = sketch.push(Op::MaxPool { window }, &[0])?;
+    let scores = sketch.push(Op::MatMul { heads, transpose_b: true }, &[0, keys])?;
+    sketch.push(Op::MatMul { heads, transpose_b: false }, &[scores, keys])
 }
 
 /// The 22.6 million multiply-accumulates of the CIFAR network, with random parameters.

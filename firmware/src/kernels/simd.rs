@@ -8,6 +8,8 @@ pub mod dsp;
 #[cfg(all(target_arch = "arm", feature = "mve"))]
 pub mod mve;
 pub mod portable;
+#[cfg(not(all(target_arch = "arm", any(feature = "dsp", feature = "mve"))))]
+mod product;
 #[cfg(not(all(target_arch = "arm", feature = "dsp")))]
 mod rows;
 #[cfg(not(all(target_arch = "arm", feature = "dsp")))]
@@ -19,9 +21,11 @@ use ocellus_shared::Shape;
 use ocellus_shared::op::winograd::{POINTS, TILES};
 
 #[cfg(all(target_arch = "arm", feature = "dsp"))]
-pub use dsp::{Patches, Tiles, depthwise, requantize};
+pub use dsp::{Patches, Product, Tiles, depthwise, requantize};
 #[cfg(all(target_arch = "arm", feature = "mve"))]
-pub use mve::depthwise;
+pub use mve::{Product, depthwise};
+#[cfg(not(all(target_arch = "arm", any(feature = "dsp", feature = "mve"))))]
+pub use product::Product;
 #[cfg(not(all(target_arch = "arm", feature = "dsp")))]
 pub use {ocellus_shared::quant::requantize, rows::Patches, tiles::Tiles};
 

@@ -46,7 +46,7 @@ pub(super) fn of(kind: &LayerKind) -> Option<Box<dyn Compute>> {
             Op::Mul => Box::new(Mul),
             Op::Flatten => Box::new(Flatten),
             Op::Concat => Box::new(Concat),
-            Op::Lut | Op::ChannelScale => return None,
+            Op::Lut | Op::ChannelScale | Op::MatMul { .. } => return None,
         },
         LayerKind::BatchNorm { epsilon, momentum } => Box::new(BatchNorm { epsilon, momentum, clip: None }),
         LayerKind::Relu => Box::new(Relu { ceiling: f32::INFINITY }),

@@ -30,6 +30,8 @@ pub enum Params {
     Linear(Linear),
     /// The function of an [`Op::Lut`].
     Function(Function),
+    /// What the sums of an [`Op::MatMul`] are multiplied by, such as `1 / sqrt(depth)`; 1 where there is nothing.
+    Factor(f32),
 }
 
 /// Weights and biases of a linear operator.

@@ -62,7 +62,8 @@ fn stacks_stay_within_what_boards_say() {
         let mut client = boot(&board);
         let named = [plans::cifar_cnn(1), plans::mobilenet(1), overlaps::overlapped(&plans::mobilenet(1), 1)];
         let random = (0..40).map(|seed| overlaps::overlapped(&plans::random(seed), seed));
-        let plans = named.into_iter().chain(random).chain((0..5).map(plans::depthwise));
+        let of_many_sizes = (0..5).flat_map(|seed| [plans::depthwise, plans::attention].map(|kind| kind(seed)));
+        let plans = named.into_iter().chain(random).chain(of_many_sizes);
         let most = plans.map(|plan| measure(&mut client, &encode::encode(&plan).unwrap()).stack_bytes).max().unwrap();
         client.end().unwrap();
         println!("{}: {most} bytes of stack, {} stated", board.name, board.stack_bytes);
@@ -206,7 +207,8 @@ fn layer(random: &mut Random) -> (Op, usize) {
     let same = Window { stride: [stride; 2], ..Window::same(kernel) };
     let window = random.choose(&[same, same, Window::valid(kernel, stride)]);
     let out_channels = if random.once_in(4) { random.between(1, 40) } else { 8 * random.between(1, 12) } as u16;
-    match random.between(0, 20) {
+    match random.between(0, 21) {
+        21 => (Op::MatMul { heads: random.choose(&[1, 1, 2, 4]), transpose_b: true }, 2),
         17.. => (
             Op::Winograd { window: Window { pad: window.pad.map(|p| p.min(2)), ..Window::valid(3, 1) }, out_channels },
             1,

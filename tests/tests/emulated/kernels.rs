@@ -19,7 +19,7 @@ fn every_step_of_random_networks_is_the_same_on_every_core() {
     for board in Board::all().unwrap().into_iter().filter(|board| board.machine.is_some()) {
         let built = toolchain::build_firmware(&board, &|_| ()).unwrap_or_else(|error| panic!("{error:#}"));
         let mut client = Client::boot(&board, &built.elf, ClockMode::Free).unwrap_or_else(|error| panic!("{error:#}"));
-        let kinds = [plans::random, plans::depthwise, plans::winograd];
+        let kinds = [plans::random, plans::depthwise, plans::winograd, plans::attention];
         for (seed, kind) in (0..NETWORKS).flat_map(|seed| kinds.map(|kind| (seed, kind))) {
             let spec = kind(seed);
             // Every other network in strips, with outputs over their inputs.

@@ -16,7 +16,7 @@ fn fast_kernels_equal_their_references() {
             .map(|seed| compare(&Plan::parse(&encoded(seed, &plans::random(seed))).unwrap(), &mut Random::new(!seed)))
             .reduce(BTreeMap::new, merged);
         let rare: Vec<_> = totals.iter().filter(|(_, seen)| **seen < count as usize / 6).collect();
-        assert!(totals.len() == 13 && rare.is_empty(), "{name}: not every operator was exercised: {totals:?}");
+        assert!(totals.len() == 14 && rare.is_empty(), "{name}: not every operator was exercised: {totals:?}");
     });
 }
 
@@ -26,8 +26,9 @@ fn merged<K: Ord>(mut all: BTreeMap<K, usize>, part: BTreeMap<K, usize>) -> BTre
 }
 
 #[test]
-fn depthwise_and_winograd_kernels_equal_their_references() {
-    let plans = (0..300u64).flat_map(|seed| [plans::depthwise, plans::winograd].map(|kind| (seed, kind)));
+fn kernels_of_many_sizes_equal_their_references() {
+    let plans =
+        (0..300u64).flat_map(|seed| [plans::depthwise, plans::winograd, plans::attention].map(|kind| (seed, kind)));
     let plans: Vec<_> = plans.collect();
     isa::each(|_| {
         plans.par_iter().for_each(|&(seed, kind)| {
@@ -53,15 +54,21 @@ fn strips_over_their_inputs_equal_whole_maps_apart() {
         let count = cases(2_000, 20_000);
         let random = (0..count).into_par_iter().map(|seed| compare_overlapped(seed, &plans::random(seed)));
         let totals = random.reduce(BTreeMap::new, merged);
-        for (kind, op) in [(plans::depthwise as fn(u64) -> _, "depthwise"), (plans::winograd, "winograd")] {
+        let kind = |kind: fn(u64) -> _, op, least| (kind, op, least);
+        for (kind, op, least) in [
+            kind(plans::depthwise, "depthwise", 100),
+            kind(plans::winograd, "winograd", 100),
+            // Its second input is needed to the end.
+            kind(plans::attention, "matmul", 30),
+        ] {
             let shared = (0..100u64).into_par_iter().map(|seed| compare_overlapped(seed, &kind(seed)));
-            assert!(shared.reduce(BTreeMap::new, merged)[op] > 100);
+            assert!(shared.reduce(BTreeMap::new, merged)[op] > least, "{op}");
         }
         // Those that need their whole input, or whose output is their input.
         let never = ["dense", "global_avg_pool", "flatten"];
         let often = count as usize / 500;
         let wrong: Vec<_> = totals.iter().filter(|(op, seen)| (**seen > often) == never.contains(op)).collect();
-        assert!(totals.len() == 13 && wrong.is_empty(), "{name}: {totals:?}");
+        assert!(totals.len() == 14 && wrong.is_empty(), "{name}: {totals:?}");
     });
 }
 

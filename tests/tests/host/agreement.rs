@@ -1,6 +1,7 @@
 //! tract, over the ONNX file, and the engine, over the plan, give the same int8 values in every layer.
 
 use crate::random::{network, quant_graph};
+use ocellus::checkpoint::Checkpoint;
 use ocellus::deploy::Quantized;
 use ocellus::eval::agreement::compare;
 use ocellus::eval::engine::EngineModel;
@@ -8,6 +9,7 @@ use ocellus::eval::int8_pixels;
 use ocellus::eval::tract::{FloatModel, TractModel};
 use ocellus::fold::fold;
 use ocellus::graph::{lower, run};
+use ocellus::net::Network;
 use ocellus::quantize::QuantGraph;
 use ocellus::recipe::{CalibrationMethod, Optimize, QuantRecipe};
 use ocellus::{deploy, onnx, pack};
@@ -58,6 +60,14 @@ fn random_integers() {
     eprintln!("{compared} values of {NETWORKS} graphs agree, {overlaps} outputs over an input");
 }
 
+/// The smallest products of maps, of which ONNX has other forms where tract cannot run the usual one.
+#[test]
+fn products_of_maps_of_few_values() {
+    let results: Vec<_> =
+        (0..NETWORKS).into_par_iter().map(|seed| check(seed, &quant_graph::attention_graph(seed))).collect();
+    eprintln!("{} values of {NETWORKS} graphs agree", total(&results));
+}
+
 /// Winograd plans, whose convolutions by Winograd's formula must be tract's to the bit.
 #[test]
 fn plans_for_speed() {
@@ -79,12 +89,20 @@ fn plans_for_speed() {
 #[test]
 fn random_quantized_networks() {
     let networks = NETWORKS / 10;
-    let results: Vec<_> = (0..networks).into_par_iter().map(check_network).collect();
+    let results: Vec<_> = (0..networks).into_par_iter().map(|seed| check_network(seed, network::network)).collect();
     eprintln!("{} values of {networks} networks agree", total(&results));
 }
 
-fn check_network(seed: u64) -> Result<usize, String> {
-    let (network, checkpoint) = network::network(seed);
+/// The same with attention.
+#[test]
+fn random_quantized_networks_with_products_of_maps() {
+    let networks = NETWORKS / 20;
+    let results: Vec<_> = (0..networks).into_par_iter().map(|seed| check_network(seed, network::attention)).collect();
+    eprintln!("{} values of {networks} networks agree", total(&results));
+}
+
+fn check_network(seed: u64, kind: fn(u64) -> (Network, Checkpoint)) -> Result<usize, String> {
+    let (network, checkpoint) = kind(seed);
     let pictures = network::pictures(&network, seed, 24);
     let graph = fold(lower(&network, &checkpoint).unwrap());
     let recipe = QuantRecipe { method: CalibrationMethod::MinMax, ..QuantRecipe::default() };

@@ -16,7 +16,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
-const GRAPHS: u64 = 400;
+const GRAPHS: u64 = 600;
 const IMAGES: usize = 6;
 /// Filters that have to go from all random graphs before the test is satisfied.
 const FILTERS: usize = 1000;
@@ -49,18 +49,21 @@ fn assert_same(graph: &QuantGraph, name: &str) -> Trimmed {
 
 #[test]
 fn random_graphs_with_dead_channels() {
-    let removed: Vec<[usize; 2]> = (0..GRAPHS)
+    let removed: Vec<[usize; 3]> = (0..GRAPHS)
         .into_par_iter()
         .map(|seed| {
             let mut graph = quant_graph::quant_graph(seed);
             deaden(&mut graph, &mut ChaCha8Rng::seed_from_u64(seed));
-            let removed = assert_same(&graph, &format!("seed {seed}")).removed;
-            [removed.filters, usize::from(removed.filters > 0)]
+            let filters = assert_same(&graph, &format!("seed {seed}")).removed.filters;
+            // A product of maps keeps the channels that it reads and gives.
+            let is_free = !graph.nodes.iter().any(|node| matches!(node.op, Op::MatMul { .. }));
+            [filters, usize::from(is_free && filters > 0), usize::from(is_free)]
         })
         .collect();
-    let [filters, graphs] = [0, 1].map(|k| removed.iter().map(|r| r[k]).sum::<usize>());
-    eprintln!("{filters} filters went from {graphs} of {GRAPHS} graphs");
-    assert!(filters >= FILTERS && graphs as u64 > GRAPHS / 3, "{filters} filters of {graphs} graphs");
+    let [filters, graphs, free] = [0, 1, 2].map(|k| removed.iter().map(|r| r[k]).sum::<usize>());
+    let text = format!("{filters} filters went from {GRAPHS} graphs, from {graphs} of {free} without products of maps");
+    eprintln!("{text}");
+    assert!(filters >= FILTERS && 3 * graphs > free && 2 * free as u64 > GRAPHS, "{text}");
 }
 
 /// Makes some filters of a graph constants, in some layers all of them, and some channels unread.
@@ -144,21 +147,26 @@ fn chain(ops: &[Op]) -> QuantGraph {
     let mut values = vec![Value { shape: Shape::new(5, 5, 3), params: QuantParams::IMAGE }];
     let mut nodes = Vec::new();
     for (i, &op) in ops.iter().enumerate() {
-        let (input, output) = (values[i].shape, op.out_shape(&[values[i].shape]).unwrap());
+        // A map is multiplied by itself.
+        let is_product = matches!(op, Op::MatMul { .. });
+        let inputs = vec![i; if is_product { 2 } else { 1 }];
+        let shapes: Vec<Shape> = inputs.iter().map(|&v| values[v].shape).collect();
+        let (input, output) = (shapes[0], op.out_shape(&shapes).unwrap());
         let channels = usize::from(output.c);
         let weights = match op {
             Op::Conv { window, .. } => channels * usize::from(input.c) * window.taps(),
             Op::Depthwise { window } => channels * window.taps(),
+            Op::MatMul { .. } => 0,
             _ => channels * input.len(),
         };
-        let mut multipliers = vec![0.002; channels];
+        let mut multipliers = vec![0.002; if is_product { 1 } else { channels }];
         break_multiplier_ties(&mut multipliers);
         nodes.push(QuantNode {
             name: format!("layer{i}"),
             op,
-            inputs: vec![i],
+            inputs,
             weights: (0..weights).map(|_| rng.random_range(-127..=127)).collect(),
-            biases: vec![77; channels],
+            biases: vec![77; if is_product { 0 } else { channels }],
             multipliers,
         });
         values.push(Value { shape: output, params: QuantParams { scale: 0.1, zero: -7 } });
@@ -183,6 +191,20 @@ fn a_dead_depthwise_channel_takes_the_filter_before_it_along() {
     assert_eq!(trimmed.removed.macs, 25 * 8 * (3 + 9 + 8));
     let [before, after] = [&graph, &trimmed.graph].map(|graph| pack::pack(graph, Optimize::Size).unwrap().plan.len());
     assert_eq!(before - after, trimmed.removed.bytes);
+}
+
+#[test]
+fn a_product_of_maps_keeps_what_it_reads_and_gives() {
+    let (point, products) = (Window::valid(1, 1), Op::MatMul { heads: 2, transpose_b: true });
+    let layers =
+        [conv(point, 8), conv(point, 8), products, conv(point, 8), conv(point, 4), Op::Dense { out_channels: 2 }];
+    let mut graph = chain(&layers);
+    for (i, channels) in [(0, 2..6), (1, 0..4), (3, 1..5)] {
+        channels.for_each(|c| kill(&mut graph.nodes[i], c, 1));
+    }
+    let trimmed = assert_same(&graph, "products");
+    assert_eq!(narrowed(&trimmed), [("layer0", 8, 4), ("layer3", 8, 4)]);
+    assert_eq!([2, 3].map(|v| trimmed.kept[v].len()), [8, 50]);
 }
 
 /// Two convolutions and a dense layer; the first's second filter is `constant`, and the second convolution has `window` and

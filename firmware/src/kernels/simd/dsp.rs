@@ -50,12 +50,14 @@ macro_rules! round_four {
 mod conv;
 pub mod depthwise;
 pub mod maps;
+mod product;
 mod winograd;
 
 use super::{GROUP, ROWS};
 use core::arch::asm;
 
 pub use conv::Patches;
+pub use product::Product;
 pub use winograd::Tiles;
 
 /// The rounding rule in 8 instructions: the FPU's conversion rounds half to even, and saturates as the result does.

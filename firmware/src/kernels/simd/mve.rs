@@ -2,9 +2,12 @@
 
 pub mod conv;
 pub mod depthwise;
+mod product;
 
 use core::arch::asm;
 use ocellus_shared::op::PATCHES;
+
+pub use product::Product;
 
 /// See [`portable::pair`](super::portable::pair()).
 #[inline(always)]

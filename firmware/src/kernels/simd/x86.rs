@@ -7,6 +7,7 @@ mod block;
 pub mod conv;
 pub mod depthwise;
 mod isa;
+pub mod product;
 mod taps;
 mod vnni;
 

@@ -11,6 +11,15 @@ use rand_chacha::ChaCha8Rng;
 
 /// A network and random weights for it.
 pub fn network(seed: u64) -> (Network, Checkpoint) {
+    of_layers(seed, false)
+}
+
+/// The same with attention among its layers, which no layer of ours trains.
+pub fn attention(seed: u64) -> (Network, Checkpoint) {
+    of_layers(seed, true)
+}
+
+fn of_layers(seed: u64, attends: bool) -> (Network, Checkpoint) {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let input = Shape::new(rng.random_range(5..13), rng.random_range(5..13), 3);
     let normalise = match rng.random_range(0..6) {
@@ -22,7 +31,7 @@ pub fn network(seed: u64) -> (Network, Checkpoint) {
     };
     let network = Network { input, normalise, layers: Vec::new() };
     let mut generator = Generator { rng, network };
-    generator.layers();
+    generator.layers(attends);
     let Generator { mut rng, network } = generator;
     let checkpoint = trained(&mut rng, &network, Recipe::default());
     (network, checkpoint)
@@ -79,7 +88,7 @@ struct Generator {
 }
 
 impl Generator {
-    fn layers(&mut self) {
+    fn layers(&mut self, attends: bool) {
         for _ in 0..self.rng.random_range(1..5) {
             match self.rng.random_range(0..7) {
                 0..3 => self.convolution(),
@@ -88,6 +97,9 @@ impl Generator {
                 5 => self.squeeze_excite(),
                 _ => self.branches(),
             }
+        }
+        if attends {
+            self.attention();
         }
         match self.rng.random_range(0..3) {
             0 => self.push(op(Op::Flatten)),
@@ -175,6 +187,25 @@ impl Generator {
         if self.rng.random() {
             self.batch_norm();
         }
+    }
+
+    /// `relu(q k') v`, of one head or several, on a map of few pixels.
+    fn attention(&mut self) {
+        while self.last().1.pixels() > 25 {
+            self.push(op(Op::AvgPool { window: Window::valid(2, 2) }));
+        }
+        let (x, _) = self.last();
+        let heads = self.rng.random_range(1..4);
+        let out_channels = u16::from(heads) * self.rng.random_range(1..5);
+        let [q, k, v] = [0; 3].map(|_| {
+            let op = Op::Conv { window: Window::valid(1, 1), out_channels };
+            self.push_from(LayerKind::Op { op, bias: true }, vec![x]);
+            self.last().0
+        });
+        self.push_from(op(Op::MatMul { heads, transpose_b: true }), vec![q, k]);
+        self.push(LayerKind::Relu);
+        let (scores, _) = self.last();
+        self.push_from(op(Op::MatMul { heads, transpose_b: false }), vec![scores, v]);
     }
 
     /// Convolutions of one value, activated in different ways, and that value itself, one beside the other.

@@ -25,6 +25,11 @@ pub fn thick_graph(seed: u64) -> QuantGraph {
     Generator::new(seed).thick_graph()
 }
 
+/// A quantized graph of attention over maps of few pixels, heads and channels, often one of each, and a window behind it.
+pub fn attention_graph(seed: u64) -> QuantGraph {
+    Generator::new(seed).attention_graph()
+}
+
 /// Images `(h, w, c)` for `graph`: all smallest, all largest, only extremes, then any values.
 pub fn images(graph: &QuantGraph, seed: u64, count: usize) -> Vec<Vec<i8>> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -67,6 +72,23 @@ impl Generator {
         self.finish()
     }
 
+    fn attention_graph(mut self) -> QuantGraph {
+        let [h, w, c, heads, depth, columns] = [0; 6].map(|_| self.rng.random_range(1..4));
+        let params = self.params();
+        self.values.push(Value { shape: Shape::new(h, w, c), params });
+        let [queries, keys] = [0; 2].map(|_| [h, w].map(|side| self.rng.random_range(1..=side) as u8));
+        for (kernel, channels) in [(queries, depth), (keys, depth), (keys, columns)] {
+            let window = Window { kernel, ..Window::valid(1, 1) };
+            self.push(Op::Conv { window, out_channels: heads * channels }, vec![0]);
+        }
+        for (transpose_b, inputs) in [(true, vec![1, 2]), (false, vec![4, 3])] {
+            self.push(Op::MatMul { heads: heads as u8, transpose_b }, inputs);
+        }
+        let window = self.window(self.values[5].shape);
+        self.push(Op::Conv { window, out_channels: 2 }, vec![5]);
+        self.finish()
+    }
+
     /// Adds scores of the last value.
     fn finish(mut self) -> QuantGraph {
         let last = self.values.len() - 1;
@@ -103,6 +125,9 @@ impl Generator {
         let newest = self.values.len() - 1;
         let v = if self.rng.random_bool(0.8) { newest } else { self.rng.random_range(0..=newest) };
         let x = self.values[v].shape;
+        if self.rng.random_bool(0.12) {
+            return self.products(v);
+        }
         let op = self.op(x);
         let mut inputs = vec![v];
         match op {
@@ -137,6 +162,29 @@ impl Generator {
         self.push(Op::GlobalAvgPool, vec![v]);
         self.push(Op::Lut, vec![self.values.len() - 1]);
         self.values.len() - 1
+    }
+
+    /// The product of `v` and a value of as many channels, head by head, and often that product by one more.
+    fn products(&mut self, v: usize) {
+        let x = self.values[v].shape;
+        let keys: Vec<usize> = (0..self.values.len())
+            .filter(|&i| self.values[i].shape.c == x.c && self.values[i].shape.pixels() <= 40)
+            .collect();
+        if keys.is_empty() {
+            return;
+        }
+        let b = keys[self.rng.random_range(0..keys.len())];
+        let pixels = self.values[b].shape.pixels();
+        let heads: Vec<u8> =
+            (1..=6).filter(|&heads| x.c.is_multiple_of(heads.into()) && pixels * usize::from(heads) <= 80).collect();
+        let heads = heads[self.rng.random_range(0..heads.len())];
+        self.push(Op::MatMul { heads, transpose_b: true }, vec![v, b]);
+        if self.rng.random_bool(0.7) {
+            let product = self.values.len() - 1;
+            let fits = |shape: Shape| shape.pixels() == pixels && shape.c.is_multiple_of(heads.into());
+            let values = self.alike(b, fits);
+            self.push(Op::MatMul { heads, transpose_b: false }, vec![product, values]);
+        }
     }
 
     /// A value whose shape is `right`, often another than `v`.
@@ -210,6 +258,9 @@ impl Generator {
                 node.multipliers = self.multipliers(1, most as f32 * 80.0);
             }
             Op::Mul => node.multipliers = self.multipliers(1, 8000.0),
+            Op::MatMul { heads, .. } => {
+                node.multipliers = self.multipliers(1, 8000.0 * f32::from(x.c / u16::from(heads)));
+            }
             Op::Lut => node.weights = (0..256).map(|_| self.rng.random()).collect(),
             Op::MaxPool { .. } | Op::Flatten | Op::Concat => {}
         }

@@ -5,7 +5,7 @@ use ocellus_shared::op::PATCHES;
 use ocellus_shared::plan::Step;
 
 /// Pairs of filters whose sums are held before they are requantized.
-const PAIRS: usize = 16;
+pub(super) const PAIRS: usize = 16;
 
 /// Applies all whole pairs of the filters of `step`, each of `row` bytes, to the `PATCHES` rows, and writes the results of
 /// as many of them as there are `pixels`; how many pairs.
@@ -36,7 +36,13 @@ pub fn filter(step: &Step, rows: &[i8], row: usize, pixels: &mut [i8]) -> usize 
 
 /// Sums of each patch with both filters of each of `count` pairs, at least one.
 #[inline(never)]
-unsafe fn dots(rows: *const i8, row: usize, pairs: *const i8, count: usize, sums: &mut [[i32; 2 * PAIRS]; PATCHES]) {
+pub(super) unsafe fn dots(
+    rows: *const i8,
+    row: usize,
+    pairs: *const i8,
+    count: usize,
+    sums: &mut [[i32; 2 * PAIRS]; PATCHES],
+) {
     // SAFETY: the code reads and writes what the caller vouches for, and its registers; the others are restored.
     unsafe {
         asm!(
