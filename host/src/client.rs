@@ -17,7 +17,7 @@ use ocellus_shared::plan::Plan;
 use ocellus_shared::wire::{Header, Kind, MAX_PAYLOAD_LEN, Refusal, Reply, packet, tensor_crc};
 
 use crate::board::{Board, DoesNotFit};
-use crate::probe::Link;
+use crate::probe::{self, Link, Settings};
 use crate::transport::Transport;
 use crate::transport::qemu::{self, ClockMode, Qemu};
 use crate::transport::rtt::Rtt;
@@ -135,6 +135,16 @@ impl Client {
     pub fn restart(board: &Board, link: Link, elf: &[u8]) -> Result<Self> {
         let transport = Rtt::new(link.open_channels(elf)?, elf);
         Ok(Self::new(board, Box::new(transport), REAL_TIMEOUT))
+    }
+
+    /// A real board that runs the program `elf` and `plan`, restarted; a simulated one is given both first.
+    ///
+    /// # Errors
+    /// As for [`probe::reach`], [`Client::restart`] and [`Client::set_plan`].
+    pub fn on_board(board: &Board, settings: &Settings, elf: &[u8], plan: &[u8]) -> Result<Self> {
+        let mut client = Self::restart(board, probe::reach(board, settings, elf, plan)?, elf)?;
+        client.set_plan(plan)?;
+        Ok(client)
     }
 
     /// A client of `board` over any transport, whose answers take no longer than `timeout` where nothing is computed.

@@ -55,6 +55,8 @@ pub mod client;
 
 pub mod eval;
 
+pub mod watch;
+
 pub mod deploy;
 pub mod import;
 pub mod model;

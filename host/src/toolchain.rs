@@ -50,6 +50,16 @@ pub fn can_build(board: &Board) -> Result<bool> {
     Ok(source::find()?.is_some() && Toolchain::find(&board.target).is_ok())
 }
 
+/// Reads the program in the file `elf`.
+///
+/// # Errors
+/// It cannot be read, or is another board's than `board`.
+pub fn read_program(board: &Board, elf: &Path) -> Result<Vec<u8>> {
+    let bytes = std::fs::read(elf).with_context(|| format!("cannot read {}", elf.display()))?;
+    check_board(&bytes, &board.name).with_context(|| elf.display().to_string())?;
+    Ok(bytes)
+}
+
 impl Toolchain {
     /// The first usable compiler for `target`, and a linker.
     ///

@@ -1,6 +1,6 @@
 //! The arguments of the commands for boards and probes.
 
-use super::{ComputeArgs, FrameFormat, Smoothing, Stage, examples, named};
+use super::{ComputeArgs, FrameFormat, Smoothing, Stage, examples, named, values};
 use crate::camera::FrameSize;
 use crate::probe;
 use crate::recipe::Model;
@@ -174,6 +174,9 @@ pub struct MonitorArgs {
     /// Save each frame as a PNG file in this folder; a real board then sends its frames, as with --picture
     #[arg(long, value_name = "DIR")]
     pub save: Option<PathBuf>,
+    /// Label a frame "unsure" if the probability of its best class is below this (0 to 1); the scores stay the same
+    #[arg(long, value_name = "THRESHOLD", value_parser = values::probability)]
+    pub reject: Option<f64>,
     /// Stop after this number of frames; by default on Ctrl-C
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub frames: Option<u32>,

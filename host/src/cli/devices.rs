@@ -1,6 +1,6 @@
 //! The arguments of the commands that run a model on this machine or on a board.
 
-use super::{FrameFormat, ImageCount, ProbeArgs, Stage, Target, examples};
+use super::{FrameFormat, ImageCount, ProbeArgs, Stage, Target, examples, values};
 use crate::camera::FrameSize;
 use clap::Args;
 use std::path::PathBuf;
@@ -52,6 +52,9 @@ pub struct RunArgs {
     /// Width and height of the camera frame, by default 160x120
     #[arg(long, value_name = "WxH")]
     pub frame_size: Option<FrameSize>,
+    /// Label an image "unsure" if the probability of its best class is below this (0 to 1); the scores stay the same
+    #[arg(long, value_name = "THRESHOLD", value_parser = values::probability)]
+    pub reject: Option<f64>,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,

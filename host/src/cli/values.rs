@@ -187,6 +187,12 @@ pub(super) fn chart_file(text: &str) -> Result<PathBuf, String> {
     }
 }
 
+/// A probability.
+pub(super) fn probability(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number| (0.0..=1.0).contains(number));
+    number.ok_or_else(|| "expected a probability from 0 to 1, such as 0.8".to_owned())
+}
+
 /// How a real board smooths its labels, as its program reads it: `SHIFT,LEAD,HOLD`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Smoothing([u8; 3]);
@@ -229,6 +235,14 @@ mod tests {
         }
         for bad in ["plot.jpg", "/"] {
             assert!(chart_file(bad).unwrap_err().contains("SVG or PNG"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn probabilities_are_parts_of_one() {
+        assert_eq!(["0", "0.8", "1"].map(probability), [0.0, 0.8, 1.0].map(Ok));
+        for bad in ["", "80", "80%", "-0.1", "1.01", "nan"] {
+            assert!(probability(bad).is_err(), "{bad}");
         }
     }
 

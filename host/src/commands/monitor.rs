@@ -16,21 +16,16 @@ use super::helpers::signals::Stop;
 use super::helpers::targets;
 use crate::camera::{self, Sensor};
 use crate::cli::{MonitorArgs, Stage};
-use crate::client::{Client, LiveEvent};
+use crate::client::Client;
 use crate::data::picture::Picture;
-use crate::eval::engine::EngineModel;
 use crate::model::ModelFiles;
-use crate::probe::Restarted;
 use crate::report;
+use crate::watch::{Turn, Watch};
 use gallery::Gallery;
 use live::{FrameScores, Live};
 
 /// How long Ctrl-C may take to reach this process after it reached the emulator, which it ends.
 const SLOWEST_SIGNAL: Duration = Duration::from_millis(300);
-/// Longest wait for what a board does next, before Ctrl-C and its log are looked at.
-const POLL: Duration = Duration::from_millis(50);
-/// Time between two questions to a board whose camera gives no frames.
-const PAUSE: Duration = Duration::from_millis(200);
 
 /// Shows live what a board sees, until Ctrl-C or for as many frames as asked for.
 ///
@@ -39,14 +34,13 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub fn run(args: &MonitorArgs) -> Result<()> {
     let plan = ModelFiles::find(&args.model)?.read_plan()?;
     let parsed = Plan::parse(&plan)?;
-    let mut live = Live::new(&parsed, args.frames.map_or(u64::MAX, u64::from));
+    let mut live = Live::new(&parsed, args.frames.map_or(u64::MAX, u64::from), args.reject);
     let mut gallery = Gallery::open(args)?;
     // The board must be left in good order.
     let signals = Stop::on_signals(None, false)?;
     let stop = signals.asked();
     match args.on {
-        Stage::Board if gallery.wants_frames() => fetch_frames(args, &plan, &mut live, &mut gallery, stop)?,
-        Stage::Board => follow_board(args, &plan, &mut live, stop)?,
+        Stage::Board => watch_board(args, &plan, &mut live, &mut gallery, stop)?,
         Stage::Sim => watch_sim(args, &plan, &mut live, &mut gallery, stop)?,
     }
     live.finish();
@@ -64,76 +58,35 @@ fn reach(args: &MonitorArgs, plan: &[u8]) -> Result<Client> {
     targets::reach(&board, &args.probe, args.elf.as_deref(), plan)
 }
 
-/// Shows what a real board's camera loop does.
-fn follow_board(args: &MonitorArgs, plan: &[u8], live: &mut Live, stop: &AtomicBool) -> Result<()> {
-    let mut client = reach(args, plan)?;
-    client.follow()?;
-    while !stop.load(Ordering::Relaxed) && !live.is_done() {
-        match client.poll_event(POLL) {
-            Ok(Some(event)) => show(&event, live),
-            Ok(None) => {}
-            Err(error) if error.is::<Restarted>() => {
-                live.note("the board started anew");
-                client.set_plan(plan)?;
-                client.follow()?;
-            }
-            Err(error) => return Err(error),
-        }
-        client.log().iter().for_each(|line| live.note(line));
-    }
-    client.end()
-}
-
-fn show(event: &LiveEvent, live: &mut Live) {
-    match event {
-        LiveEvent::Frame(frame) => live.show(&FrameScores {
-            scores: &frame.scores,
-            latency_us: micros(frame.latency),
-            interval_us: micros(frame.interval),
-        }),
-        LiveEvent::Fault { what, counts, .. } => live.miss(what, counts.turns.saturating_sub(counts.frames).into()),
-        LiveEvent::Over(_) => {}
-    }
-}
-
-/// Asks a real board for frame after frame. Their scores are computed here: the very ones that the board computes.
-fn fetch_frames(
+/// Shows what a real board's camera sees.
+fn watch_board(
     args: &MonitorArgs,
     plan: &[u8],
     live: &mut Live,
     gallery: &mut Gallery,
     stop: &AtomicBool,
 ) -> Result<()> {
-    let engine = EngineModel::new(plan)?;
-    let mut client = reach(args, plan)?;
-    let (mut before, mut missed) = (None, 0);
+    let mut watch = Watch::start(reach(args, plan)?, plan, gallery.wants_frames())?;
     while !stop.load(Ordering::Relaxed) && !live.is_done() {
-        let start = Instant::now();
-        match client.newest_frame()? {
-            None => {
-                missed += 1;
-                live.miss(
-                    "the camera gives none; the log says why, which `ocellus monitor` shows without --picture",
-                    missed,
-                );
-                thread::sleep(PAUSE);
-            }
-            Some(raw) => {
-                let frame = raw.frame()?;
-                let scores = engine.classify(&frame)?;
-                gallery.add(&frame, live)?;
-                let interval_us = before.map_or(0, |before: Instant| micros(before.elapsed()));
-                live.show(&FrameScores { scores: &scores, latency_us: micros(start.elapsed()), interval_us });
-                before = Some(start);
-            }
+        for turn in watch.next_turns()? {
+            show(&turn, live, gallery)?;
         }
-        client.release()?;
     }
-    client.end()
+    watch.end()
 }
 
-fn micros(time: Duration) -> u32 {
-    time.as_micros().try_into().unwrap_or(u32::MAX)
+fn show(turn: &Turn, live: &mut Live, gallery: &mut Gallery) -> Result<()> {
+    match turn {
+        Turn::Frame(seen) => {
+            if let Some(raw) = &seen.frame {
+                gallery.add(&raw.frame()?, live)?;
+            }
+            live.show(&FrameScores { scores: &seen.scores, latency: seen.latency, interval: seen.interval });
+        }
+        Turn::Fault { what, missed } => live.miss(what, *missed),
+        Turn::Note(line) => live.note(line),
+    }
+    Ok(())
 }
 
 /// Feeds an emulated board with what `--source` shows, as its sensor would.
@@ -151,11 +104,7 @@ fn watch_sim(args: &MonitorArgs, plan: &[u8], live: &mut Live, gallery: &mut Gal
         let start = Instant::now();
         let Some(seen) = unless_stopped(client.frame(&frame), stop)? else { return Ok(()) };
         gallery.add(&frame, live)?;
-        live.show(&FrameScores {
-            scores: &seen.scores,
-            latency_us: micros(start.elapsed()),
-            interval_us: micros(before.elapsed()),
-        });
+        live.show(&FrameScores { scores: &seen.scores, latency: start.elapsed(), interval: before.elapsed() });
         before = start;
     }
     unless_stopped(client.end(), stop)?;
@@ -176,8 +125,7 @@ fn unless_stopped<T>(outcome: Result<T>, stop: &AtomicBool) -> Result<Option<T>>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::LiveFrame;
-    use ocellus_shared::wire::FrameCounts;
+    use crate::watch::Seen;
 
     #[test]
     fn an_emulator_that_is_stopped_has_not_failed() {
@@ -199,17 +147,16 @@ mod tests {
     fn what_a_board_does_becomes_frames_and_losses() {
         let bytes = live::tests::plan();
         let plan = Plan::parse(&bytes).unwrap();
-        let mut live = Live::new(&plan, 2);
-        let frame = |turn, scores: [i8; 3], interval| {
+        let mut live = Live::new(&plan, 2, None);
+        let mut gallery = Gallery::default();
+        let frame = |scores: [i8; 3], interval| {
             let (latency, interval) = (Duration::from_millis(40), Duration::from_millis(interval));
-            let (scores, label) = (scores.to_vec(), String::new());
-            LiveEvent::Frame(LiveFrame { turn, scores, label, settled: false, latency, interval })
+            Turn::Frame(Seen { frame: None, scores: scores.to_vec(), latency, interval })
         };
-        let counts = FrameCounts { turns: 2, frames: 1, missing: 1, ..FrameCounts::default() };
-        let fault = LiveEvent::Fault { turn: 2, what: "timeout".to_owned(), counts };
-        for event in [frame(1, [10, 90, -3], 0), fault, frame(3, [99, 0, -3], 100)] {
+        let fault = Turn::Fault { what: "timeout".to_owned(), missed: 1 };
+        for turn in [frame([10, 90, -3], 0), fault, frame([99, 0, -3], 100)] {
             assert!(!live.is_done());
-            show(&event, &mut live);
+            show(&turn, &mut live, &mut gallery).unwrap();
         }
         assert!(live.is_done());
         let expected = serde_json::json!({

@@ -54,7 +54,9 @@ pub fn run(args: &RunArgs) -> Result<()> {
         }
         let scores = classify(&engine, board.as_mut(), sensor, &picture).with_context(|| view::name(path))?;
         let plan = engine.plan();
-        results.write(Some(&|| describe(path, plan, &scores)), || single::result(&view::json_path(path), plan, &scores))
+        results.write(Some(&|| describe(path, plan, &scores, args.reject)), || {
+            single::result(&view::json_path(path), plan, &scores, args.reject)
+        })
     });
     let outcome = outcome.and_then(|()| board.map_or(Ok(()), Client::end));
     results.finish().and(outcome)?;
@@ -129,7 +131,7 @@ fn classify(
     Ok(here)
 }
 
-fn describe(path: &Path, plan: &Plan, scores: &[i8]) -> String {
+fn describe(path: &Path, plan: &Plan, scores: &[i8], reject: Option<f64>) -> String {
     let probabilities = eval::probabilities(plan, scores);
     let class = |r: &Ranked| {
         let name = plan.label(r.class.into()).unwrap_or_default();
@@ -137,7 +139,8 @@ fn describe(path: &Path, plan: &Plan, scores: &[i8]) -> String {
     };
     let classes: Vec<String> = single::best(scores, single::NAMED).iter().map(class).collect();
     let margin = scores::margin(scores, plan.output_params());
-    format!("{}: {}   (margin {margin:.2})", view::name(path), classes.join(", "))
+    let unsure = if single::is_rejected(plan, scores, reject) { "unsure: " } else { "" };
+    format!("{}: {unsure}{}   (margin {margin:.2})", view::name(path), classes.join(", "))
 }
 
 #[cfg(test)]

@@ -11,6 +11,9 @@ use crate::recipe::{DataRecipe, Enlarge};
 /// Classes that are named for each picture.
 pub const NAMED: usize = 3;
 
+/// What is said instead of a label that is not sure enough.
+pub const UNSURE: &str = "unsure";
+
 /// A square that smaller pictures are enlarged to, smoothly, before a model sees them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Enlarged {
@@ -43,16 +46,28 @@ pub fn best(scores: &[i8], count: usize) -> Vec<Ranked> {
     scores::top_k(scores, &mut room).to_vec()
 }
 
-/// What `run --json` says of a picture's int8 `scores`, `(classes)`.
-pub fn result(picture: &str, plan: &Plan, scores: &[i8]) -> Value {
-    let label = |class: u16| plan.label(class.into()).unwrap_or_default();
-    json!({
+/// Whether the best class's probability is below the threshold `reject`, if there is one.
+pub fn is_rejected(plan: &Plan, scores: &[i8], reject: Option<f64>) -> bool {
+    let best = usize::from(scores::best(scores).class);
+    reject.is_some_and(|threshold| probabilities(plan, scores).get(best).is_none_or(|&part| part < threshold))
+}
+
+/// What `run --json` says of a picture's int8 `scores`, `(classes)`. Below the threshold `reject` the label is [`UNSURE`]; nothing
+/// else changes.
+pub fn result(picture: &str, plan: &Plan, scores: &[i8], reject: Option<f64>) -> Value {
+    let is_rejected = is_rejected(plan, scores, reject);
+    let label = plan.label(scores::best(scores).class.into()).unwrap_or_default();
+    let mut result = json!({
         "picture": picture,
-        "label": label(scores::best(scores).class),
+        "label": if is_rejected { UNSURE } else { label },
         "scores": scores,
         "top": top(plan, scores, NAMED),
         "margin": scores::margin(scores, plan.output_params()),
-    })
+    });
+    if reject.is_some() {
+        result["rejected"] = json!(is_rejected);
+    }
+    result
 }
 
 /// The best `count` classes with their scores and probabilities, best first.

@@ -84,7 +84,7 @@ pub fn classify(model: &Loaded, bytes: &[u8], name: &str, through_camera: bool) 
     let seen = Seen::new(model, bytes, through_camera)?;
     let engine = model.engine()?;
     let scores = engine.scores(&seen.image).map_err(|error| Fault::unusable(&error))?;
-    Ok(single::result(name, engine.plan(), &scores))
+    Ok(single::result(name, engine.plan(), &scores, None))
 }
 
 /// What to say of a picture.
@@ -127,12 +127,12 @@ pub fn inspect(model: &Loaded, bytes: &[u8], wanted: Wanted) -> Result<Value, Fa
     if wanted.pictures {
         let part = region(plan.crop(), seen.picture.width, seen.picture.height, shape);
         about["crop"] = json!({ "x": part.x, "y": part.y, "width": part.width, "height": part.height });
-        about["input"]["picture"] =
-            json!(data_url(Picture { width: shape.w, height: shape.h, pixels: seen.pixels() })?);
+        let url = |picture| data_url(picture).map_err(|error| Fault::unusable(&error));
+        about["input"]["picture"] = json!(url(Picture { width: shape.w, height: shape.h, pixels: seen.pixels() })?);
         if let Some(data) = &seen.frame {
             let shown = frame(data).and_then(|frame| camera::rgb(&frame)).map_err(|error| Fault::unusable(&error))?;
             about["camera"] = json!({ "width": shown.width, "height": shown.height, "format": "RGB565" });
-            about["camera"]["picture"] = json!(data_url(shown)?);
+            about["camera"]["picture"] = json!(url(shown)?);
         }
     }
     if wanted.float {
@@ -177,9 +177,11 @@ fn best_logits(plan: &Plan, logits: &[f32]) -> (String, Vec<Value>) {
 }
 
 /// A picture that stands in a page itself.
-fn data_url(picture: Picture) -> Result<String, Fault> {
-    let png = picture.to_png().map_err(|error| Fault::unusable(&error))?;
-    Ok(format!("data:image/png;base64,{}", BASE64_STANDARD.encode(png)))
+///
+/// # Errors
+/// It cannot be encoded.
+pub fn data_url(picture: Picture) -> Result<String> {
+    Ok(format!("data:image/png;base64,{}", BASE64_STANDARD.encode(picture.to_png()?)))
 }
 
 /// Milliseconds since `start`.

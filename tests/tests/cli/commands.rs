@@ -420,3 +420,25 @@ fn a_wrong_source_tree_is_named() {
     command.args(["firmware"]).env("OCELLUS_SOURCE", "/no/such/source");
     finish(command).fails(1, &["OCELLUS_SOURCE", "/no/such/source"]);
 }
+
+#[test]
+fn a_label_that_is_not_sure_enough_is_unsure_and_its_scores_are_the_same() {
+    let model = Model::new();
+    let path = model.file("picture.png");
+    let picture = Picture { width: 8, height: 8, pixels: (0..192).map(|i| (i * 7) as u8).collect() };
+    fs::write(&path, picture.to_png().unwrap()).unwrap();
+    let classified =
+        |reject: &[&str]| run(&[&["run", model.path(), path.to_str().unwrap(), "--json"], reject].concat()).json();
+    let plain = classified(&[]);
+    assert!(plain["rejected"].is_null());
+    let probability = plain["top"][0]["probability"].as_f64().unwrap();
+    for (threshold, rejected) in [(0.0, false), (probability - 1e-6, false), (probability + 1e-6, true)] {
+        let told = classified(&["--reject", &threshold.min(1.0).to_string()]);
+        assert_eq!(told["rejected"], rejected, "{threshold}");
+        assert_eq!(told["label"], if rejected { Value::from("unsure") } else { plain["label"].clone() });
+        assert_eq!((&told["scores"], &told["top"]), (&plain["scores"], &plain["top"]));
+    }
+    let text = run(&["run", model.path(), path.to_str().unwrap(), "--reject", "1"]);
+    assert!(text.stdout.contains(": unsure: "), "{}", text.stdout);
+    run(&["run", model.path(), path.to_str().unwrap(), "--reject", "80"]).fails(2, &["0 to 1"]);
+}

@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use ocellus_shared::plan::Plan;
 
 use crate::board::{self, Board};
 use crate::cli::{DeviceArgs, ProbeArgs, Target};
 use crate::client::Client;
 use crate::commands::Failure;
-use crate::probe::{self, Selector, Settings};
+use crate::probe::{Selector, Settings};
 use crate::toolchain::{self, Program};
 use crate::transport::qemu::ClockMode;
 use crate::view;
@@ -59,9 +59,7 @@ pub fn settings(args: &ProbeArgs) -> Settings {
 /// The program on `board`: the given file, which must not be another board's, or a fresh one.
 pub fn program(board: &Board, elf: Option<&Path>) -> Result<Vec<u8>> {
     let path = elf.map_or_else(|| firmware(board), |elf| Ok(elf.to_owned()))?;
-    let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    toolchain::check_board(&bytes, &board.name).with_context(|| path.display().to_string())?;
-    Ok(bytes)
+    toolchain::read_program(board, &path)
 }
 
 /// A real board that runs `plan`, restarted; a simulated one gets program and plan first.
@@ -70,9 +68,7 @@ pub fn reach(board: &Board, probe: &ProbeArgs, elf: Option<&Path>, plan: &[u8]) 
     if matches!(settings.probe, Selector::Simulated(_)) {
         view::note("a rehearsal on a simulated board: its firmware runs on this machine, in this machine's time");
     }
-    let mut client = Client::restart(board, probe::reach(board, &settings, &elf, plan)?, &elf)?;
-    client.set_plan(plan)?;
-    Ok(client)
+    Client::on_board(board, &settings, &elf, plan)
 }
 
 /// An emulated board with `plan` in place.

@@ -14,6 +14,7 @@ use crate::view;
 const COLUMNS: u16 = 64;
 
 /// Draws and saves frames.
+#[derive(Default)]
 pub struct Gallery {
     draws: bool,
     folder: Option<Numbered>,

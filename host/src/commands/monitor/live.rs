@@ -1,22 +1,22 @@
 //! The live view: what the newest frame shows, and how well frames come.
 
-use std::collections::BTreeMap;
 use std::io::{IsTerminal, stderr};
+use std::time::Duration;
 
 use ocellus_shared::plan::Plan;
 use ocellus_shared::scores::{self, Ranked};
 use serde_json::{Value, json};
 
 use crate::eval;
+use crate::eval::single::{self, UNSURE};
 use crate::report::{self, percent};
 use crate::view::{self, Lines};
+use crate::watch::Tally;
 
 /// Classes that are shown.
 const SHOWN: usize = 3;
 /// Characters of a full bar.
 const BAR: usize = 30;
-/// How much a frame counts in the averages of latency and interval.
-const WEIGHT: f64 = 0.1;
 
 /// What a board says of one frame.
 #[derive(Clone, Copy, Debug)]
@@ -24,21 +24,19 @@ pub struct FrameScores<'a> {
     /// int8 scores, one per class.
     pub scores: &'a [i8],
     /// From when the frame was there to its label.
-    pub latency_us: u32,
-    /// Since the frame before; 0 for the first.
-    pub interval_us: u32,
+    pub latency: Duration,
+    /// Since the frame before; zero for the first.
+    pub interval: Duration,
 }
 
 /// What was seen so far.
 pub struct Live<'p> {
     plan: &'p Plan<'p>,
     wanted: u64,
-    frames: u64,
-    missed: u64,
-    /// Averages over the last frames, in microseconds; of the latency, and of the time between frames.
-    latency_us: Option<f64>,
-    interval_us: Option<f64>,
-    labels: BTreeMap<String, u64>,
+    /// Probability below which a label is not sure enough.
+    reject: Option<f64>,
+    is_unsure: bool,
+    tally: Tally,
     /// The last frame's best classes with their probabilities.
     best: Vec<(String, f64)>,
     lines: Option<Lines>,
@@ -48,37 +46,21 @@ pub struct Live<'p> {
 
 impl<'p> Live<'p> {
     /// Nothing seen yet, of `wanted` frames. On a terminal the view is drawn over itself, else each frame has its line.
-    pub fn new(plan: &'p Plan<'p>, wanted: u64) -> Self {
+    pub fn new(plan: &'p Plan<'p>, wanted: u64, reject: Option<f64>) -> Self {
         let lines = stderr().is_terminal().then(Lines::default);
-        let (labels, best) = (BTreeMap::new(), Vec::new());
-        Self {
-            plan,
-            wanted,
-            frames: 0,
-            missed: 0,
-            latency_us: None,
-            interval_us: None,
-            labels,
-            best,
-            lines,
-            picture: Vec::new(),
-        }
+        let (tally, best, picture) = (Tally::default(), Vec::new(), Vec::new());
+        Self { plan, wanted, reject, is_unsure: false, tally, best, lines, picture }
     }
 
     /// Whether there were as many frames as wanted.
     pub fn is_done(&self) -> bool {
-        self.frames >= self.wanted
+        self.tally.frames >= self.wanted
     }
 
     /// A frame was seen.
     pub fn show(&mut self, frame: &FrameScores) {
         if frame.scores.len() != self.plan.output().shape.len() {
             return self.note("the board runs another model than the given one: write it with `ocellus flash --model`");
-        }
-        self.frames += 1;
-        average(&mut self.latency_us, frame.latency_us);
-        if frame.interval_us > 0 {
-            average(&mut self.interval_us, frame.interval_us);
         }
         let probabilities = eval::probabilities(self.plan, frame.scores);
         let mut room = [Ranked::default(); SHOWN];
@@ -87,9 +69,10 @@ impl<'p> Live<'p> {
             (self.plan.label(class).unwrap_or_default().to_owned(), probabilities[class])
         };
         self.best = scores::top_k(frame.scores, &mut room).iter().map(named).collect();
-        if let Some((label, _)) = self.best.first() {
-            *self.labels.entry(label.clone()).or_default() += 1;
-        }
+        self.is_unsure = single::is_rejected(self.plan, frame.scores, self.reject);
+        let best = self.best.first().map(|(label, _)| label.as_str()).unwrap_or_default();
+        let label = if self.is_unsure { UNSURE } else { best };
+        self.tally.add(label, frame.latency, frame.interval);
         self.draw();
     }
 
@@ -100,7 +83,7 @@ impl<'p> Live<'p> {
 
     /// A frame did not come, `missed` altogether.
     pub fn miss(&mut self, what: &str, missed: u64) {
-        self.missed = missed;
+        self.tally.missed = missed;
         self.note(&format!("no frame: {what}"));
     }
 
@@ -122,29 +105,30 @@ impl<'p> Live<'p> {
 
     /// One line about all of it.
     pub fn closing_line(&self) -> String {
-        let seen: Vec<String> = self.labels.iter().map(|(label, count)| format!("{label} {count}")).collect();
-        format!("{} frames, {}; seen: {}", self.frames, self.throughput(), seen.join(", "))
+        let seen: Vec<String> = self.tally.labels.iter().map(|(label, count)| format!("{label} {count}")).collect();
+        format!("{} frames, {}; seen: {}", self.tally.frames, self.throughput(), seen.join(", "))
     }
 
     /// All of it, for programs.
     pub fn summary(&self) -> Value {
         json!({
-            "frames": self.frames,
-            "dropped": self.missed,
-            "latency_ms": self.latency_us.map(|us| us / 1e3),
-            "fps": self.fps(),
-            "labels": self.labels,
+            "frames": self.tally.frames,
+            "dropped": self.tally.missed,
+            "latency_ms": self.tally.latency_ms(),
+            "fps": self.tally.fps(),
+            "labels": self.tally.labels,
         })
     }
 
-    fn fps(&self) -> Option<f64> {
-        self.interval_us.map(|us| 1e6 / us)
+    fn throughput(&self) -> String {
+        let fps = self.tally.fps().map_or_else(|| "- fps".to_owned(), |fps| format!("{fps:.1} fps"));
+        let latency = self.tally.latency_ms().map_or_else(|| "- ms".to_owned(), |ms| format!("{ms:.1} ms"));
+        format!("{fps}, {latency} from frame to label, {} dropped", self.tally.missed)
     }
 
-    fn throughput(&self) -> String {
-        let fps = self.fps().map_or_else(|| "- fps".to_owned(), |fps| format!("{fps:.1} fps"));
-        let latency = self.latency_us.map_or_else(|| "- ms".to_owned(), |us| format!("{:.1} ms", us / 1e3));
-        format!("{fps}, {latency} from frame to label, {} dropped", self.missed)
+    /// Before what is said of a frame whose label is not sure enough.
+    fn unsure(&self) -> &'static str {
+        if self.is_unsure { "unsure: " } else { "" }
     }
 
     fn draw(&mut self) {
@@ -152,11 +136,13 @@ impl<'p> Live<'p> {
             return self.draw_over();
         }
         let best: Vec<String> = self.best.iter().map(|(label, part)| format!("{label} {}", percent(*part))).collect();
-        view::note(&format!("  frame {:>3}: {} ({})", self.frames, best.join(", "), self.throughput()));
+        let (frames, unsure) = (self.tally.frames, self.unsure());
+        view::note(&format!("  frame {frames:>3}: {unsure}{} ({})", best.join(", "), self.throughput()));
     }
 
     fn draw_over(&mut self) {
-        let (text, bars) = (format!("  frame {}: {}", self.frames, self.throughput()), self.bars());
+        let (text, bars) =
+            (format!("  frame {}: {}{}", self.tally.frames, self.unsure(), self.throughput()), self.bars());
         if let Some(lines) = &mut self.lines {
             lines.draw(&self.picture.iter().cloned().chain(bars).chain([text]).collect::<Vec<_>>());
         }
@@ -179,11 +165,6 @@ impl<'p> Live<'p> {
     }
 }
 
-fn average(mean: &mut Option<f64>, value: u32) {
-    let value = f64::from(value);
-    *mean = Some(mean.map_or(value, |mean| mean + WEIGHT * (value - mean)));
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use ocellus_shared::plan::Operand;
@@ -191,6 +172,8 @@ pub(super) mod tests {
     use ocellus_shared::{Op, Shape, plan::Crop};
 
     use super::*;
+
+    const MOMENT: Duration = Duration::from_millis(1);
 
     /// A network that says how red, green and blue a picture is.
     pub fn plan() -> Vec<u8> {
@@ -223,8 +206,8 @@ pub(super) mod tests {
     fn bars_are_as_long_as_probabilities() {
         let bytes = plan();
         let plan = Plan::parse(&bytes).unwrap();
-        let mut live = Live::new(&plan, 1);
-        live.show(&FrameScores { scores: &[0, 0, -128], latency_us: 1000, interval_us: 0 });
+        let mut live = Live::new(&plan, 1, None);
+        live.show(&FrameScores { scores: &[0, 0, -128], latency: MOMENT, interval: Duration::ZERO });
         let half = format!("{}{}", "\u{2588}".repeat(15), "\u{2591}".repeat(15));
         let none = "\u{2591}".repeat(30);
         let bars = [
@@ -237,20 +220,23 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn scores_of_another_model_are_not_shown() {
+    fn a_label_that_is_not_sure_enough_is_not_counted() {
         let bytes = plan();
         let plan = Plan::parse(&bytes).unwrap();
-        let mut live = Live::new(&plan, 1);
-        live.show(&FrameScores { scores: &[1, 2], latency_us: 1, interval_us: 1 });
-        assert_eq!((live.summary()["frames"].as_u64(), live.is_done()), (Some(0), false));
+        let mut live = Live::new(&plan, 3, Some(0.9));
+        for scores in [[0, 0, -128], [100, 0, 0], [0, 100, 0]] {
+            live.show(&FrameScores { scores: &scores, latency: MOMENT, interval: MOMENT });
+        }
+        assert_eq!(live.summary()["labels"], serde_json::json!({ "green": 1, "red": 1, "unsure": 1 }));
+        assert_eq!(live.unsure(), "");
     }
 
     #[test]
-    fn averages_follow_slowly() {
-        let mut mean = None;
-        average(&mut mean, 100);
-        assert_eq!(mean, Some(100.0));
-        average(&mut mean, 200);
-        assert_eq!(mean, Some(110.0));
+    fn scores_of_another_model_are_not_shown() {
+        let bytes = plan();
+        let plan = Plan::parse(&bytes).unwrap();
+        let mut live = Live::new(&plan, 1, None);
+        live.show(&FrameScores { scores: &[1, 2], latency: MOMENT, interval: MOMENT });
+        assert_eq!((live.summary()["frames"].as_u64(), live.is_done()), (Some(0), false));
     }
 }

@@ -231,6 +231,10 @@ pub fn confidence(figures: &Figures) -> Result<Markup> {
         div.plots {
             figure {
                 h3 { "Answers by confidence, " (side.name) }
+                p.muted {
+                    "With " code { "--reject THRESHOLD" } ", " code { "ocellus run" } " and " code { "ocellus monitor" }
+                    " label an image \"unsure\" below a confidence."
+                }
                 (kept(&found.thresholds, "at least", &percent))
             }
             @if !found.leads.is_empty() { figure {
