@@ -18,12 +18,14 @@ use crate::eval::engine::EngineModel;
 use crate::eval::tract::{FloatModel, TractModel};
 use crate::files::{self, FolderLock, Purpose};
 use crate::graph::{Graph, run};
+use crate::net::module::Module;
 use crate::pack::{Packed, Room};
 use crate::quantize::QuantGraph;
 use crate::recipe::{CalibrationMethod, Optimize, QuantRecipe, Recipe};
 use crate::trim::{self, Removed};
 use crate::{calibrate, eval, fold, graph, net, onnx, pack, quantize, view};
 use anyhow::{Result, bail, ensure};
+use ocellus_shared::Shape;
 use ocellus_shared::plan::Plan;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -76,6 +78,17 @@ pub fn check_deployable(checkpoint: &Checkpoint) -> Result<()> {
 pub fn folded(checkpoint: &Checkpoint) -> Result<Graph> {
     let network = net::build(&checkpoint.recipe, checkpoint.input, checkpoint.classes.len())?;
     Ok(fold::fold(graph::lower(&network, checkpoint)?))
+}
+
+/// The folded network that the file `float_onnx` was written from, of classes `labels`; `recipe` is the one that it was trained by.
+///
+/// # Errors
+/// The file is not intact, or the recipe describes other layers.
+pub fn reopened(float_onnx: &[u8], recipe: &Recipe, input: Shape, labels: &[String]) -> Result<Graph> {
+    let (classes, dataset_hash) = (labels.to_vec(), String::new());
+    let weights = Module::new(net::build(recipe, input, labels.len())?)?.initial(0);
+    let like = Checkpoint { recipe: recipe.clone(), classes, input, dataset_hash, weights, resume: None };
+    onnx::read_float(float_onnx, folded(&like)?)
 }
 
 /// Quantizes `checkpoint` as its recipe says, calibrating with some of `images`, which are training images.

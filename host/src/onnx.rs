@@ -28,7 +28,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use tract_onnx::pb::{ModelProto, OperatorSetIdProto, StringStringEntryProto};
 
-pub use float::write as write_float;
+pub use float::{read as read_float, write as write_float};
 
 /// Version of the metadata and of the form of the operators.
 const FORMAT: &str = "1";

@@ -85,6 +85,16 @@ fn a_run_is_reported_from_its_first_epoch_to_its_boards() {
     assert!(model["layers"]["layers"].as_array().unwrap().len() > 3 && model["boards"].as_array().unwrap().len() > 5);
     let alone = go(&["eval", "run", "--images", "60", "--json"]).json();
     assert_eq!(model["sides"][1]["metrics"]["accuracy"], alone["accuracy"]);
+    // The float ONNX file has the same weights, where the checkpoint was not kept.
+    fs::create_dir(at("kept")).unwrap();
+    for name in ["model.plan", "model.onnx", "float.onnx", "recipe.toml"] {
+        fs::copy(at("run").join(name), at("kept").join(name)).unwrap();
+    }
+    let kept = go(&[&["report", "kept", "--json", "--out", "kept.html"][..], &quick].concat()).json();
+    assert_eq!(kept["models"][0]["layers"], model["layers"]);
+    fs::remove_file(at("kept/float.onnx")).unwrap();
+    let without = go(&[&["report", "kept", "--json", "--out", "kept.html"][..], &quick].concat()).json();
+    assert!(without["models"][0]["missing"].to_string().contains("neither trained weights nor a float ONNX file"));
     let csv = fs::read_to_string(at("figures.csv")).unwrap();
     assert!(csv.contains("run,int8,all,accuracy,") && csv.contains(",robustness,low light 5,int8,"), "{csv}");
     let page = fs::read_to_string(at("r.html")).unwrap();

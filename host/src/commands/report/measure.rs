@@ -19,7 +19,8 @@ use crate::deploy::{self, Quantized};
 use crate::eval::calibration::{Answer, Calibration};
 use crate::eval::robustness::Robustness;
 use crate::eval::{Evaluator, Scores, sqnr};
-use crate::recipe::DataRecipe;
+use crate::graph::Graph;
+use crate::recipe::{DataRecipe, QuantRecipe};
 use crate::report::figures::{self, BoardAgreement, Changes, DataFigures, FLOAT, Figures, INT8, Side};
 use crate::toolchain::{self, ProgramSize};
 use crate::train::metrics;
@@ -152,18 +153,30 @@ fn on_board(
     Ok(Some((measured.side, agreement)))
 }
 
-/// What int8 costs each layer, which the weights before quantization tell.
+/// What int8 costs each layer: the network before quantization is quantized once more, and both are compared.
 fn layers(model: &Candidate, dataset: &Dataset) -> Result<Option<sqnr::Report>> {
-    let file = model.files.checkpoint.as_deref();
-    let checkpoint = Checkpoint::load(file.context("the trained weights of the run are not beside the model")?)?;
-    deploy::check_deployable(&checkpoint)?;
+    let (folded, quant) = before_quantization(model)?;
     let spinner = view::spinner("comparing float and int8, layer by layer");
-    let Quantized { graph, quantized, .. } = deploy::quantized(&checkpoint, &dataset.train)?;
-    let plan = pack::pack(&quantized, checkpoint.recipe.quant.optimize)?.plan;
+    let Quantized { graph, quantized, .. } = deploy::quantized_graph(folded, &dataset.train, &quant)?;
+    let plan = pack::pack(&quantized, quant.optimize)?.plan;
     let images = datasets::take(&dataset.train, ImageCount::First(LAYER_IMAGES));
     let found = sqnr::measure(&graph, &quantized, &plan, &images)?;
     spinner.finish_and_clear();
     Ok(Some(found))
+}
+
+/// The network of a run's checkpoint, or else of the float ONNX file that was exported of it, and how it is quantized.
+fn before_quantization(model: &Candidate) -> Result<(Graph, QuantRecipe)> {
+    if let Some(path) = &model.files.checkpoint {
+        let checkpoint = Checkpoint::load(path)?;
+        deploy::check_deployable(&checkpoint)?;
+        return Ok((deploy::folded(&checkpoint)?, checkpoint.recipe.quant));
+    }
+    let path = model.files.float_onnx.as_ref();
+    let path = path.context("there are neither trained weights nor a float ONNX file beside the model")?;
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let folded = deploy::reopened(&bytes, &model.recipe, model.input, &model.classes);
+    Ok((folded.with_context(|| view::name(path))?, model.recipe.quant.clone()))
 }
 
 fn robustness(
