@@ -16,10 +16,12 @@ mod guard;
 mod inspect;
 mod jobs;
 mod library;
+mod live;
 mod message;
 mod occlusion;
 mod openapi;
 mod pages;
+mod process;
 mod routes;
 mod runs;
 mod server;
@@ -37,6 +39,7 @@ use anyhow::{Context, Result};
 use ocellus_shared::Shape;
 
 use crate::data::Dataset;
+use crate::probe::Settings;
 use crate::recipe::DataRecipe;
 use guard::Access;
 use site::Site;
@@ -62,6 +65,10 @@ pub struct Options {
     pub find_dataset: FindDataset,
     /// Emulated board.
     pub board: String,
+    /// How to reach a real board.
+    pub probe: Settings,
+    /// The real board's program, where it is not to be built.
+    pub elf: Option<PathBuf>,
     /// Address to listen on. On any but this machine's own, a token is asked for.
     pub host: IpAddr,
     /// Port; by default 8080, or the next that is free.

@@ -24,6 +24,14 @@ pub fn program_with_log(address: u32, data: &[u8], log: u32) -> Vec<u8> {
     build(address, data, &logging(log))
 }
 
+/// A program for the simulated probe's chip, in whose place the firmware runs on this machine: vectors, as many bytes as a real
+/// one has, and where its channels are.
+pub fn rehearsed() -> Vec<u8> {
+    let mut data = [0x2002_0000u32, 0x0800_0299].map(u32::to_le_bytes).concat();
+    data.resize(80_000, 0x12);
+    program_with_log(0x0800_0000, &data, 0x2400_1000)
+}
+
 /// Symbols of a program with a control block at `log`, and of a log.
 fn logging(log: u32) -> Vec<(String, u32, u16)> {
     let format = r#"{"package":"t","tag":"defmt_println","data":"{=str}","disambiguator":"0","crate_name":"t"}"#;

@@ -1,6 +1,6 @@
 //! The arguments of `ocellus serve`.
 
-use super::examples;
+use super::{ProbeArgs, examples};
 use clap::Args;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -24,6 +24,12 @@ pub struct ServeArgs {
     /// Emulated board; by default the emulated Cortex-M7
     #[arg(long, env = "OCELLUS_BOARD", value_name = "NAME")]
     pub board: Option<String>,
+    /// ELF file of the firmware for real boards, if it is prebuilt
+    #[arg(long, value_name = "FILE")]
+    pub elf: Option<PathBuf>,
+    /// Debug probe.
+    #[command(flatten)]
+    pub probe: ProbeArgs,
     /// Address to listen on, by default 127.0.0.1; any other asks for a token, which is part of the printed URL
     #[arg(long, value_name = "IP")]
     pub host: Option<IpAddr>,

@@ -19,7 +19,7 @@ const USUAL: [&str; 2] = ["runs", "models"];
 /// # Errors
 /// What is to be served is not there, or the address cannot be listened on.
 pub fn run(args: &ServeArgs) -> Result<()> {
-    for path in args.models.iter().chain(&args.data) {
+    for path in args.models.iter().chain(&args.data).chain(&args.elf) {
         ensure!(path.exists(), "{} does not exist", path.display());
     }
     let board = targets::emulated_or_usual(args.board.as_deref())?.name;
@@ -31,6 +31,8 @@ pub fn run(args: &ServeArgs) -> Result<()> {
         data: args.data.clone(),
         find_dataset: datasets::labelled_dataset,
         board,
+        probe: targets::settings(&args.probe),
+        elf: args.elf.clone(),
         host: args.host.unwrap_or(IpAddr::from(Ipv4Addr::LOCALHOST)),
         port: args.port,
     };

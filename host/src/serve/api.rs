@@ -1,11 +1,13 @@
 //! `/api/v1`: what programs ask for, and what the pages show. [`super::openapi`] describes it.
 
+mod boards;
 mod datasets;
 mod errors;
 mod jobs;
 mod models;
 mod photos;
 
+use serde::Deserialize;
 use serde_json::json;
 
 use super::message::{Fault, Method, Reply, Request};
@@ -28,6 +30,8 @@ pub fn answer(site: &Site, request: &Request, path: &[&str]) -> Result<Reply, Fa
         (Method::Get, ["board"]) => {
             Ok(Reply::json(&json!({ "board": site.board.name(), "obstacle": site.board.obstacle() })))
         }
+        (Method::Get, ["probes"]) => Ok(boards::probes()),
+        (_, ["live", path @ ..]) => boards::live(site, request, path),
         (Method::Get, ["runs"]) => Ok(Reply::json(&json!({ "runs": site.runs() }))),
         (Method::Get, ["runs", id]) => {
             let entry = site.library.entry(id)?;
@@ -39,6 +43,11 @@ pub fn answer(site: &Site, request: &Request, path: &[&str]) -> Result<Reply, Fa
         (_, ["photos", path @ ..]) => photos::answer(site, request, path),
         _ => Err(unknown()),
     }
+}
+
+/// The JSON object in the body.
+fn read<'r, T: Deserialize<'r>>(request: &'r Request) -> Result<T, Fault> {
+    serde_json::from_slice(&request.body).map_err(|error| Fault::new(400, format!("the body: {error}")))
 }
 
 fn unknown() -> Fault {

@@ -9,10 +9,12 @@ const ASSETS: &[(&str, &str, &str)] = &[
     ("board.js", JS, include_str!("assets/board.js")),
     ("capture.js", JS, include_str!("assets/capture.js")),
     ("chart.js", JS, include_str!("assets/chart.js")),
+    ("device.js", JS, include_str!("assets/device.js")),
     ("data.js", JS, include_str!("assets/data.js")),
     ("errors.js", JS, include_str!("assets/errors.js")),
     ("runs.js", JS, include_str!("assets/runs.js")),
     ("try.js", JS, include_str!("assets/try.js")),
+    ("welcome.js", JS, include_str!("assets/welcome.js")),
     ("icon.svg", "image/svg+xml", include_str!("assets/icon.svg")),
 ];
 

@@ -1,28 +1,46 @@
-//! One long job at a time: calls of this very program as child processes, one after the other, whose output is kept, and which
-//! are asked to end in good order.
+//! One long job at a time: training, an export, or writing to a board. What it says is kept, and it can be asked to end in good
+//! order.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Command, Output, Stdio};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Result, anyhow, ensure};
 use serde_json::{Value, json};
 
 use super::message::Fault;
+use super::process;
 
 /// Lines of output that are kept, and bytes of each.
 const KEPT_LINES: usize = 200;
 const LINE_BYTES: usize = 500;
-/// How often a child is looked after.
+/// How often it is looked whether a job is over, and how long the server's own end waits for that.
 const TURN: Duration = Duration::from_millis(50);
-/// How long a child may take to save and end.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// The same where the server itself ends.
 const LAST_PATIENCE: Duration = Duration::from_secs(15);
+
+/// What a job is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It trains.
+    Train,
+    /// It quantizes and exports.
+    Export,
+    /// It writes to a board.
+    Flash,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Export => "export",
+            Self::Flash => "flash",
+        }
+    }
+}
 
 /// How a job stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,10 +72,13 @@ impl State {
 #[derive(Debug)]
 struct Job {
     number: u32,
+    kind: Kind,
     title: String,
-    /// The run that it writes.
+    /// The run that it writes; empty where it writes none.
     run: String,
     state: State,
+    /// What it does, and how much of that is done, where it says so.
+    progress: Option<(&'static str, u64, u64)>,
     lines: VecDeque<String>,
 }
 
@@ -65,37 +86,41 @@ struct Job {
 #[derive(Debug, Default)]
 pub struct Jobs(Mutex<Option<Arc<Mutex<Job>>>>);
 
+/// The job, for what does its work.
+#[derive(Clone, Debug)]
+pub struct Worker(Arc<Mutex<Job>>);
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Jobs {
-    /// Starts calls of this program with these arguments, one after the other as long as each succeeds.
+    /// Starts `work` on a thread of its own.
     ///
     /// # Errors
     /// Another job is running.
-    pub fn start(&self, title: &str, run: &str, calls: Vec<Vec<OsString>>) -> Result<Value, Fault> {
+    pub fn start(
+        &self,
+        kind: Kind,
+        title: &str,
+        run: &str,
+        work: impl FnOnce(&Worker) -> Result<()> + Send + 'static,
+    ) -> Result<Value, Fault> {
         let mut place = lock(&self.0);
         let before = place.as_ref().map(|job| lock(job));
         if before.as_ref().is_some_and(|job| !job.state.is_over()) {
             return Err(Fault::new(409, "another job is running: wait for its end, or stop it"));
         }
         let number = before.map_or(0, |job| job.number) + 1;
-        let (title, run) = (title.to_owned(), run.to_owned());
-        let job = Arc::new(Mutex::new(Job { number, title, run, state: State::Running, lines: VecDeque::new() }));
+        let (title, run, lines) = (title.to_owned(), run.to_owned(), VecDeque::new());
+        let job = Job { number, kind, title, run, state: State::Running, progress: None, lines };
+        let described = describe(&job);
+        let job = Arc::new(Mutex::new(job));
         *place = Some(Arc::clone(&job));
-        let described = describe(&lock(&job));
         thread::spawn(move || {
-            let outcome = calls.iter().try_for_each(|arguments| call(&job, arguments));
-            let mut job = lock(&job);
-            job.state = match (&outcome, job.state) {
-                (_, State::Stopping) => State::Stopped,
-                (Ok(()), _) => State::Finished,
-                (Err(_), _) => State::Failed,
-            };
-            if let (Err(error), State::Failed) = (outcome, job.state) {
-                keep(&mut job, &format!("{error:#}"));
-            }
+            let worker = Worker(job);
+            let outcome = catch_unwind(AssertUnwindSafe(|| work(&worker)));
+            worker.end(outcome.unwrap_or_else(|_| Err(anyhow!("it failed unexpectedly"))));
         });
         Ok(described)
     }
@@ -103,6 +128,12 @@ impl Jobs {
     /// What is known of the job that runs, or of the last one; null before the first.
     pub fn describe(&self) -> Value {
         lock(&self.0).as_ref().map_or(Value::Null, |job| describe(&lock(job)))
+    }
+
+    /// Whether a job of this kind runs.
+    pub fn is_running(&self, kind: Kind) -> bool {
+        let place = lock(&self.0);
+        place.as_ref().map(|job| lock(job)).is_some_and(|job| job.kind == kind && !job.state.is_over())
     }
 
     /// Asks the job that runs to end in good order.
@@ -130,131 +161,114 @@ impl Jobs {
     }
 }
 
+impl Worker {
+    /// Calls this program, and waits for its end.
+    ///
+    /// # Errors
+    /// It cannot be started, fails, or is stopped.
+    pub fn call(&self, arguments: &[OsString]) -> Result<()> {
+        let mut command = process::this_program()?;
+        command.args(arguments);
+        let worker = self.clone();
+        let status = process::run(command, move |line| worker.say(line), &|| self.go_on().is_err())?;
+        self.go_on()?;
+        ensure!(status.success(), "it ended with {status}");
+        Ok(())
+    }
+
+    /// Keeps a line about what is done.
+    pub fn say(&self, line: &str) {
+        let mut job = lock(&self.0);
+        let end = line.floor_char_boundary(LINE_BYTES);
+        job.lines.push_back(line[..end].to_owned());
+        let surplus = job.lines.len().saturating_sub(KEPT_LINES);
+        job.lines.drain(..surplus);
+    }
+
+    /// `done` of `all` of `what` is done; nothing is known of how much there is while `all` is 0.
+    pub fn progress(&self, what: &'static str, done: u64, all: u64) {
+        lock(&self.0).progress = Some((what, done, all));
+    }
+
+    /// Whether to go on.
+    ///
+    /// # Errors
+    /// The job is to stop.
+    pub fn go_on(&self) -> Result<()> {
+        ensure!(lock(&self.0).state == State::Running, "it was stopped");
+        Ok(())
+    }
+
+    /// What was done is done, also where somebody wanted to stop it too late.
+    fn end(&self, outcome: Result<()>) {
+        let is_stopped = self.go_on().is_err();
+        let state = match &outcome {
+            Ok(()) => State::Finished,
+            Err(_) if is_stopped => State::Stopped,
+            Err(_) => State::Failed,
+        };
+        if let (Err(error), State::Failed) = (outcome, state) {
+            self.say(&format!("{error:#}"));
+        }
+        let mut job = lock(&self.0);
+        (job.state, job.progress) = (state, None);
+    }
+}
+
 fn describe(job: &Job) -> Value {
     json!({
         "number": job.number,
+        "kind": job.kind.name(),
         "title": job.title,
         "run": job.run,
         "state": job.state.name(),
         "is_over": job.state.is_over(),
+        "progress": job.progress.map(|(what, done, all)| json!({ "what": what, "done": done, "all": all })),
         "log": job.lines,
     })
 }
 
-fn keep(job: &mut Job, line: &str) {
-    let end = line.floor_char_boundary(LINE_BYTES);
-    job.lines.push_back(line[..end].to_owned());
-    let surplus = job.lines.len().saturating_sub(KEPT_LINES);
-    job.lines.drain(..surplus);
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Variables of the environment that say where and on what to compute. Others would change what a form asks for.
-const VARIABLES: [&str; 6] =
-    ["OCELLUS_CACHE", "OCELLUS_LOG", "OCELLUS_QEMU", "OCELLUS_SIMD", "OCELLUS_SOURCE", "OCELLUS_THREADS"];
-
-/// Calls this program and waits for its end.
-fn call(job: &Arc<Mutex<Job>>, arguments: &[OsString]) -> Result<()> {
-    let program = std::env::current_exe().context("cannot find this program")?;
-    let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    for (name, _) in std::env::vars_os() {
-        if name.as_encoded_bytes().starts_with(b"OCELLUS_") && !VARIABLES.iter().any(|known| name == *known) {
-            command.env_remove(name);
+    fn wait(jobs: &Jobs) -> Value {
+        loop {
+            let job = jobs.describe();
+            if job["is_over"] == true {
+                return job;
+            }
+            thread::sleep(Duration::from_millis(2));
         }
     }
-    set_apart(&mut command);
-    let mut child = command.spawn().context("cannot start this program again")?;
-    let readers = [child.stdout.take().map(|out| listen(job, out)), child.stderr.take().map(|err| listen(job, err))];
-    let status = wait(job, &mut child)?;
-    readers.into_iter().flatten().for_each(|reader| _ = reader.join());
-    anyhow::ensure!(status.success() && lock(job).state == State::Running, "it ended with {status}");
-    Ok(())
-}
 
-/// Keeps what a child says.
-fn listen(job: &Arc<Mutex<Job>>, output: impl Read + Send + 'static) -> thread::JoinHandle<()> {
-    let job = Arc::clone(job);
-    thread::spawn(move || {
-        let mut reader = BufReader::new(output);
-        let mut line = Vec::new();
-        // A line without an end is cut.
-        while matches!(reader.by_ref().take(1 << 16).read_until(b'\n', &mut line), Ok(1..)) {
-            keep(&mut lock(&job), String::from_utf8_lossy(&line).trim_end());
-            line.clear();
-        }
-    })
-}
-
-/// The end of a child, which is asked to end where the job is to stop.
-fn wait(job: &Mutex<Job>, child: &mut Child) -> Result<std::process::ExitStatus> {
-    let mut asked: Option<Instant> = None;
-    loop {
-        if let Some(status) = child.try_wait().context("cannot wait for it")? {
-            return Ok(status);
-        }
-        match asked {
-            None if lock(job).state == State::Stopping => {
-                ask_to_end(child);
-                asked = Some(Instant::now());
-            }
-            Some(since) if since.elapsed() > PATIENCE => {
-                let _ = child.kill();
-            }
-            _ => {}
-        }
-        thread::sleep(TURN);
+    #[test]
+    fn one_runs_at_a_time_and_ends_in_a_state_of_its_own() {
+        let jobs = Jobs::default();
+        assert_eq!(jobs.describe(), Value::Null);
+        let endless = |worker: &Worker| loop {
+            worker.progress("turning", 1, 2);
+            worker.go_on()?;
+            thread::sleep(Duration::from_millis(1));
+        };
+        jobs.start(Kind::Flash, "first", "", endless).unwrap();
+        assert!(jobs.is_running(Kind::Flash) && !jobs.is_running(Kind::Train));
+        assert_eq!(jobs.start(Kind::Train, "second", "", |_| Ok(())).unwrap_err().status, 409);
+        jobs.stop().unwrap();
+        let stopped = wait(&jobs);
+        assert_eq!((&stopped["state"], &stopped["progress"]), (&"stopped".into(), &Value::Null));
+        assert!(jobs.stop().is_err());
+        jobs.start(Kind::Train, "third", "x", |worker| {
+            worker.say("a line");
+            anyhow::bail!("broken")
+        })
+        .unwrap();
+        let failed = wait(&jobs);
+        assert_eq!((&failed["state"], &failed["log"]), (&"failed".into(), &json!(["a line", "broken"])));
+        jobs.start(Kind::Export, "fourth", "x", |_| panic!("on purpose")).unwrap();
+        assert_eq!(wait(&jobs)["log"], json!(["it failed unexpectedly"]));
+        jobs.start(Kind::Export, "fifth", "x", |_| Ok(())).unwrap();
+        let last = wait(&jobs);
+        assert_eq!((&last["state"], &last["number"]), (&"finished".into(), &4.into()));
     }
-}
-
-/// What a child gave that says what it knows on its output; it is ended where `go_on` fails.
-///
-/// # Errors
-/// It cannot be started, or `go_on` failed.
-pub fn output(command: &mut Command, go_on: &dyn Fn() -> Result<()>) -> Result<Output> {
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    set_apart(command);
-    let mut child = command.spawn().context("cannot start this program again")?;
-    let (out, err) = (child.stdout.take().map(collect), child.stderr.take().map(collect));
-    let status = loop {
-        if let Some(status) = child.try_wait().context("cannot wait for it")? {
-            break status;
-        }
-        if let Err(error) = go_on() {
-            ask_to_end(&mut child);
-            let _ = child.wait();
-            return Err(error);
-        }
-        thread::sleep(TURN);
-    };
-    let text = |reader: Option<thread::JoinHandle<Vec<u8>>>| reader.and_then(|r| r.join().ok()).unwrap_or_default();
-    Ok(Output { status, stdout: text(out), stderr: text(err) })
-}
-
-/// All that comes.
-fn collect(mut output: impl Read + Send + 'static) -> thread::JoinHandle<Vec<u8>> {
-    thread::spawn(move || {
-        let mut bytes = Vec::new();
-        let _ = output.read_to_end(&mut bytes);
-        bytes
-    })
-}
-
-/// Gives a child a group of its own: a terminal's Ctrl-C is for the server, which then asks its children to end, once.
-#[cfg(unix)]
-fn set_apart(command: &mut Command) {
-    std::os::unix::process::CommandExt::process_group(command, 0);
-}
-
-/// Asks a child and what it started to end.
-#[cfg(unix)]
-fn ask_to_end(child: &mut Child) {
-    let _ = rustix::process::kill_process_group(rustix::process::Pid::from_child(child), rustix::process::Signal::TERM);
-}
-
-#[cfg(not(unix))]
-fn set_apart(_: &mut Command) {}
-
-#[cfg(not(unix))]
-fn ask_to_end(child: &mut Child) {
-    let _ = child.kill();
 }

@@ -91,8 +91,32 @@ pub fn document() -> Value {
             json!({ "id": { "type": "string" }, "epochs": { "type": "integer" } }),
         ) },
         "/api/v1/jobs/export": { "post": job("Quantize and export a run", json!({ "id": { "type": "string" } })) },
+        "/api/v1/jobs/flash": { "post": job(
+            "Write a model, and the program unless model_only, to a real board; GET /api/v1/jobs says how far it is",
+            json!({
+                "id": { "type": "string" },
+                "board": { "type": "string" },
+                "probe": { "type": "string", "description": "VID:PID[:SERIAL], or simulated" },
+                "model_only": { "type": "boolean" },
+            }),
+        ) },
         "/api/v1/jobs/stop": { "post": get("Ask the job that runs to save and end", vec![]) },
         "/api/v1/board": { "get": get("The emulated board, and what keeps it from being emulated", vec![]) },
+        "/api/v1/probes": { "get": get("The debug probes that are plugged in", vec![]) },
+        "/api/v1/live": { "get": get(
+            "What the real board that is watched sees; the view ends when nobody asks for some seconds",
+            vec![query("after", "Answer as soon as more happened than what had this number", "integer")],
+        ) },
+        "/api/v1/live/start": { "post": job(
+            "Watch a real board that runs a model, as `ocellus monitor` does",
+            json!({
+                "id": { "type": "string" },
+                "board": { "type": "string" },
+                "probe": { "type": "string", "description": "VID:PID[:SERIAL], or simulated" },
+                "pictures": { "type": "boolean", "description": "It sends its frames; true by default" },
+            }),
+        ) },
+        "/api/v1/live/stop": { "post": get("Stop watching", vec![]) },
         "/api/v1/runs": { "get": get("List the training runs", vec![]) },
         "/api/v1/runs/{run}": { "get": get("A run with every epoch and its recipe", vec![path("run")]) },
         "/api/v1/runs/{run}/metrics": { "get": get("Final figures: metrics.json of the run", vec![path("run")]) },

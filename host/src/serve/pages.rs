@@ -75,12 +75,12 @@ impl Page {
     /// What stands on it before its script runs.
     fn content(self, site: &Site) -> Markup {
         match self {
-            Self::Try => try_it::content(),
-            Self::Errors => errors::content(),
+            Self::Try => try_it::content(site),
+            Self::Errors => of_model(site, errors::content()),
             Self::Data => data::content(),
             Self::Runs => runs::content(site),
             Self::Capture => capture::content(site),
-            Self::Board => board::content(site),
+            Self::Board => of_model(site, board::content(site)),
         }
     }
 }
@@ -119,6 +119,24 @@ pub fn render(site: &Site, page: Page) -> Reply {
     Reply::html(page.into_string())
 }
 
+/// Whether there is a model that can be asked.
+fn has_model(site: &Site) -> bool {
+    site.library.describe_all().iter().any(|model| model["exported"] == true)
+}
+
+/// What says something of a model; where to get one where there is none.
+fn of_model(site: &Site, content: Markup) -> Markup {
+    let has_model = has_model(site);
+    html! {
+        @if !has_model {
+            h1 { "There is no model yet" }
+            p.card.empty { "This page shows what a model does. " a href="/" { "Make one first" } ": that takes a few minutes, and no command." }
+        }
+        // Its script finds its places all the same.
+        div.whole hidden[!has_model] { (content) }
+    }
+}
+
 /// The models to choose from; those without a plan cannot be asked.
 fn model_choice(models: &[Value]) -> Markup {
     let text = |model: &Value, key: &str| model[key].as_str().unwrap_or_default().to_owned();
@@ -132,7 +150,7 @@ fn model_choice(models: &[Value]) -> Markup {
                         (text(model, "id")) @if !exported { " (not exported)" }
                     }
                 }
-                @if models.is_empty() { option value="" { "none found" } }
+                @if models.is_empty() { option value="" { "none yet" } }
             }
         }
     }

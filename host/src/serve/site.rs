@@ -11,10 +11,12 @@ use super::evaluation::{Judged, Wanted};
 use super::guard::Access;
 use super::jobs::Jobs;
 use super::library::Library;
+use super::live::LiveDesk;
 use super::shelf::{Shelf, Source};
 use super::task::Desk;
 use super::{Options, runs};
 use crate::data::check::Report;
+use crate::probe::Settings;
 
 /// Everything that requests share.
 pub struct Site {
@@ -30,7 +32,13 @@ pub struct Site {
     pub albums: Albums,
     /// The emulated board.
     pub board: BoardDesk,
-    /// Training and exports.
+    /// How to reach a real board.
+    pub probe: Settings,
+    /// The real board's program, where it is not to be built.
+    pub elf: Option<PathBuf>,
+    /// What a real board sees.
+    pub live: LiveDesk,
+    /// Training, exports, and writing to boards.
     pub jobs: Jobs,
     /// Models on their datasets.
     pub evaluations: Desk<Wanted, Judged>,
@@ -52,6 +60,9 @@ impl Site {
             shelf: Arc::new(Shelf::new(options.data, options.photos.clone(), options.find_dataset)),
             albums: Albums::new(options.photos),
             board: BoardDesk::new(options.board),
+            probe: options.probe,
+            elf: options.elf,
+            live: LiveDesk::default(),
             jobs: Jobs::default(),
             evaluations: Desk::default(),
             checks: Desk::default(),
@@ -74,6 +85,7 @@ impl Site {
         self.evaluations.end();
         self.analyses.end();
         self.board.end();
+        self.live.end();
         self.jobs.end();
     }
 }

@@ -22,6 +22,8 @@ mod plots;
 #[cfg(unix)]
 mod runs;
 mod serve;
+mod serve_boards;
+mod serve_training;
 mod standalone;
 mod talk;
 mod train;

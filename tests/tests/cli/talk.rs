@@ -20,8 +20,7 @@ impl Desk {
         let desk = Self(tempfile::tempdir().unwrap());
         fs::write(desk.file("model.plan"), crate::model::random_plan()).unwrap();
         fs::write(desk.file("model.onnx"), onnx::write(&crate::model::random_model()).unwrap()).unwrap();
-        let vectors = [0x2002_0000u32, 0x0800_0299].map(u32::to_le_bytes).concat();
-        fs::write(desk.file("program.elf"), elf::program_with_log(0x0800_0000, &vectors, 0x2400_1000)).unwrap();
+        fs::write(desk.file("program.elf"), elf::rehearsed()).unwrap();
         let shown = crate::model::pictures(6);
         for (i, class) in (0..6).map(|i| (i, ["one", "two"][i / 3])) {
             let picture = Picture { width: 32, height: 32, pixels: shown.image(i).to_vec() };

@@ -5,11 +5,12 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::unknown;
+use super::{boards, read, unknown};
 use crate::model::ModelFiles;
 use crate::recipe::Recipe;
+use crate::serve::jobs::{Kind, Worker};
 use crate::serve::message::{Fault, Method, Reply, Request};
 use crate::serve::runs;
 use crate::serve::shelf::Source;
@@ -57,16 +58,13 @@ pub fn answer(site: &Site, request: &Request, path: &[&str]) -> Result<Reply, Fa
         (Method::Post, ["train"]) => train(site, &read(request)?)?,
         (Method::Post, ["resume"]) => resume(site, &read(request)?)?,
         (Method::Post, ["export"]) => export(site, &read(request)?)?,
+        (Method::Post, ["flash"]) => boards::flash(site, request)?,
         _ => return Err(unknown()),
     };
     Ok(Reply::json(&json!({ "job": job })))
 }
 
-fn read<'r, T: Deserialize<'r>>(request: &'r Request) -> Result<T, Fault> {
-    serde_json::from_slice(&request.body).map_err(|error| Fault::new(400, format!("the body: {error}")))
-}
-
-fn train(site: &Site, form: &Training) -> Result<serde_json::Value, Fault> {
+fn train(site: &Site, form: &Training) -> Result<Value, Fault> {
     let out = site.runs_folder.join(run_name(&form.name)?);
     if out.exists() {
         return Err(Fault::new(409, format!("there is a run called {:?}: choose another name", form.name)));
@@ -82,22 +80,28 @@ fn train(site: &Site, form: &Training) -> Result<serde_json::Value, Fault> {
             files.checkpoint.ok_or_else(|| Fault::new(409, format!("{start} has no trained weights to start from")))?;
         call.push(flag("--pretrained", weights.as_os_str()));
     }
-    site.jobs.start(&format!("training {}", form.name), &form.name, vec![call, export_call(&out)])
+    start(site, Kind::Train, "training", &form.name, vec![call, export_call(&out)])
 }
 
-fn resume(site: &Site, named: &Named) -> Result<serde_json::Value, Fault> {
+fn resume(site: &Site, named: &Named) -> Result<Value, Fault> {
     let entry = site.library.entry(&named.id)?;
     if !runs::is_run(&entry.path) {
         return Err(Fault::missing("run"));
     }
     let mut call = vec!["train".into(), "--resume".into(), flag("--out", entry.path.as_os_str())];
     call.extend(named.epochs.map(|epochs| OsString::from(format!("--epochs={epochs}"))));
-    site.jobs.start(&format!("training {}", named.id), &named.id, vec![call, export_call(&entry.path)])
+    start(site, Kind::Train, "training", &named.id, vec![call, export_call(&entry.path)])
 }
 
-fn export(site: &Site, named: &Named) -> Result<serde_json::Value, Fault> {
+fn export(site: &Site, named: &Named) -> Result<Value, Fault> {
     let entry = site.library.entry(&named.id)?;
-    site.jobs.start(&format!("exporting {}", named.id), &named.id, vec![export_call(&entry.path)])
+    start(site, Kind::Export, "exporting", &named.id, vec![export_call(&entry.path)])
+}
+
+/// Starts calls of this program, one after the other as long as each succeeds.
+fn start(site: &Site, kind: Kind, doing: &str, run: &str, calls: Vec<Vec<OsString>>) -> Result<Value, Fault> {
+    let work = move |worker: &Worker| calls.iter().try_for_each(|arguments| worker.call(arguments));
+    site.jobs.start(kind, &format!("{doing} {run}"), run, work)
 }
 
 fn export_call(run: &Path) -> Vec<OsString> {

@@ -1,15 +1,13 @@
 //! What a model says of a picture, and what a board needs for it.
 
-use std::process::Command;
-
 use anyhow::{Context, ensure};
 
 use super::unknown;
 use crate::board::Board;
 use crate::serve::inspect::{self, Seen, Wanted};
-use crate::serve::jobs;
 use crate::serve::message::{Fault, Reply, Request};
 use crate::serve::occlusion;
+use crate::serve::process;
 use crate::serve::site::Site;
 
 /// Answers what a picture is sent for.
@@ -43,9 +41,9 @@ pub fn analysis(site: &Site, id: &str, board: &str) -> Result<Reply, Fault> {
     let plan = model.files.plan.clone().ok_or_else(|| Fault::missing("plan"))?;
     let key = (plan.clone(), model.digest(), board.clone());
     let task = site.analyses.ask(key, move |task| {
-        let mut command = Command::new(std::env::current_exe().context("cannot find this program")?);
+        let mut command = process::this_program()?;
         command.args(["analyze", "--json", "--board", &board, "--"]).arg(plan);
-        let output = jobs::output(&mut command, &|| task.progress(0, 0))?;
+        let output = process::output(command, &|| task.progress(0, 0))?;
         let said = String::from_utf8_lossy(&output.stderr);
         // Also where the plan does not fit.
         ensure!(!output.stdout.is_empty(), "{}", said.trim());

@@ -1,6 +1,7 @@
 // The page Board: an emulated board that watches test images or the webcam, and what boards need for the model.
 
 import { $, api, bars, el, finished, millis, model, onModel, openWebcam, thousands, toast } from "./common.js";
+import { forgetRealBoard, realBoard } from "./device.js";
 
 /** Who is watched: "data", "webcam" or nobody. */
 let watched = null;
@@ -18,7 +19,7 @@ async function watch(what) {
   }
   watched = what;
   buttons[what].setAttribute("aria-pressed", "true");
-  $("off").textContent = "It boots ...";
+  $("off").textContent = "Its program is built, and it boots ...";
   try {
     await look(what);
   } catch (error) {
@@ -83,7 +84,7 @@ let turn = 0;
 async function analyze() {
   const now = ++turn;
   if (!model()) return;
-  $("fits").textContent = "Its program is being sized ...";
+  $("fits").textContent = "The board's program is being built, to know its size. That takes a minute the first time ...";
   $("fits").className = "note";
   $("gauges").replaceChildren();
   $("layers-box").hidden = true;
@@ -125,4 +126,5 @@ function show(about) {
 buttons.data.addEventListener("click", () => watch("data"));
 buttons.webcam.addEventListener("click", () => watch("webcam"));
 $("board").addEventListener("change", analyze);
-onModel(() => { stop(); analyze(); });
+realBoard();
+onModel(() => { stop(); forgetRealBoard(); analyze(); });

@@ -1,12 +1,16 @@
-// The page Capture: photos of classes, and training by one click.
+// The page Capture: pictures of classes, from the webcam or from files, and training by one click.
 
-import { $, api, el, onModel, openWebcam, post, toast } from "./common.js";
+import { $, api, el, ended, newRun, onModel, openWebcam, post, toast } from "./common.js";
 
+/** Pictures of a class that are enough to begin with, and those without which it makes no sense. */
 const ENOUGH = 20;
+const LEAST = 5;
+const TYPES = "image/jpeg,image/png,.jpg,.jpeg,.png";
 let classes = [];
 let stream = null;
-/** The class whose button is held down, or that got files. */
+/** The class whose button is held down. */
 let taking = null;
+let busy = false;
 
 async function refresh() {
   const found = await api("photos");
@@ -16,30 +20,61 @@ async function refresh() {
 }
 
 function show() {
-  const focused = document.activeElement?.dataset?.name;
-  $("classes").replaceChildren(...classes.map(({ name, count }) => {
-    const hold = el("button", { type: "button", textContent: "Hold to take", disabled: !stream });
-    hold.dataset.name = name;
-    hold.setAttribute("aria-pressed", "false");
-    hold.setAttribute("aria-label", `Take photos of ${name}`);
-    hold.addEventListener("pointerdown", () => take(name));
-    hold.addEventListener("keydown", (event) => { if ([" ", "Enter"].includes(event.key) && !event.repeat) take(name); });
-    hold.addEventListener("keyup", stop);
-    const select = el("input", { type: "radio", name: "class", value: name, checked: name === chosenClass() });
-    const bar = el("span", { className: "fill" });
-    bar.style.width = `${Math.min(100, 100 * count / ENOUGH)}%`;
-    return el("li", {}, el("label", {}, select, el("strong", { textContent: name })), el("span", { className: "count", textContent: count }),
-      el("span", { className: "track" }, bar), hold);
-  }));
-  if (focused) $("classes").querySelector(`[data-name="${CSS.escape(focused)}"]`)?.focus();
-  const full = classes.filter(({ count }) => count >= 5).length;
-  $("train").disabled = full < 2 || busy;
-  $("advice").textContent = full < 2 ? "Two classes with five photos each are the least; twenty of each are better." : "More photos, in other light and from other sides, make it surer.";
+  const focused = document.activeElement?.dataset?.key;
+  $("classes").replaceChildren(...classes.map(row));
+  if (focused) $("classes").querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
+  $("no-classes").hidden = classes.length > 0;
+  advise();
 }
 
-let picked = null;
-const chosenClass = () => picked ?? classes[0]?.name;
-document.addEventListener("change", (event) => { if (event.target.name === "class") picked = event.target.value; });
+/** A class with its count and its buttons. */
+function row({ name, count }) {
+  const hold = button(`take:${name}`, "Hold to take", `Take photos of ${name}`);
+  hold.disabled = !stream;
+  hold.setAttribute("aria-pressed", "false");
+  hold.addEventListener("pointerdown", () => take(name));
+  hold.addEventListener("keydown", (event) => { if ([" ", "Enter"].includes(event.key) && !event.repeat) take(name); });
+  hold.addEventListener("keyup", stop);
+  const input = el("input", { type: "file", multiple: true, accept: TYPES, className: "hidden", tabIndex: -1 });
+  input.setAttribute("aria-label", `Pictures of ${name}`);
+  input.dataset.files = name;
+  input.addEventListener("change", () => addAll([...input.files].map((file) => [name, file])));
+  const choose = button(`choose:${name}`, "Add pictures", `Add pictures of ${name}`);
+  choose.addEventListener("click", () => input.click());
+  const bar = el("span", { className: "fill" });
+  const item = el("li", {}, el("strong", { textContent: name }), el("span", { className: "count", textContent: count }),
+    el("span", { className: "actions" }, hold, choose, input), el("span", { className: "track" }, bar));
+  bar.style.width = `${Math.min(100, 100 * count / ENOUGH)}%`;
+  item.dataset.name = name;
+  item.addEventListener("dragover", () => item.classList.add("over"));
+  item.addEventListener("dragleave", () => item.classList.remove("over"));
+  item.addEventListener("drop", (event) => {
+    item.classList.remove("over");
+    addAll([...event.dataTransfer.files].map((file) => [name, file]));
+  });
+  return item;
+}
+
+function button(key, textContent, label) {
+  const made = el("button", { type: "button", textContent });
+  made.dataset.key = key;
+  made.setAttribute("aria-label", label);
+  return made;
+}
+
+const item = (name) => $("classes").querySelector(`[data-name="${CSS.escape(name)}"]`);
+const holder = (name) => $("classes").querySelector(`[data-key="${CSS.escape(`take:${name}`)}"]`);
+
+/** What to do next. */
+function advise() {
+  const full = classes.filter(({ count }) => count >= LEAST);
+  const poor = classes.filter(({ count }) => count < LEAST);
+  $("train").disabled = full.length < 2 || poor.length > 0 || busy;
+  if (busy) return;
+  if (classes.length < 2) $("advice").textContent = `Name ${classes.length ? "a second class" : "two classes"} to begin.`;
+  else if (poor.length) $("advice").textContent = `${poor.map(({ name }) => name).join(", ")}: at least ${LEAST} pictures, better ${ENOUGH}.`;
+  else $("advice").textContent = "Ready to train. More pictures, in other light and from other sides, make it surer.";
+}
 
 async function live() {
   if (stream) {
@@ -60,9 +95,9 @@ async function live() {
 async function take(name) {
   if (taking || !stream) return;
   taking = name;
-  const button = $("classes").querySelector(`[data-name="${CSS.escape(name)}"]`);
-  button?.setAttribute("aria-pressed", "true");
-  if (button) button.textContent = "Taking ...";
+  const held = holder(name);
+  held?.setAttribute("aria-pressed", "true");
+  if (held) held.textContent = "Taking ...";
   let [kept, alike] = [0, 0];
   const canvas = document.createElement("canvas");
   const video = $("video");
@@ -73,7 +108,7 @@ async function take(name) {
     try {
       const said = await add(name, blob);
       said.kept ? kept++ : alike++;
-      $("taken").textContent = `${name}: ${kept} taken, ${alike} were like others`;
+      $("taken").textContent = `${name}: ${kept} taken, ${alike} left out because they are like others`;
     } catch (error) {
       toast(error.message, true);
       break;
@@ -94,22 +129,53 @@ async function add(name, blob) {
   const said = await api(`photos/${encodeURIComponent(name)}`, { method: "POST", body: blob });
   const one = classes.find((known) => known.name === name);
   if (one) one.count = said.count;
-  const item = $("classes").querySelector(`[data-name="${CSS.escape(name)}"]`)?.closest("li");
-  if (item) {
-    item.querySelector(".count").textContent = said.count;
-    item.querySelector(".fill").style.width = `${Math.min(100, 100 * said.count / ENOUGH)}%`;
-  }
+  else classes.push({ name, count: said.count });
+  const place = item(name);
+  if (place) {
+    place.querySelector(".count").textContent = said.count;
+    place.querySelector(".fill").style.width = `${Math.min(100, 100 * said.count / ENOUGH)}%`;
+  } else show();
   return said;
 }
 
-let busy = false;
+/** Adds files, each with the name of its class, and says what became of them. */
+async function addAll(files) {
+  let [kept, alike] = [0, 0];
+  const unread = [];
+  for (const [at, [name, file]] of files.entries()) {
+    $("taken").textContent = `${at} of ${files.length} ...`;
+    try {
+      (await add(name, await smaller(file))).kept ? kept++ : alike++;
+    } catch (error) {
+      unread.push(`${file.name}: ${error.message}`);
+    }
+  }
+  const parts = [`${kept} added`, alike ? `${alike} left out because they are like others` : "", unread.length ? `${unread.length} cannot be used` : ""];
+  const names = [...new Set(files.map(([name]) => name))];
+  if (files.length) $("taken").textContent = `${names.join(", ")}: ${parts.filter(Boolean).join(", ")}`;
+  if (unread.length) toast(unread.slice(0, 3).join("; "), true);
+  show();
+}
+
+/** A large picture at a size that is enough for training. */
+async function smaller(file) {
+  const bitmap = await createImageBitmap(file).catch(() => { throw new Error("this is no JPEG or PNG picture"); });
+  const scale = Math.min(1, 1024 / Math.max(bitmap.width, bitmap.height));
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [Math.max(1, bitmap.width * scale), Math.max(1, bitmap.height * scale)];
+  canvas.getContext("2d").drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+  return new Promise((done) => canvas.toBlob(done, "image/png"));
+}
+
+/** The pictures of a folder, each of the class that its own folder names. */
+function inFolders(files) {
+  const pictures = files.filter((file) => /\.(jpe?g|png)$/i.test(file.name));
+  return pictures.map((file) => [file.webkitRelativePath.split("/").at(-2), file]);
+}
 
 /** A small network on what was taken, then its export. */
 async function train() {
-  const { runs } = await api("runs");
-  const names = new Set(runs.map((run) => run.id));
-  let name = "captured";
-  for (let n = 2; names.has(name); n++) name = `captured-${n}`;
+  const name = await newRun("captured");
   const photos = classes.reduce((sum, { count }) => sum + count, 0);
   const batch = Math.max(4, Math.min(32, Math.floor(photos / 4)));
   const set = {
@@ -122,74 +188,55 @@ async function train() {
   } catch (error) {
     return toast(error.message, true);
   }
-  busy = true;
-  show();
-  $("try").hidden = true;
-  $("progress").hidden = false;
   await follow(name);
 }
 
+/** Shows how far a training is, until it is over. */
 async function follow(name) {
-  for (;;) {
-    const { job } = await api("jobs");
-    if (!job || job.is_over) {
-      busy = false;
-      $("progress").hidden = true;
-      show();
-      if (job?.state === "finished") {
-        $("advice").textContent = `${name} is trained and quantized: the emulated board can name what it sees.`;
-        $("try").hidden = false;
-        $("try").href = `/?model=${encodeURIComponent(name)}`;
-      } else if (job) {
-        $("advice").textContent = job.log.at(-1) ?? `the training ${job.state}`;
-      }
-      return;
-    }
-    const run = await api(`runs/${encodeURIComponent(name)}`).catch(() => null);
+  busy = true;
+  show();
+  $("try").hidden = true;
+  $("stop-training").hidden = false;
+  $("progress").hidden = false;
+  const job = await ended(name, (run) => {
     if (run?.epochs) $("progress").value = run.epoch / run.epochs;
-    $("advice").textContent = run?.epoch ? `Epoch ${run.epoch} of ${run.epochs}, ${(100 * run.best_val_acc).toFixed(0)} % right on photos that it does not train on` : "It reads the photos.";
-    await new Promise((done) => setTimeout(done, 500));
+    if (run?.epoch && run.epoch === run.epochs) $("advice").textContent = "It is being quantized for the board.";
+    else $("advice").textContent = run?.epoch ? `Epoch ${run.epoch} of ${run.epochs}: ${(100 * run.best_val_acc).toFixed(0)} % right on pictures that it does not train on` : "It reads the pictures.";
+  });
+  busy = false;
+  $("progress").hidden = true;
+  $("stop-training").hidden = true;
+  show();
+  if (job?.state === "finished") {
+    $("advice").textContent = `"${name}" is trained and ready for the board.`;
+    $("try").hidden = false;
+    $("try").href = `/?model=${encodeURIComponent(name)}`;
+  } else if (job) {
+    $("advice").textContent = job.state === "stopped" ? "The training was stopped." : job.log.at(-1) ?? "The training failed.";
   }
 }
 
 $("live").addEventListener("click", live);
 document.addEventListener("pointerup", stop);
 document.addEventListener("pointercancel", stop);
+// A picture that misses its class must not take the place of the page.
+for (const name of ["dragover", "drop"]) document.addEventListener(name, (event) => event.preventDefault());
 $("add").addEventListener("submit", (event) => {
   event.preventDefault();
   const name = $("new-class").value.trim();
   if (name && !classes.some((known) => known.name === name)) classes.push({ name, count: 0 });
-  picked = name;
   $("new-class").value = "";
   show();
 });
-$("files").addEventListener("change", async (event) => {
-  const name = chosenClass();
-  const files = [...event.target.files];
-  event.target.value = "";
-  if (!name) return toast("Name a class first.", true);
-  let [kept, alike] = [0, 0];
-  for (const file of files) {
-    try {
-      (await add(name, await smaller(file))).kept ? kept++ : alike++;
-    } catch (error) {
-      toast(`${file.name}: ${error.message}`, true);
-    }
-    $("taken").textContent = `${name}: ${kept} added, ${alike} were like others`;
-  }
-  show();
+$("add-folder").addEventListener("click", () => $("folder").click());
+$("folder").addEventListener("change", (event) => {
+  const files = inFolders([...event.target.files]);
+  if (files.length) addAll(files);
+  else toast("The folder holds no JPEG or PNG pictures.", true);
 });
-
-/** A large picture at a size that is enough for training. */
-async function smaller(file) {
-  const bitmap = await createImageBitmap(file);
-  const scale = Math.min(1, 1024 / Math.max(bitmap.width, bitmap.height));
-  const canvas = document.createElement("canvas");
-  [canvas.width, canvas.height] = [Math.max(1, bitmap.width * scale), Math.max(1, bitmap.height * scale)];
-  canvas.getContext("2d").drawImage(bitmap, 0, 0, canvas.width, canvas.height);
-  return new Promise((done) => canvas.toBlob(done, "image/png"));
-}
-
-$("train").addEventListener("click", train);
+$("train").addEventListener("click", () => train().catch((error) => toast(error.message, true)));
+$("stop-training").addEventListener("click", () => post("jobs/stop").catch((error) => toast(error.message, true)));
 onModel(() => {});
 refresh().catch((error) => toast(error.message, true));
+// A training that goes on while the page is opened again.
+api("jobs").then(({ job }) => { if (job?.kind === "train" && !job.is_over) return follow(job.run); }).catch(() => {});

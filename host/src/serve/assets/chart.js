@@ -51,7 +51,7 @@ export function chart(place, curves, show) {
       }
     }
   } else {
-    drawing.append(svg("text", { x: WIDTH / 2, y: HEIGHT / 2, "text-anchor": "middle" }, "The first epoch is not over yet."));
+    drawing.append(svg("text", { x: WIDTH / 2, y: HEIGHT / 2, "text-anchor": "middle" }, curves.length ? "The first epoch is not over yet." : "The curves of a run are drawn here."));
   }
   place.querySelector("svg")?.remove();
   place.append(drawing);

@@ -97,6 +97,28 @@ export async function finished(ask, progress, isWanted) {
   }
 }
 
+/** The job that writes the run `name`, once it is over; `hear` gets the run as far as it is. */
+export async function ended(name, hear) {
+  for (;;) {
+    const { job } = await api("jobs");
+    if (!job || job.is_over) return job;
+    // Its folder is not there at once.
+    const { runs } = await api("runs");
+    hear(runs.find((run) => run.id === name));
+    await new Promise((done) => setTimeout(done, 500));
+  }
+}
+
+/** `name`, or with a number behind it, as no run is called yet. */
+export async function newRun(name) {
+  const { runs } = await api("runs");
+  const names = new Set(runs.map((run) => run.id));
+  if (!names.has(name)) return name;
+  let n = 2;
+  while (names.has(`${name}-${n}`)) n++;
+  return `${name}-${n}`;
+}
+
 /** Pictures with captions into `place`, behind those that are there or instead of them. */
 export function gallery(place, items, address, caption, isMore) {
   const pictures = items.map((item) => {

@@ -38,7 +38,9 @@ async function look() {
 
 function show() {
   const { images, layout, width, height, warnings, problems, notes, duplicates, unreadable } = report;
-  $("about").textContent = `${images} images (${layout}), ${width.min} to ${width.max} pixels wide, ${height.min} to ${height.max} high`;
+  const isOneSize = width.min === width.max && height.min === height.max;
+  const size = isOneSize ? `${width.min} x ${height.min} pixels` : `${width.min} to ${width.max} pixels wide, ${height.min} to ${height.max} high`;
+  $("about").textContent = `${images} images (${layout}), ${size}`;
   const line = (kind, text) => el("li", { className: kind, textContent: text });
   const findings = [
     ...problems.map((text) => line("bad", text)),
@@ -84,6 +86,7 @@ async function pictures(label, split, from) {
 
 /** Images whose labels may be wrong. */
 async function judge() {
+  if (!model()) return toast("There is no model yet whose doubts could be shown.", true);
   const split = chosen("split");
   const query = `split=${split}&images=1000&float=false`;
   try {

@@ -121,6 +121,7 @@ $("train").addEventListener("submit", (event) => {
 const kept = localStorage.getItem("augment");
 if (kept) {
   $("more-keys").value = kept;
+  $("more-settings").open = true;
   localStorage.removeItem("augment");
 }
 onModel(() => {});

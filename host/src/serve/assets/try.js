@@ -1,6 +1,7 @@
 // The page Try: one picture or the webcam's, and what float, int8 engine and emulated board say of it.
 
 import { $, api, bars, el, millis, model, onModel, openWebcam, toast } from "./common.js";
+import { welcome } from "./welcome.js";
 
 /** The picture that is asked about: bytes to send, and a bitmap to draw. */
 let picture = null;
@@ -30,7 +31,8 @@ async function take(blob) {
 
 /** Asks everything about the picture. */
 async function look() {
-  if (!picture || !model()) return;
+  if (!picture) return;
+  if (!model()) return toast("There is no model to ask yet: make one first.", true);
   const now = ++turn;
   forgetBoard();
   try {
@@ -145,7 +147,7 @@ async function askBoard() {
   const now = turn;
   const button = $("ask-board");
   button.disabled = true;
-  button.textContent = "It boots ...";
+  button.textContent = "It is built and boots ...";
   try {
     const said = await ask("board");
     if (now !== turn || !answer) return;
@@ -289,10 +291,22 @@ async function keep() {
   await take(await new Promise((done) => canvas.toBlob(done, "image/png")));
 }
 
+/** Asks about one of the images that the model was not trained on. */
+async function sample() {
+  if (!model()) return toast("There is no model to ask.", true);
+  const find = async (number) => fetch(`/api/v1/models/${model()}/images/test/${number}.png`);
+  let response = await find(Math.floor(Math.random() * 1000));
+  // Small datasets have fewer.
+  if (response.status === 404) response = await find(0);
+  if (!response.ok) return toast((await response.json()).error, true);
+  await take(await response.blob());
+}
+
 $("file").addEventListener("change", (event) => { take(event.target.files[0]); event.target.value = ""; });
 $("choose").addEventListener("click", () => $("file").click());
 $("live").addEventListener("click", live);
 $("take").addEventListener("click", keep);
+$("sample").addEventListener("click", () => sample().catch((error) => toast(error.message, true)));
 $("ask-board").addEventListener("click", askBoard);
 $("camera").addEventListener("change", () => { if (!stream) look(); });
 $("heat").addEventListener("change", async () => {
@@ -311,5 +325,6 @@ document.addEventListener("drop", (event) => {
   $("drop").classList.remove("over");
   take(event.dataTransfer.files[0]);
 });
+welcome();
 onModel(() => { if (!stream) look(); });
 findBoard().catch((error) => toast(error.message, true));

@@ -1,4 +1,4 @@
-//! *Board*: an emulated board that watches, and what boards need for the model.
+//! *Board*: an emulated board that watches, what boards need for the model, and a real board that is flashed and watched.
 
 use maud::{Markup, html};
 
@@ -11,9 +11,14 @@ pub fn content(site: &Site) -> Markup {
     html! {
         h1 { "What happens on the board?" }
         div.two {
-            section.card aria-label="Live view" {
+            section.card.live aria-label="Live view" {
                 h2 { "Live: " (site.board.name()) " under QEMU" }
-                div.viewfinder { img.pixels id="frame" alt="The camera's frame" hidden; video id="video" playsinline muted hidden {} p id="off" { "The board is off." } }
+                p.quiet { "A board in software: this computer runs the very program that a board's processor would." }
+                div.viewfinder {
+                    img.pixels id="frame" alt="The camera's frame" hidden;
+                    video id="video" playsinline muted hidden {}
+                    p id="off" { "The board is off." }
+                }
                 div.verdict { span id="label" { "" } span.quiet id="rate" {} }
                 div.bars id="bars" {}
                 div.buttons {
@@ -34,6 +39,52 @@ pub fn content(site: &Site) -> Markup {
                 p.note id="fits" role="status" {}
                 div.gauges id="gauges" {}
                 details id="layers-box" hidden { summary { "Layer by layer" } div.scroll { table id="layers" {} } }
+            }
+        }
+        (real(&boards))
+    }
+}
+
+/// A board of silicon.
+fn real(boards: &[Board]) -> Markup {
+    html! {
+        section.card.live aria-label="A real board" {
+            h2 { "A real board" }
+            p.quiet {
+                "Connect a debug probe (ST-Link, J-Link, CMSIS-DAP) to the board and to this computer, then flash the chosen model and watch what its camera sees."
+            }
+            div.two {
+                div {
+                    div.fields {
+                        label { span { "Board" } select id="real-board" {
+                            @for board in boards.iter().filter(|board| board.machine.is_none()) { option value=(board.name) { (board.name) } }
+                        } }
+                        label { span { "Debug probe" } select id="probe" {} }
+                    }
+                    p.note id="probe-note" {}
+                    div.buttons {
+                        button.main type="button" id="flash" { "Flash" }
+                        button type="button" id="watch-real" aria-pressed="false" { "Watch" }
+                        button type="button" id="find-probes" { "Look for probes" }
+                    }
+                    fieldset.switches {
+                        legend { "Options" }
+                        label { input type="checkbox" id="with-pictures" checked; " watch with pictures: the board sends its frames, which is slower" }
+                        label { input type="checkbox" id="model-only"; " flash the model only, and keep the board's program" }
+                    }
+                    progress id="flash-progress" max="1" value="0" hidden aria-label="Flashing" {}
+                    p.note id="real-note" role="status" {}
+                    details id="access-box" hidden { summary { "A probe may not be opened" } pre id="access" {} }
+                    details id="real-log-box" hidden { summary { "Faults and log" } pre.log id="real-log" tabindex="0" {} }
+                }
+                div {
+                    div.viewfinder {
+                        img.pixels id="real-frame" alt="The frame of the real board's camera" hidden;
+                        p id="real-off" { "Nobody watches it." }
+                    }
+                    div.verdict { span id="real-label" { "" } span.quiet id="real-rate" {} }
+                    div.bars id="real-bars" {}
+                }
             }
         }
     }

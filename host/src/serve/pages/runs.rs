@@ -58,11 +58,16 @@ fn form(site: &Site) -> Markup {
             label { span { "Starts from" } select id="start" { option value="" { "random weights" } } }
             (number("data.img-size", "Image size, pixels", "32".into(), "16", "8"))
             (number("train.epochs", "Epochs", "20".into(), "1", "1"))
-            (number("train.batch-size", "Batch size", "64".into(), "1", "1"))
-            (number("train.lr", "Learning rate", usual.train.lr.to_string(), "0", "any"))
-            label { span { "Optimizer" } select data-key="train.opt" { option value="sgd" { "SGD" } option value="adam" { "Adam" } } }
-            (number("train.seed", "Seed", usual.train.seed.to_string(), "0", "1"))
-            label.whole { span { "More keys of the recipe, KEY=VALUE in each line" } textarea id="more-keys" rows="4" spellcheck="false" {} }
+            details id="more-settings" {
+                summary { "More settings" }
+                div.fields {
+                    (number("train.batch-size", "Batch size", "64".into(), "1", "1"))
+                    (number("train.lr", "Learning rate", usual.train.lr.to_string(), "0", "any"))
+                    label { span { "Optimizer" } select data-key="train.opt" { option value="sgd" { "SGD" } option value="adam" { "Adam" } } }
+                    (number("train.seed", "Seed", usual.train.seed.to_string(), "0", "1"))
+                    label.whole { span { "More keys of the recipe, KEY=VALUE in each line" } textarea id="more-keys" rows="4" spellcheck="false" {} }
+                }
+            }
             button.main type="submit" id="start-training" { "Train" }
             p.quiet { "It trains, then quantizes and exports. One job runs at a time; stopped runs resume exactly where they were." }
         }
