@@ -3,6 +3,7 @@
 use ocellus::data::picture::Picture;
 use ocellus::data::shapes;
 use ocellus::transport::qemu;
+use ocellus_tests::elf;
 use ocellus_tests::program::{TINY, ocellus};
 use ocellus_tests::web::Server;
 use serde_json::{Value, json};
@@ -10,12 +11,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::Optional;
-use crate::webdriver::{Browser, programs};
+use crate::webdriver::{Browser, ENTER, TAB, programs};
 
 /// Rows and columns of the pictures that are shown to it.
 const SIDE: usize = 96;
 
-pub fn tests() -> [Optional; 4] {
+pub fn tests() -> [Optional; 6] {
     let test = |name, run| Optional {
         name,
         needs: "Chromium: sudo apt-get install --no-remove chromium chromium-driver",
@@ -26,21 +27,29 @@ pub fn tests() -> [Optional; 4] {
         test("browser::pictures_and_errors_are_shown_as_they_are", pictures_and_errors_are_shown_as_they_are),
         test("browser::a_run_is_started_watched_stopped_and_resumed", a_run_is_started_watched_stopped_and_resumed),
         test("browser::photos_become_a_model_by_clicks", photos_become_a_model_by_clicks),
+        test("browser::who_has_nothing_gets_an_example_by_one_click", who_has_nothing_gets_an_example_by_one_click),
+        test("browser::a_real_board_is_flashed_and_watched", a_real_board_is_flashed_and_watched),
         test("browser::pages_of_the_readme", pages_of_the_readme),
     ]
 }
 
-/// A folder with a model of the built-in pictures, trained for a few seconds, in `runs/shapes`.
+/// A folder that somebody types `ocellus serve` in.
 struct Workplace {
     folder: tempfile::TempDir,
 }
 
 impl Workplace {
+    /// One with nothing in it.
+    fn empty() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    /// One with a model of the built-in pictures, 32x32, trained for a few seconds, in `runs/shapes`.
     fn new(epochs: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("tiny.toml"), TINY).unwrap();
-        let place = Self { folder };
-        place.call(&["train", "--recipe", "tiny.toml", "--out", "runs/shapes", "--epochs", epochs]);
+        let place = Self::empty();
+        fs::write(place.path("tiny.toml"), TINY).unwrap();
+        let arguments = ["train", "--recipe", "tiny.toml", "--img-size", "32", "--out", "runs/shapes", "--epochs"];
+        place.call(&[&arguments[..], &[epochs]].concat());
         place.call(&["export", "runs/shapes"]);
         place
     }
@@ -56,7 +65,11 @@ impl Workplace {
     }
 
     fn serve(&self) -> Server {
-        Server::start(ocellus().current_dir(self.folder.path()).arg("serve"))
+        self.serve_with(&[])
+    }
+
+    fn serve_with(&self, more: &[&str]) -> Server {
+        Server::start(ocellus().current_dir(self.folder.path()).arg("serve").args(more))
     }
 
     /// Test picture `index` of the built-in dataset as a file.
@@ -102,9 +115,9 @@ fn film(path: &Path, pictures: &[Picture]) {
 }
 
 /// Every page, at a desk's and a phone's width, in light and dark: nothing sticks out, and no message is in the console.
-fn look_at_all_pages(browser: &Browser, server: &Server) {
+fn look_at_all_pages(browser: &Browser, server: &Server, what: &str) {
     for page in ["", "errors", "data", "capture", "runs", "board"] {
-        for (width, scheme) in [(1280, "light"), (390, "dark")] {
+        for (width, scheme) in [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")] {
             browser.resize(width, 900);
             browser.colours(scheme);
             browser.go(&format!("{}{page}", server.url));
@@ -114,7 +127,7 @@ fn look_at_all_pages(browser: &Browser, server: &Server) {
                 && e.getBoundingClientRect().right > document.documentElement.clientWidth + 1 && e.tagName !== 'LEGEND') \
                 .map((e) => `${e.tagName}#${e.id}.${e.className}`)";
             assert_eq!(browser.run(sticks_out), json!([]), "/{page} at {width}");
-            keep(browser, &format!("page-{}-{width}-{scheme}", if page.is_empty() { "try" } else { page }));
+            keep(browser, &format!("{what}-{}-{width}-{scheme}", if page.is_empty() { "try" } else { page }));
         }
     }
     browser.resize(1280, 900);
@@ -125,12 +138,14 @@ fn look_at_all_pages(browser: &Browser, server: &Server) {
 fn walk_by_keyboard(browser: &Browser, server: &Server) {
     browser.go(&server.url);
     let mut reached = Vec::new();
-    for _ in 0..16 {
-        browser.press_tab();
+    for _ in 0..18 {
+        browser.press(TAB);
         let name = "const e = document.activeElement; return e.id || e.textContent.trim() || e.tagName";
         reached.push(browser.run(name).as_str().unwrap_or_default().to_owned());
     }
-    for expected in ["Skip to the content", "Errors", "Runs", "model", "file", "choose", "live", "camera", "heat"] {
+    for expected in
+        ["Skip to the content", "Errors", "Runs", "model", "file", "choose", "live", "sample", "camera", "heat"]
+    {
         assert!(reached.iter().any(|name| name == expected), "{expected} is not among {reached:?}");
     }
 }
@@ -142,7 +157,7 @@ fn pictures_and_errors_are_shown_as_they_are() {
     film(&video, &[picture(3)]);
     let server = place.serve();
     let browser = Browser::start(&video);
-    look_at_all_pages(&browser, &server);
+    look_at_all_pages(&browser, &server, "full");
     walk_by_keyboard(&browser, &server);
 
     browser.go(&server.url);
@@ -175,7 +190,11 @@ fn pictures_and_errors_are_shown_as_they_are() {
     browser.wait("the webcam's label is the picture's", &format!(
         "return document.getElementById('rate').textContent && document.getElementById('label').textContent === {label}"
     ));
-    browser.wait("ten frames a second", "return parseFloat(document.getElementById('rate').textContent) >= 10");
+    let rate = "return parseFloat(document.getElementById('rate').textContent)";
+    browser.wait("ten frames a second", &format!("{rate} >= 10"));
+    // The average has settled.
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    println!("live webcam, 32x32, float and int8: {} frames/s", browser.run(rate));
     browser.click("#live");
 
     browser.go(&format!("{}errors", server.url));
@@ -193,7 +212,9 @@ fn pictures_and_errors_are_shown_as_they_are() {
         "mistakes are shown",
         "const p = [...document.querySelectorAll('#gallery img')]; return p.length > 0 && p[0].naturalWidth > 0",
     );
-    browser.click("#matrix tbody tr:nth-child(1) td.right button");
+    // By the keyboard.
+    browser.run("document.querySelector('#matrix tbody tr:nth-child(1) td.right button').focus()");
+    browser.press(ENTER);
     browser.wait(
         "a cell opens its pictures",
         &format!(
@@ -222,7 +243,7 @@ fn pictures_and_errors_are_shown_as_they_are() {
         browser.wait("the board watches and agrees", "return /^[3-9]/.test(document.getElementById('equal').textContent) && document.getElementById('equal').className.includes('good')");
         browser.click("#watch-data");
     }
-    browser.nothing_went_wrong();
+    browser.nothing_went_wrong(&server.url);
 }
 
 fn a_run_is_started_watched_stopped_and_resumed() {
@@ -257,61 +278,162 @@ fn a_run_is_started_watched_stopped_and_resumed() {
     let answer = server.post("/api/v1/jobs/train", br#"{"name": "second", "data": "shapes"}"#);
     assert_eq!(answer.status, 409, "{}", answer.text());
     // It ends with the server, in good order.
-    browser.nothing_went_wrong();
+    browser.nothing_went_wrong(&server.url);
     let (status, said) = server.end("-INT");
     assert!(status.success() && !said.contains("panicked"), "{status} {said}");
     let free = ocellus::files::FolderLock::is_taken(&place.path("runs/clicked"), ocellus::files::Purpose::Training);
     assert!(!free, "the training outlived its server");
 }
 
+/// The way of a person who has pictures, and typed `ocellus serve` in an empty folder.
 fn photos_become_a_model_by_clicks() {
-    let place = Workplace::new("1");
+    let place = Workplace::empty();
     let video = place.path("webcam.y4m");
-    // Two figures in turn, so that what is held down is not one picture alone.
+    // Figures in turn, so that what is held down is not one picture alone.
     film(&video, &[picture(0), picture(10), picture(20), picture(30)]);
     let server = place.serve();
     let browser = Browser::start(&video);
-    browser.go(&format!("{}capture", server.url));
+    look_at_all_pages(&browser, &server, "empty");
+    browser.go(&server.url);
+    browser.click(".welcome a");
+    browser.wait("it leads to the page Capture", "return location.pathname === '/capture'");
     let classes = shapes::classes();
     for (class, name) in classes.iter().take(2).enumerate() {
-        browser.send_keys("#new-class", &format!("{name}\u{e007}"));
+        browser.send_keys("#new-class", &format!("{name}{ENTER}"));
         let files: Vec<String> = (1..13).map(|i| place.picture(10 * i + class).to_str().unwrap().to_owned()).collect();
-        browser.send_keys("#files", &files.join("\n"));
-        browser.wait("they are added", &format!("return document.querySelectorAll('.count').length > {class} && Number([...document.querySelectorAll('.count')].at(-1).textContent) >= 8"));
+        browser.send_keys(&format!("[data-files='{name}']"), &files.join("\n"));
+        let added = format!(
+            "return document.getElementById('taken').textContent.startsWith('{name}: 1') && Number(document.querySelector('[data-name=\"{name}\"] .count').textContent) >= 8"
+        );
+        browser.wait("several pictures are added at once", &added);
     }
+    // A picture with another name is still the same picture; what is none is told.
+    fs::copy(place.picture(10), place.path("again.png")).unwrap();
+    fs::write(place.path("broken.png"), "no picture").unwrap();
+    let both = ["again.png", "broken.png"].map(|name| place.path(name).to_str().unwrap().to_owned());
+    browser.send_keys(&format!("[data-files='{}']", classes[0]), &both.join("\n"));
+    browser.wait("it is said what became of them", "const said = document.getElementById('taken').textContent; return said.includes('0 added, 1 left out') && said.includes('1 cannot be used')");
     browser.click("#live");
     browser.wait("the webcam shows", "return document.getElementById('video').videoWidth > 0");
-    let hold = format!("document.querySelector('[data-name={}]')", json!(classes[0]));
+    let hold = format!("document.querySelector('[data-key=\"take:{}\"]')", classes[0]);
     browser.run(&format!("{hold}.dispatchEvent(new PointerEvent('pointerdown', {{ bubbles: true }}))"));
     browser.wait(
         "photos of the webcam are taken, and near-duplicates are not",
         "return /: [1-9][0-9]* taken, [1-9]/.test(document.getElementById('taken').textContent)",
     );
     browser.run("document.dispatchEvent(new PointerEvent('pointerup'))");
+    keep(&browser, "capture");
     browser.click("#train");
     browser.wait("it is trained and exported", "return !document.getElementById('try').hidden");
-    browser.go(&format!("{}?model=captured", server.url));
+    browser.click("#try");
+    browser.wait("the new model is chosen", "return document.getElementById('model')?.value === 'captured'");
     browser.send_keys("#file", place.picture(11).to_str().unwrap());
-    let names = json!(classes[..2]);
     browser.wait(
-        "it names one of the two",
-        &format!("return {names}.includes(document.getElementById('label').textContent)"),
+        "it names the class",
+        &format!("return document.getElementById('label').textContent === {}", json!(classes[1])),
     );
     if qemu::find().is_ok() {
         browser.wait("the board can be asked", "return !document.getElementById('ask-board').disabled");
         browser.click("#ask-board");
         browser.wait(
             "the emulated board names the same",
-            "return document.getElementById('equal').className.includes('good')",
+            &format!(
+                "return document.getElementById('equal').className.includes('good') \
+            && document.querySelector('#board .bar.best .name').textContent === {}",
+                json!(classes[1])
+            ),
         );
     }
-    browser.nothing_went_wrong();
+    browser.go(&format!("{}data", server.url));
+    browser.wait("the pictures are a dataset", "return document.querySelectorAll('#classes tbody tr').length === 2");
+    browser.nothing_went_wrong(&server.url);
 }
 
-/// Keeps what a page shows where the variable says that screenshots go.
+/// The way of a person who has no pictures either.
+fn who_has_nothing_gets_an_example_by_one_click() {
+    let place = Workplace::empty();
+    let video = place.path("webcam.y4m");
+    film(&video, &[picture(0)]);
+    let server = place.serve();
+    let browser = Browser::start(&video);
+    browser.go(&server.url);
+    browser.click("#example");
+    browser.wait("it says how far it is", "return document.getElementById('example-note')?.textContent.length > 0");
+    browser.wait(
+        "the example is there",
+        "return document.getElementById('model')?.value === 'example' && !document.querySelector('.welcome')",
+    );
+    browser.click("#sample");
+    browser.wait(
+        "a test image is named",
+        &format!("return {}.includes(document.getElementById('label').textContent)", json!(shapes::classes())),
+    );
+    look_and_ask(&browser);
+    browser.nothing_went_wrong(&server.url);
+}
+
+/// The rehearsal of what happens with a board and a probe.
+fn a_real_board_is_flashed_and_watched() {
+    let place = Workplace::new("1");
+    let video = place.path("webcam.y4m");
+    film(&video, &[picture(0)]);
+    fs::write(place.path("program.elf"), elf::rehearsed()).unwrap();
+    let server = place.serve_with(&["--elf", "program.elf"]);
+    let browser = Browser::start(&video);
+    browser.go(&format!("{}board", server.url));
+    browser.wait(
+        "probes are looked for",
+        "return [...document.getElementById('probe').options].some((o) => o.value === 'simulated')",
+    );
+    browser
+        .run("const p = document.getElementById('probe'); p.value = 'simulated'; p.dispatchEvent(new Event('change'))");
+    browser.run("document.getElementById('real-board').value = 'weact-h743'");
+    browser.click("#flash");
+    browser.wait("it says how far it is", "return document.getElementById('real-note').textContent.length > 0");
+    let note = "document.getElementById('real-note')";
+    browser.wait(
+        "it is written and verified",
+        &format!("return {note}.className.includes('good') && {note}.textContent.includes('written and verified')"),
+    );
+    browser.click("#watch-real");
+    browser.wait(
+        "frames are shown",
+        &format!(
+            "const f = document.getElementById('real-frame'); return !f.hidden && f.naturalWidth === 160 \
+        && /^weact-h743, rehearsed: ([3-9]|[1-9][0-9]+) frames/.test({note}.textContent)"
+        ),
+    );
+    browser.wait(
+        "bars and rate are shown",
+        "return document.querySelectorAll('#real-bars .bar').length === 5 && document.getElementById('real-rate').textContent.includes('frames/s')",
+    );
+    keep(&browser, "real-board");
+    // A page that goes away stops the view.
+    browser.go(&format!("{}runs", server.url));
+    let is_over = || {
+        let live: Value = serde_json::from_slice(&server.get("/api/v1/live").body).unwrap();
+        live["live"]["is_over"] == true
+    };
+    let start = std::time::Instant::now();
+    while !is_over() {
+        assert!(start.elapsed() < std::time::Duration::from_secs(5), "the view goes on without its page");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    browser.nothing_went_wrong(&server.url);
+}
+
+/// Where screenshots go, if they are to be kept: the folder that the variable names, below the top of the workspace.
+fn screenshots() -> Option<PathBuf> {
+    let folder = std::env::var_os("OCELLUS_SCREENSHOTS")?;
+    Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(folder))
+}
+
+/// Keeps a whole page, to be looked at.
 fn keep(browser: &Browser, name: &str) {
-    if let Some(folder) = std::env::var_os("OCELLUS_SCREENSHOTS") {
-        fs::write(Path::new(&folder).join(format!("{name}.png")), browser.png()).unwrap();
+    if let Some(folder) = screenshots() {
+        // What is asked for has come.
+        std::thread::sleep(std::time::Duration::from_secs(1));
+        fs::write(folder.join(format!("{name}.png")), browser.whole_png()).unwrap();
     }
 }
 
@@ -344,7 +466,9 @@ fn pages_of_the_readme() {
         assert!(bytes.len() < MOST_BYTES, "{name}: {} bytes", bytes.len());
         let shown = Picture::decode(&bytes).unwrap();
         assert_eq!((shown.width, shown.height), (1280, 860), "{name}");
-        keep(&browser, name);
+        if let Some(folder) = screenshots() {
+            fs::write(folder.join(format!("{name}.png")), bytes).unwrap();
+        }
     };
     browser.go(&server.url);
     browser.send_keys("#file", place.picture(0).to_str().unwrap());
@@ -362,5 +486,5 @@ fn pages_of_the_readme() {
     browser.go(&format!("{}runs", server.url));
     browser.wait("the curve is drawn", "return Number(document.getElementById('accuracy').dataset.points) >= 30");
     keep("serve-runs");
-    browser.nothing_went_wrong();
+    browser.nothing_went_wrong(&server.url);
 }

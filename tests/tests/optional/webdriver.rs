@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 
 /// Longest wait for what a page is to show: trainings and emulators are slow on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(300);
+/// Keys by the protocol's numbers.
+pub const TAB: char = '\u{e004}';
+pub const ENTER: char = '\u{e007}';
 /// What the protocol calls a reference to an element.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
@@ -60,7 +63,7 @@ impl Browser {
         ]);
         let wanted = json!({ "capabilities": { "alwaysMatch": {
             "goog:chromeOptions": { "binary": chromium, "args": arguments },
-            "goog:loggingPrefs": { "browser": "ALL" },
+            "goog:loggingPrefs": { "browser": "ALL", "performance": "ALL" },
         } } });
         let mut browser = Self { driver, address, session: String::new(), _profile: profile };
         let answer = browser.call("POST", "/session", &wanted);
@@ -126,9 +129,9 @@ impl Browser {
         self.post(&format!("{}/value", self.find(selector)), &json!({ "text": text }));
     }
 
-    /// Presses the key that goes to the next field.
-    pub fn press_tab(&self) {
-        let key = |kind: &str| json!({ "type": kind, "value": "\u{e004}" });
+    /// Presses a key: [`TAB`] goes to the next field.
+    pub fn press(&self, key: char) {
+        let key = |kind: &str| json!({ "type": kind, "value": key });
         let actions = json!([{ "type": "key", "id": "keyboard", "actions": [key("keyDown"), key("keyUp")] }]);
         self.post("/actions", &json!({ "actions": actions }));
     }
@@ -145,8 +148,14 @@ impl Browser {
         self.devtools("Emulation.setEmulatedMedia", &json!({ "features": features }));
     }
 
-    fn devtools(&self, command: &str, parameters: &Value) {
-        self.post("/goog/cdp/execute", &json!({ "cmd": command, "params": parameters }));
+    fn devtools(&self, command: &str, parameters: &Value) -> Value {
+        self.post("/goog/cdp/execute", &json!({ "cmd": command, "params": parameters }))
+    }
+
+    /// The whole page, also what is below the part that is shown, as a PNG file.
+    pub fn whole_png(&self) -> Vec<u8> {
+        let shot = self.devtools("Page.captureScreenshot", &json!({ "captureBeyondViewport": true }));
+        BASE64_STANDARD.decode(shot["data"].as_str().unwrap_or_default()).expect("a PNG file")
     }
 
     /// What the page shows, as a PNG file.
@@ -155,13 +164,27 @@ impl Browser {
         BASE64_STANDARD.decode(shot.as_str().unwrap_or_default()).expect("a PNG file")
     }
 
-    /// Makes sure that no page complained: of its policy, of a script, or of something that was not there.
+    /// Makes sure that no page complained, of its policy, of a script, or of something that was not there; and that all that
+    /// pages asked for was at `url` or within themselves.
     #[track_caller]
-    pub fn nothing_went_wrong(&self) {
-        let log = self.post("/se/log", &json!({ "type": "browser" }));
-        let bad = |entry: &&Value| entry["level"] == "SEVERE";
-        let entries: Vec<&Value> = log.as_array().into_iter().flatten().filter(bad).collect();
-        assert!(entries.is_empty(), "{entries:?}");
+    pub fn nothing_went_wrong(&self, url: &str) {
+        let log = |kind: &str| self.post("/se/log", &json!({ "type": kind })).as_array().cloned().unwrap_or_default();
+        let bad: Vec<Value> = log("browser").into_iter().filter(|entry| entry["level"] == "SEVERE").collect();
+        assert!(bad.is_empty(), "{bad:?}");
+        // An entry is an event of the DevTools protocol, as text.
+        let event = |entry: Value| serde_json::from_str::<Value>(entry["message"].as_str()?).ok();
+        let events: Vec<Value> = log("performance").into_iter().filter_map(event).collect();
+        let asked: Vec<&str> = events
+            .iter()
+            .map(|event| &event["message"])
+            .filter(|message| message["method"] == "Network.requestWillBeSent")
+            .filter_map(|message| message["params"]["request"]["url"].as_str())
+            .collect();
+        assert!(asked.iter().any(|address| address.starts_with(url)), "its own page is among {asked:?}");
+        let within = ["data:", "blob:", "about:", "chrome:"];
+        let elsewhere = |address: &&&str| !address.starts_with(url) && !within.iter().any(|w| address.starts_with(w));
+        let elsewhere: Vec<&&str> = asked.iter().filter(elsewhere).collect();
+        assert!(elsewhere.is_empty(), "{elsewhere:?}");
     }
 }
 
