@@ -7,7 +7,8 @@ use ocellus::data::Dataset;
 use ocellus::data::picture::Picture;
 use ocellus::deploy::{self, Artifacts};
 use ocellus::eval::tract::TractModel;
-use ocellus::recipe::CalibrationMethod;
+use ocellus::onnx;
+use ocellus::recipe::{CalibrationMethod, Model as ModelName, Recipe};
 use ocellus_shared::Shape;
 use ocellus_shared::plan::{Crop, Plan};
 use ocellus_tests::program::ocellus;
@@ -147,6 +148,41 @@ fn a_run_folder_keeps_its_recipe() {
     std::fs::write(folder.path().join("recipe.toml"), "# mine\n").unwrap();
     export(&checkpoint, &dataset, folder.path()).unwrap();
     assert_eq!(std::fs::read_to_string(folder.path().join("recipe.toml")).unwrap(), "# mine\n");
+}
+
+#[test]
+fn the_network_before_quantization_is_read_back_from_its_file() {
+    for (model, truncate, side) in [
+        ("linear", 0, 8),
+        ("cnn", 0, 32),
+        ("resnet8", 0, 32),
+        ("mobilenetv1-025", 0, 32),
+        ("mobilenetv2-035", 0, 32),
+        ("efficientnet-lite0", 5, 32),
+        ("efficientnet-b0", 5, 32),
+    ] {
+        let recipe = format!("model = \"{model}\"\n[net]\ntruncate = {truncate}\n");
+        let (checkpoint, _) = network::of_recipe_at(&recipe, Shape::new(side, side, 3));
+        let Checkpoint { recipe, input, classes, .. } = &checkpoint;
+        let folded = deploy::folded(&checkpoint).unwrap();
+        let file = onnx::write_float(&folded);
+        assert_eq!(deploy::reopened(&file, recipe, *input, classes).unwrap(), folded, "{model}");
+        let other = Recipe { model: ModelName::Linear, ..recipe.clone() };
+        if model != "linear" {
+            let error = deploy::reopened(&file, &other, *input, classes).unwrap_err().to_string();
+            assert!(error.contains("layer"), "{model}: {error}");
+        }
+    }
+    for model in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../models")).unwrap() {
+        let folder = model.unwrap().path();
+        let Ok(file) = std::fs::read(folder.join("float.onnx")) else { continue };
+        let plan = std::fs::read(folder.join("model.plan")).unwrap();
+        let plan = Plan::parse(&plan).unwrap();
+        let labels: Vec<String> = plan.labels().map(str::to_owned).collect();
+        let recipe = Recipe::load(&folder.join("recipe.toml")).unwrap();
+        deploy::reopened(&file, &recipe, plan.input().shape, &labels)
+            .unwrap_or_else(|error| panic!("{}: {error:#}", folder.display()));
+    }
 }
 
 #[test]

@@ -184,6 +184,8 @@ fn pictures_and_errors_are_shown_as_they_are() {
         browser.wait("its integers are there", "return document.querySelectorAll('td.board.same').length === 10");
     }
 
+    keep(&browser, "answered");
+
     // The webcam shows the same picture, in the colours of a video.
     let label = place.scores(&shown)["label"].clone();
     browser.click("#live");
@@ -212,6 +214,7 @@ fn pictures_and_errors_are_shown_as_they_are() {
         "mistakes are shown",
         "const p = [...document.querySelectorAll('#gallery img')]; return p.length > 0 && p[0].naturalWidth > 0",
     );
+    keep(&browser, "evaluated");
     // By the keyboard.
     browser.run("document.querySelector('#matrix tbody tr:nth-child(1) td.right button').focus()");
     browser.press(ENTER);
@@ -235,12 +238,14 @@ fn pictures_and_errors_are_shown_as_they_are() {
     browser.wait("the preview is drawn", "const s = document.getElementById('sheet'); return s.src.includes('rotate=30') && s.complete && s.naturalWidth > 300");
     browser.click("#judge");
     browser.wait("suspects are shown", "return document.querySelectorAll('#suspects img').length > 0");
+    keep(&browser, "looked-through");
 
     browser.go(&format!("{}board", server.url));
     browser.wait("gauges are drawn, or it is said why not", "return document.querySelectorAll('.gauge').length >= 6 || document.getElementById('fits').textContent.length > 30");
     if qemu::find().is_ok() {
         browser.click("#watch-data");
         browser.wait("the board watches and agrees", "return /^[3-9]/.test(document.getElementById('equal').textContent) && document.getElementById('equal').className.includes('good')");
+        keep(&browser, "watched");
         browser.click("#watch-data");
     }
     browser.nothing_went_wrong(&server.url);

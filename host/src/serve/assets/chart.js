@@ -1,7 +1,7 @@
 // Curves as SVG.
 
 const NAMESPACE = "http://www.w3.org/2000/svg";
-const [WIDTH, HEIGHT, LEFT, RIGHT, TOP, FOOT] = [560, 220, 46, 10, 10, 26];
+const [WIDTH, HEIGHT, LEFT, RIGHT, TOP, FOOT] = [560, 220, 58, 10, 10, 26];
 
 function svg(tag, attributes, text) {
   const element = document.createElementNS(NAMESPACE, tag);

@@ -15,7 +15,7 @@ async function findProbes() {
   const { probes, access } = await api("probes");
   const before = $("probe").value;
   const options = probes.map(({ selector, name }) => el("option", { value: selector, textContent: `${name} (${selector})` }));
-  $("probe").replaceChildren(...options, el("option", { value: "simulated", textContent: "none: rehearse in software" }));
+  $("probe").replaceChildren(...options, el("option", { value: "simulated", textContent: "none (rehearsal)" }));
   if ([...$("probe").options].some((option) => option.value === before)) $("probe").value = before;
   $("access-box").hidden = !access;
   $("access").textContent = access ?? "";

@@ -4,7 +4,7 @@ import { $, ended, newRun, post, toast } from "./common.js";
 
 /** Keys of the recipe: a small network that learns ten shapes in a few passes over the pictures. */
 const SET = {
-  "net.blocks": "[[16,16],[32,32],[64]]", "net.block-dropout": "[0.0,0.0,0.0]", "net.dense": "128", "net.dense-dropout": "0.2",
+  "net.blocks": "[[8],[16],[32]]", "net.block-dropout": "[0.0,0.0,0.0]", "net.dense": "64", "net.dense-dropout": "0.1",
   "train.epochs": "4", "train.batch-size": "64", "train.lr": "0.05", "train.warmup-epochs": "0.5", "train.smoothing": "0.05", "train.ema": "0.0",
   "augment.flip": "0.0", "augment.shift": "2", "augment.cutout": "0",
 };

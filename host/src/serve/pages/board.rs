@@ -12,8 +12,8 @@ pub fn content(site: &Site) -> Markup {
         h1 { "What happens on the board?" }
         div.two {
             section.card.live aria-label="Live view" {
-                h2 { "Live: " (site.board.name()) " under QEMU" }
-                p.quiet { "A board in software: this computer runs the very program that a board's processor would." }
+                h2 { "An emulated board, live" }
+                p.quiet { (site.board.name()) " under QEMU: this computer runs, in software, the very program that the board's processor would." }
                 div.viewfinder {
                     img.pixels id="frame" alt="The camera's frame" hidden;
                     video id="video" playsinline muted hidden {}
