@@ -1,6 +1,7 @@
 //! A class folder that fills with pictures, no two of them alike.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -43,8 +44,9 @@ pub struct Album {
     folder: Numbered,
     /// Mean difference below which two pictures are alike, in levels.
     difference: f32,
+    /// Of the pictures that were there before, and behind them of those that were added.
     known: Vec<Thumbnail>,
-    taken: u32,
+    added: Vec<PathBuf>,
     skipped: u32,
 }
 
@@ -66,7 +68,7 @@ impl Album {
             .filter_map(|path| Picture::open(&path).ok())
             .map(|picture| thumbnail(&picture))
             .collect::<Result<_>>()?;
-        Ok(Self { folder, difference, known, taken: 0, skipped: 0 })
+        Ok(Self { folder, difference, known, added: Vec::new(), skipped: 0 })
     }
 
     /// Where the pictures are.
@@ -76,7 +78,7 @@ impl Album {
 
     /// Pictures that were added.
     pub fn taken(&self) -> u32 {
-        self.taken
+        self.added.len() as u32
     }
 
     /// Pictures that were left out, as there was one like them.
@@ -100,8 +102,25 @@ impl Album {
         }
         let path = self.folder.save(&picture.to_png()?)?;
         self.known.push(new);
-        self.taken += 1;
+        self.added.push(path.clone());
         Ok(Verdict::Kept(path))
+    }
+
+    /// Removes the picture that was added last; whether there was one.
+    ///
+    /// # Errors
+    /// Its file cannot be removed.
+    pub fn take_back(&mut self) -> Result<bool> {
+        let Some(path) = self.added.last() else { return Ok(false) };
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("cannot remove {}", path.display()));
+            }
+            _ => {}
+        }
+        self.added.pop();
+        self.known.pop();
+        Ok(true)
     }
 }
 
@@ -173,5 +192,19 @@ mod tests {
             assert!(Album::open(photos.path(), label, 4.0).is_err(), "{label:?}");
         }
         assert!(Album::open(photos.path(), "sea lion", 4.0).is_ok());
+    }
+
+    #[test]
+    fn what_was_added_can_be_taken_back_and_what_was_there_cannot() {
+        let photos = tempfile::tempdir().unwrap();
+        let offer = |album: &mut Album, x| album.offer(&scene(x, 0)).unwrap();
+        let mut before = Album::open(photos.path(), "cup", 4.0).unwrap();
+        offer(&mut before, 0);
+        let mut album = Album::open(photos.path(), "cup", 4.0).unwrap();
+        let Verdict::Kept(path) = offer(&mut album, 50) else { panic!("it is another one") };
+        assert!(album.take_back().unwrap() && !path.exists() && album.taken() == 0);
+        assert!(!album.take_back().unwrap(), "the first one was there before");
+        assert!(matches!(offer(&mut album, 50), Verdict::Kept(_)), "it is forgotten");
+        assert_eq!(offer(&mut album, 0), Verdict::NearDuplicate);
     }
 }

@@ -26,8 +26,8 @@ pub struct Albums {
 #[derive(Debug, Default)]
 struct Open {
     albums: BTreeMap<String, Album>,
-    /// Photos that were added.
-    added: usize,
+    /// Photos that were added or taken back.
+    changes: usize,
 }
 
 impl Albums {
@@ -36,9 +36,9 @@ impl Albums {
         Self { folder, open: Mutex::default() }
     }
 
-    /// A number that changes whenever a photo is added.
+    /// A number that changes whenever a photo is added or taken back.
     pub fn version(&self) -> usize {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).added
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).changes
     }
 
     /// Adds a photo to a class unless there is one like it: what became of it, and how many photos the class has now.
@@ -57,8 +57,24 @@ impl Albums {
         let album = open.albums.get_mut(class).expect("it was just opened");
         let verdict = album.offer(photo)?;
         let count = count(album.folder());
-        open.added += usize::from(matches!(verdict, Verdict::Kept(_)));
+        open.changes += usize::from(matches!(verdict, Verdict::Kept(_)));
         Ok((verdict, count))
+    }
+
+    /// Takes the newest `most` photos of a class away again that were added here: how many there were, and how many are left.
+    ///
+    /// # Errors
+    /// A file cannot be removed.
+    pub fn take_back(&self, class: &str, most: usize) -> Result<(usize, usize)> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(album) = open.albums.get_mut(class) else { return Ok((0, 0)) };
+        let mut removed = 0;
+        while removed < most && album.take_back()? {
+            removed += 1;
+        }
+        let left = count(album.folder());
+        open.changes += removed;
+        Ok((removed, left))
     }
 
     /// The classes, and how many photos each has.

@@ -76,6 +76,10 @@ pub fn document() -> Value {
             "Add a photo to a class unless there is one like it",
             vec![path("class")],
         ) },
+        "/api/v1/photos/{class}/undo": { "post": get(
+            "Take the newest photos of a class away again, of those that were added since the server started",
+            vec![path("class"), query("count", "How many; 1 by default", "integer")],
+        ) },
         "/api/v1/jobs": { "get": get("The job that runs, or the last one", vec![]) },
         "/api/v1/jobs/train": { "post": job(
             "Train, quantize and export",

@@ -52,6 +52,13 @@ fn photos_are_added_to_classes_unless_there_is_one_like_it() {
     let classes = json!([{ "name": "red cup", "count": 3 }, { "name": "saucer", "count": 1 }]);
     assert_eq!(get(&server, "photos")["classes"], classes);
     assert!(place.path().join("photos/red cup/0003.png").is_file());
+    // The newest of those that were added can be taken back, and nothing else.
+    let undo =
+        |class: &str, count: usize| parse(&server.post(&format!("/api/v1/photos/{class}/undo?count={count}"), &[]));
+    assert_eq!(undo("red%20cup", 2), json!({ "class": "red cup", "removed": 2, "count": 1 }));
+    assert!(!place.path().join("photos/red cup/0003.png").exists());
+    assert_eq!(undo("..", 5)["removed"], 0);
+    assert_eq!(undo("red%20cup", 9)["removed"], 1);
     for bad in ["..", ".hidden", "a%2fb", "%00", "train%0a", &"x".repeat(61)] {
         assert_eq!(add(bad, &picture(0)).status, 422, "{bad}");
     }

@@ -152,16 +152,19 @@ impl Browser {
         self.post("/goog/cdp/execute", &json!({ "cmd": command, "params": parameters }))
     }
 
-    /// The whole page, also what is below the part that is shown, as a PNG file.
-    pub fn whole_png(&self) -> Vec<u8> {
-        let shot = self.devtools("Page.captureScreenshot", &json!({ "captureBeyondViewport": true }));
-        BASE64_STANDARD.decode(shot["data"].as_str().unwrap_or_default()).expect("a PNG file")
+    /// What the page shows, as a WebP file.
+    pub fn webp(&self) -> Vec<u8> {
+        self.capture(&json!({ "format": "webp", "quality": 85 }))
     }
 
-    /// What the page shows, as a PNG file.
-    pub fn png(&self) -> Vec<u8> {
-        let shot = self.call("GET", &format!("{}/screenshot", self.session), &Value::Null);
-        BASE64_STANDARD.decode(shot.as_str().unwrap_or_default()).expect("a PNG file")
+    /// The whole page, also what is below the part that is shown, as a PNG file.
+    pub fn whole_png(&self) -> Vec<u8> {
+        self.capture(&json!({ "captureBeyondViewport": true }))
+    }
+
+    fn capture(&self, how: &Value) -> Vec<u8> {
+        let shot = self.devtools("Page.captureScreenshot", how);
+        BASE64_STANDARD.decode(shot["data"].as_str().unwrap_or_default()).expect("a picture")
     }
 
     /// Makes sure that no page complained, of its policy, of a script, or of something that was not there; and that all that

@@ -12,6 +12,8 @@ use crate::serve::site::Site;
 
 /// Pixels of a photo at most: a page takes them with a webcam.
 const MOST_PIXELS: u64 = 4_000_000;
+/// Photos that are taken back at a time, at most.
+const MOST_UNDONE: usize = 10_000;
 /// Characters of a class's name at most.
 const MOST_CHARS: usize = 60;
 
@@ -26,6 +28,12 @@ pub fn answer(site: &Site, request: &Request, path: &[&str]) -> Result<Reply, Fa
             Ok(Reply::json(&json!({ "folder": folder, "classes": site.albums.counts() })))
         }
         (Method::Post, [class]) => add(site, request, class),
+        (Method::Post, [class, "undo"]) => {
+            let most = request.number("count", MOST_UNDONE)?.unwrap_or(1);
+            let taken = site.albums.take_back(class, most).map_err(|error| Fault::conflict(&error))?;
+            site.shelf.forget(Source::Photos);
+            Ok(Reply::json(&json!({ "class": class, "removed": taken.0, "count": taken.1 })))
+        }
         _ => Err(unknown()),
     }
 }

@@ -11,6 +11,8 @@ let stream = null;
 /** The class whose button is held down. */
 let taking = null;
 let busy = false;
+/** How many pictures of which class were added last. */
+let last = new Map();
 
 async function refresh() {
   const found = await api("photos");
@@ -24,6 +26,7 @@ function show() {
   $("classes").replaceChildren(...classes.map(row));
   if (focused) $("classes").querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
   $("no-classes").hidden = classes.length > 0;
+  $("undo").hidden = !last.size || !!taking;
   advise();
 }
 
@@ -99,6 +102,7 @@ async function take(name) {
   held?.setAttribute("aria-pressed", "true");
   if (held) held.textContent = "Taking ...";
   let [kept, alike] = [0, 0];
+  begin();
   const canvas = document.createElement("canvas");
   const video = $("video");
   [canvas.width, canvas.height] = [320, Math.round(320 * video.videoHeight / video.videoWidth) || 240];
@@ -124,9 +128,29 @@ function stop() {
   show();
 }
 
+/** What was added before stays. */
+function begin() {
+  last = new Map();
+  $("undo").hidden = true;
+}
+
+/** Takes away what was added last. */
+async function undo() {
+  let removed = 0;
+  for (const [name, count] of last) {
+    const said = await api(`photos/${encodeURIComponent(name)}/undo?count=${count}`, { method: "POST" });
+    removed += said.removed;
+    classes.filter((one) => one.name === name).forEach((one) => { one.count = said.count; });
+  }
+  begin();
+  $("taken").textContent = `${removed} removed`;
+  show();
+}
+
 /** Adds a photo to a class. */
 async function add(name, blob) {
   const said = await api(`photos/${encodeURIComponent(name)}`, { method: "POST", body: blob });
+  if (said.kept) last.set(name, (last.get(name) ?? 0) + 1);
   const one = classes.find((known) => known.name === name);
   if (one) one.count = said.count;
   else classes.push({ name, count: said.count });
@@ -142,6 +166,7 @@ async function add(name, blob) {
 async function addAll(files) {
   let [kept, alike] = [0, 0];
   const unread = [];
+  begin();
   for (const [at, [name, file]] of files.entries()) {
     $("taken").textContent = `${at} of ${files.length} ...`;
     try {
@@ -217,6 +242,7 @@ async function follow(name) {
 }
 
 $("live").addEventListener("click", live);
+$("undo").addEventListener("click", () => undo().catch((error) => toast(error.message, true)));
 document.addEventListener("pointerup", stop);
 document.addEventListener("pointercancel", stop);
 // A picture that misses its class must not take the place of the page.

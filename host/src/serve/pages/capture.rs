@@ -26,6 +26,7 @@ pub fn content(site: &Site) -> Markup {
                     input.hidden id="folder" type="file" webkitdirectory tabindex="-1" aria-label="Folder with one subfolder of pictures per class";
                 }
                 p.note id="taken" role="status" {}
+                div.buttons { button type="button" id="undo" hidden { "Remove these again" } }
                 p.quiet {
                     "JPEG and PNG. They are kept in the folder " code { (crate::view::name(site.shelf.photos())) } ", one folder per class; near-duplicates are left out. "
                     a href="/data" { "Look through them" } "."
