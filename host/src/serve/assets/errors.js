@@ -57,7 +57,8 @@ function matrix() {
   const rows = said.confusion.map((row, label) => {
     const all = row.reduce((a, b) => a + b, 0) || 1;
     const cells = row.map((count, taken) => {
-      const button = el("button", { type: "button", textContent: count || "\u00b7", disabled: !count });
+      const isStrong = count / all > (label === taken ? 0.5 : 0.2);
+      const button = el("button", { type: "button", className: isStrong ? "strong" : "", textContent: count || "\u00b7", disabled: !count });
       button.setAttribute("aria-label", `${count} of ${names[label]} taken for ${names[taken]}`);
       button.style.setProperty("--part", (count / all).toFixed(3));
       button.addEventListener("click", () => {
