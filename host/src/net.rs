@@ -189,6 +189,14 @@ pub fn blocks(model: Model) -> Option<Vec<Block>> {
     design(model).map(|design| design.blocks())
 }
 
+/// The penalty of the parameter `name` in the network of `recipe`: its gradient grows by twice this times its value.
+pub fn l2(recipe: &Recipe, name: &str) -> f64 {
+    match recipe.model {
+        Model::Sequential => sequential::l2(&recipe.net.layers, name),
+        _ => head::l2(recipe, name),
+    }
+}
+
 /// Names of the parameters that the whole network of `recipe` has, and its truncated one has not.
 ///
 /// # Errors

@@ -395,7 +395,7 @@ impl<'g> Reader<'g> {
             _ => {
                 let dims = self.constants.i64s(input_name(node, 1)?)?;
                 let len = input.shape.len() as i64;
-                matches!(dims[..], [0 | 1 | -1, n] if n == len || n == -1)
+                matches!(dims[..], [-1..=1, n] if n == len || n == -1)
             }
         };
         ensure!(is_row, "it makes another shape than one row of all values, which is not supported");

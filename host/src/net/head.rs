@@ -1,7 +1,7 @@
 //! What turns a residual network's last map into logits.
 
-use super::{Builder, sequential};
-use crate::recipe::{Head, Model, NetRecipe, Recipe};
+use super::Builder;
+use crate::recipe::{Head, NetRecipe, Recipe};
 use anyhow::Result;
 use ocellus_shared::Op;
 
@@ -32,11 +32,8 @@ pub fn contains(name: &str) -> bool {
     name == CLASSIFIER || name.strip_prefix(CLASSIFIER).is_some_and(|rest| rest.starts_with('.'))
 }
 
-/// The penalty of the parameter `name`: its gradient grows by twice this times its value.
-pub fn l2(recipe: &Recipe, name: &str) -> f64 {
-    if recipe.model == Model::Sequential {
-        return sequential::l2(&recipe.net.layers, name);
-    }
+/// The penalty of the parameter `name`; see [`super::l2`].
+pub(super) fn l2(recipe: &Recipe, name: &str) -> f64 {
     let penalised = recipe.net.head == Head::Mlp && name == PENALISED;
     if penalised { recipe.net.head_l2 } else { 0.0 }
 }
@@ -45,6 +42,7 @@ pub fn l2(recipe: &Recipe, name: &str) -> f64 {
 mod tests {
     use super::*;
     use crate::net::{LayerKind, build};
+    use crate::recipe::Model;
     use ocellus_shared::Shape;
 
     #[test]

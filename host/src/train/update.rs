@@ -4,7 +4,7 @@ use super::batches::Batch;
 use super::step::{self, ShardResult, Step};
 use super::{Trainer, schedule};
 use crate::checkpoint::{BEST, Progress};
-use crate::net::head;
+use crate::net;
 use crate::net::module::{Arrays, Module};
 use crate::recipe::Statistics;
 use anyhow::{Result, ensure};
@@ -81,7 +81,7 @@ impl Trainer<'_> {
             let name = &parameter.name;
             if let Some(gradient) = gradients.get(name) {
                 let old = self.arrays.remove(name).expect("every parameter has an array");
-                let gradient = match head::l2(self.recipe, name) {
+                let gradient = match net::l2(self.recipe, name) {
                     0.0 => gradient.clone(),
                     l2 => gradient.clone() + old.clone() * (2.0 * l2),
                 };

@@ -2,6 +2,8 @@
 //!
 //! `cargo test --release --package ocellus-tests --test cli MODULE::` runs one module.
 
+#[path = "../support/classifier.rs"]
+mod classifier;
 #[path = "../support/model.rs"]
 mod model;
 #[path = "../support/onnx.rs"]
@@ -11,6 +13,7 @@ mod board;
 mod commands;
 mod dist;
 mod hostile;
+mod import;
 mod live_view;
 #[cfg(unix)]
 mod machine;

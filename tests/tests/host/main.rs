@@ -2,6 +2,8 @@
 //!
 //! `cargo test --release --package ocellus-tests --test host MODULE::` runs one module.
 
+#[path = "../support/classifier.rs"]
+mod classifier;
 #[path = "../support/onnx.rs"]
 mod onnx;
 #[path = "../support/random/mod.rs"]

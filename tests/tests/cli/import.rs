@@ -1,0 +1,42 @@
+//! `ocellus model import` from the outside: a network of another program becomes a plan.
+
+use crate::classifier::whole;
+use crate::commands::{Run, finish};
+use crate::onnx::{IMAGE, file};
+use ocellus_tests::program::ocellus;
+use std::fs;
+
+#[test]
+fn an_imported_network_is_fine_tuned_and_exported() {
+    let room = tempfile::tempdir().unwrap();
+    let (nodes, constants) = whole();
+    fs::write(room.path().join("net.onnx"), file(&IMAGE, nodes, constants)).unwrap();
+    let program = |arguments: &[&str]| -> Run {
+        let mut command = ocellus();
+        command.current_dir(room.path()).args(arguments);
+        finish(command)
+    };
+    let succeeds = |arguments: &[&str]| -> Run {
+        let run = program(arguments);
+        assert_eq!(run.code, 0, "{arguments:?}: {}", run.stderr);
+        run
+    };
+    let import = ["model", "import", "net.onnx"];
+    let told = succeeds(&[&import[..], &["--json"]].concat()).json();
+    assert_eq!([&told["classes"], &told["img_size"]], [4, 8]);
+    assert_eq!(told["out"], "runs/net");
+    // Nothing is written over.
+    program(&[&import[..], &["--out", "runs/net"]].concat()).fails(2, &["runs/net holds files already", "--out"]);
+    fs::write(room.path().join("labels.txt"), "one\ntwo\n").unwrap();
+    let few = program(&[&import[..], &["--labels", "labels.txt", "--out", "other"]].concat());
+    few.fails(1, &["net.onnx tells 4 classes apart, there are 2 labels"]);
+    assert!(!room.path().join("other").exists());
+
+    let tuned =
+        ["train", "--recipe", "runs/net/recipe.toml", "--pretrained", "runs/net", "--data", "shapes", "--epochs", "1"];
+    let said = succeeds(&[&tuned[..], &["--lr", "0.001", "--out", "tuned"]].concat()).stderr;
+    assert!(said.contains("classifier"), "{said}");
+    succeeds(&["export", "tuned"]);
+    let same = succeeds(&["validate", "tuned", "--images", "50", "--json"]).json();
+    assert_eq!(same["scores_different"], 0, "{same}");
+}
