@@ -35,6 +35,8 @@ const STATE: &str = "state.";
 pub const BEST: &str = "best.safetensors";
 /// The checkpoint of a run folder to go on from.
 pub const LAST: &str = "last.safetensors";
+/// The file of a folder that holds an ensemble of trained networks, and beside it no network.
+pub const ENSEMBLE: &str = "ensemble.toml";
 
 /// A trained network and everything that says what it is.
 #[derive(Clone, Debug, PartialEq)]

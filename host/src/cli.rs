@@ -3,6 +3,7 @@
 mod boards;
 mod calibration;
 mod devices;
+mod ensemble;
 mod examples;
 mod reference;
 mod report;
@@ -17,6 +18,7 @@ pub use boards::{
 };
 pub use calibration::CalibrationArgs;
 pub use devices::{DeviceArgs, ProfileArgs, RunArgs, ValidateArgs};
+pub use ensemble::{EnsembleArgs, EnsembleMethod};
 pub use reference::{commands, reference};
 pub use report::ReportArgs;
 pub use serve::ServeArgs;
@@ -93,6 +95,8 @@ pub enum Command {
     Eval(EvalArgs),
     /// Compare models side by side: accuracy, size and cost
     Compare(CompareArgs),
+    /// Join several models of the same classes into one: mean, weighted mean or stacking
+    Ensemble(EnsembleArgs),
     /// Report everything about a model, or several, as one HTML file
     Report(ReportArgs),
     /// Classify images
@@ -350,7 +354,7 @@ pub struct QuantizeArgs {
 #[derive(Args, Debug)]
 #[command(after_help = examples::EVAL)]
 pub struct EvalArgs {
-    /// Model folder, run folder, plan, ONNX file or checkpoint
+    /// Model folder, run folder, ensemble, plan, ONNX file or checkpoint
     pub model: PathBuf,
     /// Dataset folder; by default the recipe's, a downloaded one with the same classes, or the built-in shapes dataset
     #[arg(long, env = "OCELLUS_DATA", value_name = "DIR")]
@@ -380,7 +384,7 @@ pub struct EvalArgs {
 #[derive(Args, Debug)]
 #[command(after_help = examples::COMPARE)]
 pub struct CompareArgs {
-    /// Run folders, model folders, plans or checkpoints with the same classes
+    /// Run folders, model folders, ensembles, plans or checkpoints with the same classes
     #[arg(required = true, num_args = 2.., value_name = "MODEL")]
     pub models: Vec<PathBuf>,
     /// Dataset folder; by default each recipe's, a downloaded one with the same classes, or the built-in shapes dataset

@@ -9,6 +9,7 @@ pub mod compare;
 pub mod data;
 pub mod demo;
 pub mod doctor;
+pub mod ensemble;
 pub mod eval;
 pub mod export;
 pub mod firmware;
@@ -72,6 +73,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Export(args) => export::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Compare(args) => compare::run(args),
+        Command::Ensemble(args) => ensemble::run(args),
         Command::Report(args) => report::run(args),
         Command::Run(args) => run::run(args),
         Command::Validate(args) => validate::run(args),

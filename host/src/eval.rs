@@ -1,4 +1,4 @@
-//! Asks a model for the scores of many images, by any of the four ways there are, and says how good they are.
+//! Asks a model, or several as one, for the scores of many images, by any of the ways there are, and says how good they are.
 
 use std::path::PathBuf;
 
@@ -14,26 +14,35 @@ use crate::client;
 use crate::data::{Split, names};
 use crate::features::Extractor;
 use crate::graph::{self, Graph};
+use crate::recipe::DataRecipe;
 
 pub mod agreement;
 pub mod backbone;
 pub mod calibration;
 pub mod engine;
+pub mod ensemble;
+mod lbfgs;
+pub mod mcnemar;
 mod metrics;
 pub mod plots;
 pub mod robustness;
 mod runnable;
 pub mod single;
 pub mod sqnr;
+pub mod stacking;
 pub mod tract;
+pub mod view;
 
 pub use metrics::{ClassMetrics, Metrics, argmax};
 
 use backbone::OnnxBackbone;
 use engine::EngineModel;
+use ensemble::Ensemble;
 use tract::{FloatModel, TractModel};
+use view::View;
 
-/// What computes the scores. The set is closed: float before quantization, the judge, and the engine in two places.
+/// What computes the scores. The set is closed: float before quantization, the judge, the engine in two places, and several of them
+/// together.
 pub enum Evaluator {
     /// The trained network in f32.
     Float(Graph),
@@ -59,6 +68,8 @@ pub enum Evaluator {
         /// The bytes of the plan.
         plan: Vec<u8>,
     },
+    /// Several of these as one.
+    Ensemble(Box<Ensemble>),
 }
 
 /// Scores of several images, `(n, classes)`.
@@ -85,6 +96,7 @@ impl Evaluator {
                 let plan = Plan::parse(plan)?;
                 Ok((plan.input().shape, plan.labels().map(str::to_owned).collect()))
             }
+            Self::Ensemble(ensemble) => Ok((ensemble.views()[0].shape(), ensemble.classes().to_vec())),
         }
     }
 
@@ -94,9 +106,33 @@ impl Evaluator {
     /// As for [`Evaluator::signature`].
     pub fn score_scale(&self) -> Result<f32> {
         match self {
-            Self::Float(_) | Self::Headed { .. } | Self::FloatOnnx(_) => Ok(1.0),
+            Self::Float(_) | Self::Headed { .. } | Self::FloatOnnx(_) | Self::Ensemble(_) => Ok(1.0),
             Self::Tract(model) => model.score_scale(),
             Self::Engine(plan) | Self::Sim { plan, .. } => Ok(Plan::parse(plan)?.output_params().scale),
+        }
+    }
+
+    /// How it takes images, if its pictures are to become images by `recipe`: in one way, or where members of an ensemble differ in
+    /// that, in several.
+    ///
+    /// # Errors
+    /// As for [`Evaluator::signature`], and it does not take square colour images.
+    pub fn views(&self, recipe: &DataRecipe) -> Result<Vec<View>> {
+        match self {
+            Self::Ensemble(ensemble) => Ok(ensemble.views().to_vec()),
+            _ => Ok(vec![View::of(recipe, self.signature()?.0)?]),
+        }
+    }
+
+    /// As [`Evaluator::scores`] of the same images in each of the evaluator's [views](Self::views), in their order.
+    ///
+    /// # Errors
+    /// As for that, or there are other numbers of images.
+    pub fn scores_of_views(&self, views: &[Split], done: &(dyn Fn() + Sync)) -> Result<Scores> {
+        match (self, views) {
+            (Self::Ensemble(ensemble), _) => ensemble.scores(views, done),
+            (_, [split]) => self.scores(split, done),
+            _ => bail!("the model takes images in one way, and there are {}", views.len()),
         }
     }
 
@@ -119,6 +155,7 @@ impl Evaluator {
             Self::Sim { board, elf, plan } => {
                 Ok(Scores::Int8(client::scores_of(board, elf, plan, &int8_images(split), done)?))
             }
+            Self::Ensemble(ensemble) => ensemble.scores(std::slice::from_ref(split), done),
         }
     }
 }
@@ -145,6 +182,33 @@ impl Scores {
             Self::Float(scores) => Metrics::new(classes, labels, scores),
             Self::Int8(scores) => Metrics::new(classes, labels, scores),
         }
+    }
+
+    /// The class of each image, of `classes`: the one with the highest score, the first of equals.
+    pub fn predictions(&self, classes: usize) -> Vec<usize> {
+        match self {
+            Self::Float(scores) => scores.chunks_exact(classes).map(argmax).collect(),
+            Self::Int8(scores) => scores.chunks_exact(classes).map(argmax).collect(),
+        }
+    }
+
+    /// They as logits, int8 ones standing for multiples of `scale`, up to a number of each image's own.
+    pub fn logits(&self, scale: f32) -> Vec<f32> {
+        match self {
+            Self::Float(scores) => scores.clone(),
+            Self::Int8(scores) => scores.iter().map(|&score| scale * f32::from(score)).collect(),
+        }
+    }
+
+    /// Logarithms of the probabilities that they stand for, `(n, classes)`, int8 ones standing for multiples of `scale`.
+    pub fn log_probabilities(&self, classes: usize, scale: f32) -> Vec<f64> {
+        let logits = self.logits(scale);
+        let row = |row: &[f32]| {
+            let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let sum = row.iter().map(|&x| f64::from(x - largest).exp()).sum::<f64>().ln();
+            row.iter().map(|&x| f64::from(x) - f64::from(largest) - sum).collect::<Vec<f64>>()
+        };
+        logits.chunks_exact(classes).flat_map(row).collect()
     }
 }
 
@@ -235,6 +299,23 @@ mod tests {
         // Positions would take dogs for cats.
         let error = relabel(&mut labels, &names("ant dog owl"), &names("fox cat dog"), &silent).unwrap_err();
         assert!(error.to_string().contains("\"ant\" is unknown"));
+    }
+
+    #[test]
+    fn scores_stand_for_probabilities() {
+        let [float, int8] =
+            [Scores::Float(vec![1.0, 3.0, 2.0, 500.0, -500.0, 0.0]), Scores::Int8(vec![10, 30, 20, 0, 0, 0])];
+        let sum = (1f64.exp() + 3f64.exp() + 2f64.exp()).ln();
+        let close = |found: &[f64], expected: [f64; 3]| {
+            assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{found:?}");
+        };
+        let found = float.log_probabilities(3, 7.0);
+        close(&found[..3], [1.0 - sum, 3.0 - sum, 2.0 - sum]);
+        close(&found[3..], [0.0, -1000.0, -500.0]);
+        let found = int8.log_probabilities(3, 0.1);
+        close(&found[..3], [1.0 - sum, 3.0 - sum, 2.0 - sum]);
+        close(&found[3..], [-(3f64.ln()); 3]);
+        assert_eq!([float.predictions(3), int8.predictions(3)], [[1, 0], [1, 0]]);
     }
 
     #[test]

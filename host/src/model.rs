@@ -1,5 +1,7 @@
 //! The files of one model, found from any of them or from the folder that holds them.
 
+pub mod ensemble;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -19,6 +21,7 @@ use crate::net;
 use crate::onnx;
 use crate::recipe::Recipe;
 use crate::view;
+use ensemble::{ENSEMBLE, Manifest};
 
 /// Where a model's files are; those that do not exist are `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,11 +38,13 @@ pub struct ModelFiles {
     pub checkpoint: Option<PathBuf>,
     /// See [`RECIPE`].
     pub recipe: Option<PathBuf>,
+    /// The file of an ensemble, which has none of the others.
+    pub ensemble: Option<PathBuf>,
 }
 
 impl ModelFiles {
-    /// The model at `path`: a model folder, a run folder, or one file (`.plan`, `.onnx`, `.safetensors`) and the files
-    /// of the same model beside it.
+    /// The model at `path`: a model folder, a run folder, the folder of an ensemble, or one file (`.plan`, `.onnx`, `.safetensors`,
+    /// `ensemble.toml`) and the files of the same model beside it.
     ///
     /// # Errors
     /// Nothing is there, or it is not part of a model.
@@ -47,9 +52,15 @@ impl ModelFiles {
         ensure!(path.exists(), "{} does not exist: give a model folder, a run folder or a plan", path.display());
         if path.is_dir() {
             let files = Self { named: path.to_owned(), ..Self::in_folder(path) };
-            let nothing = files.plan.is_none() && files.int8_onnx.is_none() && files.checkpoint.is_none();
+            let parts = [&files.plan, &files.int8_onnx, &files.checkpoint];
+            let nothing = parts.iter().all(|part| part.is_none());
             ensure!(
-                !nothing,
+                nothing || files.ensemble.is_none(),
+                "{} holds both an ensemble and another model: name the file of the one that you mean, or move one of them",
+                path.display()
+            );
+            ensure!(
+                !nothing || files.ensemble.is_some(),
                 "{} holds no model: expected {PLAN}, which `ocellus export` writes, or {}, which `ocellus train` does",
                 path.display(),
                 checkpoint::BEST
@@ -59,6 +70,10 @@ impl ModelFiles {
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let files = Self { named: path.to_owned(), ..Self::in_folder(folder) };
         let this = Some(path.to_owned());
+        if path.file_name().is_some_and(|name| name == ENSEMBLE) {
+            return Ok(Self { named: files.named, ensemble: this, ..Self::default() });
+        }
+        let files = Self { ensemble: None, ..files };
         match path.extension().and_then(|e| e.to_str()) {
             Some("plan") => Ok(Self { plan: this, ..files }),
             // Whoever names it means it, and not the weights that it was written from.
@@ -78,6 +93,7 @@ impl ModelFiles {
             float_onnx: file(FLOAT_ONNX),
             checkpoint: file(checkpoint::BEST),
             recipe: file(RECIPE),
+            ensemble: file(ENSEMBLE),
         }
     }
 
@@ -88,6 +104,10 @@ impl ModelFiles {
 
     /// Where the model comes from, as far as its files say.
     pub fn origin(&self) -> Origin {
+        if let Some(path) = &self.ensemble {
+            let read = || Some((Manifest::load(path).ok()?, std::fs::read(path).ok()?));
+            return read().map(|(manifest, bytes)| manifest.origin(&bytes)).unwrap_or_default();
+        }
         if let Some(checkpoint) = self.checkpoint.as_deref().and_then(|path| Checkpoint::load(path).ok()) {
             return Origin { weights: checkpoint.weights_hash(), dataset: checkpoint.dataset_hash };
         }
@@ -166,11 +186,17 @@ impl ModelFiles {
         TractModel::load(&bytes).with_context(|| path.display().to_string())
     }
 
-    /// The network before quantization: from the checkpoint where there is one, else from the float ONNX file.
+    /// The network before quantization: from the checkpoint where there is one, else from the float ONNX file; or the ensemble.
     ///
     /// # Errors
-    /// There is neither, or it cannot be read.
+    /// There is none of them, or it cannot be read.
     pub fn load_float(&self) -> Result<Evaluator> {
+        if let Some(path) = &self.ensemble {
+            let folder = path.parent().unwrap_or(Path::new(""));
+            let opened = Manifest::load(path)?.open(folder);
+            let ensemble = opened.with_context(|| format!("in the ensemble {}", path.display()))?;
+            return Ok(Evaluator::Ensemble(Box::new(ensemble)));
+        }
         if let Some(path) = &self.checkpoint {
             let checkpoint = Checkpoint::load(path)?;
             if checkpoint.recipe.transfer.backbone.is_some() {
@@ -196,6 +222,9 @@ impl ModelFiles {
     /// It cannot be read.
     pub fn read_recipe(&self) -> Result<Recipe> {
         let within = |path: &PathBuf| Ok(Checkpoint::load(path)?.recipe);
+        if let Some(path) = &self.ensemble {
+            return Ok(Manifest::load(path)?.recipe());
+        }
         match (&self.recipe, &self.checkpoint) {
             (_, Some(checkpoint)) if self.is_named(Some(checkpoint)) => within(checkpoint),
             (Some(recipe), _) => Recipe::load(recipe),
@@ -218,6 +247,11 @@ impl ModelFiles {
     }
 
     fn read<'a>(&self, path: Option<&'a Path>, name: &str) -> Result<(&'a Path, Vec<u8>)> {
+        ensure!(
+            self.ensemble.is_none(),
+            "{} is an ensemble, which has no {name}: a board runs one network",
+            self.named.display()
+        );
         let path = path.with_context(|| {
             format!("no {name} at {}: write it with `ocellus export`, or name the file", self.named.display())
         })?;

@@ -35,7 +35,7 @@ pub struct ValidateArgs {
 #[derive(Args, Debug)]
 #[command(after_help = examples::RUN)]
 pub struct RunArgs {
-    /// Plan, or the folder with the plan
+    /// Plan, the folder with the plan, or an ensemble
     pub model: PathBuf,
     /// JPEG or PNG files to classify
     #[arg(required = true, value_name = "PICTURE")]

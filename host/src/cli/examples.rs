@@ -68,6 +68,13 @@ pub(super) const COMPARE: &str = "\
 Example:
   ocellus compare runs/mine models/cnn-cifar10 --csv table.csv --plot pareto.svg";
 
+pub(super) const ENSEMBLE: &str = "\
+Examples:
+  # Three runs of one recipe with different seeds, by the mean of their probabilities
+  ocellus ensemble runs/a runs/b runs/c --out runs/three
+  # A linear meta-learner on what they say
+  ocellus ensemble runs/a runs/b runs/c --method stack --out runs/stacked";
+
 pub(super) const REPORT: &str = "\
 Examples:
   ocellus report runs/mine

@@ -17,6 +17,7 @@ use super::helpers::{datasets, targets};
 use crate::board::Board;
 use crate::cli::{CompareArgs, MeasureOn};
 use crate::data::{Dataset, Split};
+use crate::eval::view::View;
 use crate::eval::{self, Evaluator, Metrics};
 use crate::files;
 use crate::recipe::{DataRecipe, Recipe};
@@ -39,8 +40,8 @@ pub fn run(args: &CompareArgs) -> Result<()> {
     candidates[1..].iter().try_for_each(|candidate| candidate.check_classes(&candidates[0]))?;
     let (mut test_sets, mut entries) = (TestSets::default(), Vec::new());
     for candidate in &candidates {
-        let (data, split) = test_sets.of(candidate, args)?;
-        entries.push(candidate.evaluate(data, &split, &board, args.on)?);
+        let (data, images) = test_sets.of(candidate, args)?;
+        entries.push(candidate.evaluate(data, &images, &board, args.on)?);
     }
     if let Some(path) = &args.csv {
         files::write(path, &table::csv(&entries)?)?;
@@ -69,11 +70,13 @@ impl Candidate {
         Err(Failure::Usage(what).into())
     }
 
-    fn evaluate(&self, data: &str, split: &Split, board: &Board, on: MeasureOn) -> Result<Entry> {
+    /// Its figures on the same `images` in each of its views.
+    fn evaluate(&self, data: &str, images: &[Split], board: &Board, on: MeasureOn) -> Result<Entry> {
         let name = self.path.display().to_string();
+        let split = &images[0];
         let metrics = |evaluator: &Evaluator, kind: &str| -> Result<Metrics> {
             let bar = view::bar(split.len() as u64, &format!("{name}, {kind}"));
-            let scores = evaluator.scores(split, &|| bar.inc(1)).with_context(|| name.clone())?;
+            let scores = evaluator.scores_of_views(images, &|| bar.inc(1)).with_context(|| name.clone())?;
             bar.finish_and_clear();
             Ok(scores.metrics(&self.classes, &split.labels))
         };
@@ -86,8 +89,8 @@ impl Candidate {
     fn cost(&self, split: &Split, board: &Board, on: MeasureOn) -> Result<Cost> {
         let Some(plan) = &self.plan else {
             return Ok(match &self.float {
-                Some(Evaluator::Float(graph)) => Cost::of_graph(graph),
-                _ => Cost::default(),
+                Some(float) => Cost::of_evaluator(float)?,
+                None => Cost::default(),
             });
         };
         let mut cost = Cost::of_plan(&Plan::parse(plan)?);
@@ -103,9 +106,18 @@ impl Candidate {
 #[derive(Default)]
 struct TestSets {
     /// The last one that was read, and what for.
-    last: Option<(DataRecipe, Shape, Vec<String>, Dataset)>,
+    last: Option<TestSet>,
     /// How the first one can be told from others.
     first: Option<Fingerprint>,
+}
+
+/// A dataset, and what it was read for.
+struct TestSet {
+    recipe: DataRecipe,
+    views: Vec<View>,
+    classes: Vec<String>,
+    /// In each of the views.
+    read: Vec<Dataset>,
 }
 
 /// What tells whether two test sets hold the same images.
@@ -117,19 +129,20 @@ struct Fingerprint {
 }
 
 impl TestSets {
-    /// The dataset's name and the test images for `candidate`. Warns where they are not those of the first one.
-    fn of(&mut self, candidate: &Candidate, args: &CompareArgs) -> Result<(&str, Split)> {
+    /// The dataset's name and the test images for `candidate`, in each of its views. Warns where they are not those of the first one.
+    fn of(&mut self, candidate: &Candidate, args: &CompareArgs) -> Result<(&str, Vec<Split>)> {
         let Candidate { recipe, input, classes, .. } = candidate;
-        let known = matches!(&self.last, Some((data, shape, names, _))
-            if *data == recipe.data && shape == input && names == classes);
-        if !known {
-            let dataset = datasets::labelled_dataset(&recipe.data, args.data.as_deref(), *input, classes)?;
-            self.last = Some((recipe.data.clone(), *input, classes.clone(), dataset));
+        let views = candidate.views()?;
+        let is_known = |last: &TestSet| last.recipe == recipe.data && last.views == views && last.classes == *classes;
+        if !self.last.as_ref().is_some_and(is_known) {
+            let read = datasets::labelled_views(&recipe.data, args.data.as_deref(), &views, classes)?;
+            self.last = Some(TestSet { recipe: recipe.data.clone(), views, classes: classes.clone(), read });
         }
-        let (.., dataset) = self.last.as_ref().expect("it was just read");
+        let TestSet { read, .. } = self.last.as_ref().expect("it was just read");
+        let dataset = &read[0];
         datasets::warn_if_other(dataset, &candidate.files);
-        let split = datasets::take(&dataset.test, args.images);
-        ensure!(!split.is_empty(), "{} has no test images", dataset.name);
+        let images: Vec<Split> = read.iter().map(|dataset| datasets::take(&dataset.test, args.images)).collect();
+        ensure!(!images[0].is_empty(), "{} has no test images", dataset.name);
         let this = Fingerprint::new(dataset, recipe, *input);
         if !this.is_like(self.first.get_or_insert_with(|| Fingerprint::new(dataset, recipe, *input))) {
             view::warn(&format!(
@@ -137,7 +150,7 @@ impl TestSets {
                 candidate.path.display()
             ));
         }
-        Ok((&dataset.name, split))
+        Ok((&dataset.name, images))
     }
 }
 

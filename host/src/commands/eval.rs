@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::helpers::{datasets, targets};
 use crate::cli::{Backend, EvalArgs, SplitName};
+use crate::data::{Dataset, Split};
 use crate::eval::calibration::Calibration;
 use crate::eval::{Evaluator, Metrics, plots};
 use crate::files;
@@ -24,21 +25,28 @@ pub fn run(args: &EvalArgs) -> Result<()> {
     // What could spoil the plots at the end is looked at before minutes of evaluation.
     args.plots.as_deref().map_or(Ok(()), files::check_folder)?;
     let evaluator = evaluator(&files, backend, &args.board)?;
-    let (input, classes) = evaluator.signature()?;
+    let (_, classes) = evaluator.signature()?;
     let recipe = files.read_recipe()?.data;
-    let dataset = datasets::labelled_dataset(&recipe, args.data.as_deref(), input, &classes)?;
-    datasets::warn_if_other(&dataset, &files);
-    let split = match args.split {
-        SplitName::Test => &dataset.test,
-        SplitName::Val => &dataset.val,
+    let views = evaluator.views(&recipe)?;
+    let read = datasets::labelled_views(&recipe, args.data.as_deref(), &views, &classes)?;
+    let dataset = &read[0];
+    datasets::warn_if_other(dataset, &files);
+    let of = |dataset: &Dataset| {
+        let split = match args.split {
+            SplitName::Test => &dataset.test,
+            SplitName::Val => &dataset.val,
+        };
+        datasets::take(split, args.images)
     };
-    let split = datasets::take(split, args.images);
+    let images: Vec<Split> = read.iter().map(of).collect();
+    let split = &images[0];
     ensure!(!split.is_empty(), "{} has no {:?} images", dataset.name, args.split);
     let bar = view::bar(split.len() as u64, "evaluating");
-    let scores = evaluator.scores(&split, &|| bar.inc(1))?;
+    let scores = evaluator.scores_of_views(&images, &|| bar.inc(1))?;
     bar.finish_and_clear();
     let metrics = scores.metrics(&classes, &split.labels);
-    let (with, part) = (format!("{backend:?}").to_lowercase(), format!("{:?}", args.split).to_lowercase());
+    let with = if files.ensemble.is_some() { "ensemble".to_owned() } else { format!("{backend:?}").to_lowercase() };
+    let part = format!("{:?}", args.split).to_lowercase();
     let answers = scores.answers(classes.len(), evaluator.score_scale()?);
     let calibration = Calibration::new(&answers, &split.labels);
     let title = format!("{} by {with}, on {} ({part})", args.model.display(), dataset.name);
@@ -77,7 +85,7 @@ fn write_plots(folder: &Path, title: &str, metrics: &Metrics, calibration: &Cali
 /// What computes the file that was named; of a folder the plan if there is one.
 fn usual(files: &ModelFiles) -> Backend {
     let is_float = [&files.checkpoint, &files.float_onnx].iter().any(|part| files.is_named(part.as_deref()));
-    let has_float = files.checkpoint.is_some() || files.float_onnx.is_some();
+    let has_float = files.checkpoint.is_some() || files.float_onnx.is_some() || files.ensemble.is_some();
     if is_float {
         Backend::Float
     } else if files.is_named(files.int8_onnx.as_deref()) || (files.plan.is_none() && !has_float) {

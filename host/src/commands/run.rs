@@ -1,5 +1,8 @@
 //! `ocellus run`.
 
+mod joined;
+
+use std::cell::RefCell;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -24,9 +27,15 @@ use crate::{report, view};
 /// not stop the others.
 ///
 /// # Errors
-/// A file that is no picture or no plan, a plan that does not fit the board, or a board that answers differently.
+/// A file that is no picture or no plan, a plan that does not fit the board, or a board that answers differently; an ensemble's member
+/// that is gone, or an ensemble that is to run on a board.
 pub fn run(args: &RunArgs) -> Result<()> {
     let files = ModelFiles::find(&args.model)?;
+    if files.ensemble.is_some() {
+        joined::check(args)?;
+        let ensemble = files.load_float()?;
+        return each(args, None, |path, picture| joined::classify(&ensemble, path, picture, args.reject), || Ok(()));
+    }
     let bytes = files.read_plan()?;
     let engine = EngineModel::new(&bytes)?;
     let sensor = sensor(args);
@@ -35,8 +44,40 @@ pub fn run(args: &RunArgs) -> Result<()> {
         None => files.read_recipe().ok().and_then(|recipe| Enlarged::of(&recipe.data, engine.plan())),
         Some(_) => None,
     };
+    let board: RefCell<Option<Client>> = RefCell::new(None);
+    let mut is_connected = false;
+    let classify = |path: &Path, picture: &Picture| {
+        // The first picture is looked at before a board takes its time to boot.
+        if !is_connected {
+            *board.borrow_mut() = targets::connect(args.on, &args.device, &bytes)?;
+            is_connected = true;
+        }
+        let scores =
+            classify(&engine, board.borrow_mut().as_mut(), sensor, picture).with_context(|| view::name(path))?;
+        let plan = engine.plan();
+        let object = single::result(&view::json_path(path), plan, &scores, args.reject);
+        Ok(Answer { line: describe(path, plan, &scores, args.reject), object })
+    };
+    each(args, enlarged, classify, || board.take().map_or(Ok(()), Client::end))
+}
+
+/// What is said of a picture.
+struct Answer {
+    /// To people.
+    line: String,
+    /// To programs.
+    object: Value,
+}
+
+/// Writes what `classify` says of each picture that can be read, and then calls `end`.
+fn each(
+    args: &RunArgs,
+    enlarged: Option<Enlarged>,
+    mut classify: impl FnMut(&Path, &Picture) -> Result<Answer>,
+    end: impl FnOnce() -> Result<()>,
+) -> Result<()> {
     let mut results = ResultWriter { is_json: args.json, is_one: args.pictures.len() == 1, written: 0 };
-    let (mut board, mut is_connected, mut unreadable) = (None, false, 0);
+    let mut unreadable = 0;
     let outcome = args.pictures.iter().try_for_each(|path| {
         let picture = match open(path, enlarged).with_context(|| view::name(path)) {
             Ok(picture) => picture,
@@ -45,20 +86,13 @@ pub fn run(args: &RunArgs) -> Result<()> {
                 unreadable += 1;
                 view::warn(&format!("{error:#}"));
                 return results
-                    .write(None, || json!({ "picture": view::json_path(path), "error": format!("{error:#}") }));
+                    .write(None, &json!({ "picture": view::json_path(path), "error": format!("{error:#}") }));
             }
         };
-        // The first picture is looked at before a board takes its time to boot.
-        if !is_connected {
-            (board, is_connected) = (targets::connect(args.on, &args.device, &bytes)?, true);
-        }
-        let scores = classify(&engine, board.as_mut(), sensor, &picture).with_context(|| view::name(path))?;
-        let plan = engine.plan();
-        results.write(Some(&|| describe(path, plan, &scores, args.reject)), || {
-            single::result(&view::json_path(path), plan, &scores, args.reject)
-        })
+        let Answer { line, object } = classify(path, &picture)?;
+        results.write(Some(&line), &object)
     });
-    let outcome = outcome.and_then(|()| board.map_or(Ok(()), Client::end));
+    let outcome = outcome.and_then(|()| end());
     results.finish().and(outcome)?;
     ensure!(unreadable == 0, "{unreadable} of {} pictures cannot be used, see above", args.pictures.len());
     Ok(())
@@ -74,13 +108,13 @@ struct ResultWriter {
 
 impl ResultWriter {
     /// Writes one result; people may have seen it already.
-    fn write(&mut self, line: Option<&dyn Fn() -> String>, object: impl FnOnce() -> Value) -> Result<()> {
+    fn write(&mut self, line: Option<&str>, object: &Value) -> Result<()> {
         let before = if self.written == 0 { "{\"results\":[" } else { "," };
         self.written += 1;
         match line {
-            _ if self.is_json && self.is_one => report::print_json(&object()),
-            _ if self.is_json => report::print(&format!("{before}{}", report::json(&object())?)),
-            Some(line) => report::print(&line()),
+            _ if self.is_json && self.is_one => report::print_json(object),
+            _ if self.is_json => report::print(&format!("{before}{}", report::json(object)?)),
+            Some(line) => report::print(line),
             None => Ok(()),
         }
     }

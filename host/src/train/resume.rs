@@ -3,7 +3,7 @@
 use super::metrics::RESULTS;
 use super::optimizer::Optimizer;
 use super::{Trainer, schedule};
-use crate::checkpoint::{BEST, Checkpoint, LAST, Progress, Resume};
+use crate::checkpoint::{BEST, Checkpoint, ENSEMBLE, LAST, Progress, Resume};
 use crate::files::{self, remove_unfinished};
 use crate::net::Weights;
 use crate::net::module::Arrays;
@@ -41,8 +41,14 @@ impl Trainer<'_> {
         self.write_recipe()
     }
 
-    /// Refuses a folder in which an exported model lies without the run that it came from.
+    /// Refuses a folder in which an exported model lies without the run that it came from, or an ensemble.
     fn ensure_no_model(&self) -> Result<()> {
+        let ensemble = self.out.join(ENSEMBLE);
+        ensure!(
+            !ensemble.exists(),
+            "{} is of an ensemble, not of a run: choose another folder with --out",
+            ensemble.display()
+        );
         let files = std::fs::read_dir(&self.out).into_iter().flatten().flatten().map(|entry| entry.path());
         let is_exported = |path: &PathBuf| EXPORTED.iter().any(|end| path.extension().is_some_and(|e| e == *end));
         let Some(file) = files.into_iter().find(is_exported) else { return Ok(()) };

@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::board::Board;
 use crate::client;
 use crate::commands::helpers::targets;
+use crate::eval::Evaluator;
 use crate::graph::Graph;
 use crate::toolchain::ProgramSize;
 use crate::view;
@@ -42,6 +43,26 @@ impl Cost {
     /// What is known before the model is exported.
     pub fn of_graph(graph: &Graph) -> Self {
         Self::of_layers(graph.nodes.iter().map(|node| (node.op, graph.shape(node.inputs[0]), node.output)))
+    }
+
+    /// What is known of a model without a plan: of an ensemble the sum over its members, where all are known.
+    ///
+    /// # Errors
+    /// A plan does not parse.
+    pub fn of_evaluator(evaluator: &Evaluator) -> Result<Self> {
+        Ok(match evaluator {
+            Evaluator::Float(graph) => Self::of_graph(graph),
+            Evaluator::Engine(plan) => {
+                Self { plan_bytes: None, arena_bytes: None, ..Self::of_plan(&Plan::parse(plan)?) }
+            }
+            Evaluator::Ensemble(ensemble) => {
+                let costs = ensemble.members().iter().map(|member| Self::of_evaluator(&member.evaluator));
+                let costs = costs.collect::<Result<Vec<_>>>()?;
+                let sum = |figure: fn(&Self) -> Option<u64>| costs.iter().map(figure).sum::<Option<u64>>();
+                Self { parameters: sum(|cost| cost.parameters), macs: sum(|cost| cost.macs), ..Self::default() }
+            }
+            _ => Self::default(),
+        })
     }
 
     /// Sums over operators with their input and output shapes.

@@ -9,6 +9,7 @@ use ocellus_shared::Shape;
 use crate::cli::ImageCount;
 use crate::data::{self, Dataset, Split, names};
 use crate::eval;
+use crate::eval::view::View;
 use crate::model::ModelFiles;
 use crate::recipe::DataRecipe;
 use crate::view;
@@ -71,6 +72,30 @@ pub fn labelled_source(
         "no dataset with the model's classes ({}) was found{recipes_own}: give its folder with --data",
         classes.join(", ")
     )
+}
+
+/// As [`labelled_dataset`] for each of the `views` of the same images, in their order.
+///
+/// # Errors
+/// As for that, or the datasets that were found for two views hold other images.
+pub fn labelled_views(
+    recipe: &DataRecipe,
+    data: Option<&Path>,
+    views: &[View],
+    classes: &[String],
+) -> Result<Vec<Dataset>> {
+    let of = |view: &View| labelled_dataset(&view.of_dataset(recipe), data, view.shape(), classes);
+    let datasets = views.iter().map(of).collect::<Result<Vec<_>>>()?;
+    let labels = |dataset: &Dataset| [&dataset.train, &dataset.val, &dataset.test].map(|split| split.labels.clone());
+    for other in datasets.iter().skip(1) {
+        ensure!(
+            other.name == datasets[0].name && labels(other) == labels(&datasets[0]),
+            "the members take images of other sizes, for which different datasets were found, {} and {}: give one with --data",
+            datasets[0].name,
+            other.name
+        );
+    }
+    Ok(datasets)
 }
 
 /// Warns where `dataset` is not what a model was trained on, as far as its files say.

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use ocellus_shared::Shape;
 
 use crate::eval::Evaluator;
+use crate::eval::view::View;
 use crate::model::ModelFiles;
 use crate::recipe::Recipe;
 
@@ -35,7 +36,7 @@ impl Candidate {
     pub fn open(path: &Path) -> Result<Self> {
         let files = ModelFiles::find(path)?;
         let plan = files.plan.is_some().then(|| files.read_plan()).transpose()?;
-        let has_float = files.checkpoint.is_some() || files.float_onnx.is_some();
+        let has_float = files.checkpoint.is_some() || files.float_onnx.is_some() || files.ensemble.is_some();
         let float = has_float.then(|| files.load_float()).transpose()?;
         let of_plan = plan.as_ref().map(|plan| Evaluator::Engine(plan.clone()).signature());
         let signature = of_plan.or_else(|| float.as_ref().map(Evaluator::signature));
@@ -44,6 +45,17 @@ impl Candidate {
         })??;
         let recipe = files.read_recipe()?;
         Ok(Self { path: path.to_owned(), files, recipe, plan, float, input, classes })
+    }
+
+    /// How it takes images.
+    ///
+    /// # Errors
+    /// It does not take square colour images.
+    pub fn views(&self) -> Result<Vec<View>> {
+        match &self.float {
+            Some(ensemble @ Evaluator::Ensemble(_)) => ensemble.views(&self.recipe.data),
+            _ => Ok(vec![View::of(&self.recipe.data, self.input)?]),
+        }
     }
 
     /// The folder that it is, or lies in.
