@@ -1,27 +1,32 @@
-//! What a frozen backbone makes of images: computed once, then kept on the disk.
+//! What a frozen backbone, or a teacher, makes of images: computed once, then kept on the disk.
 //!
-//! A file holds the features of one split, all numbers little endian:
+//! A file holds the features of one split, or its soft labels, all numbers little endian:
 //!
 //! | bytes | |
 //! |---|---|
-//! | 16 | `ocellus-features` |
-//! | 32 | the key: SHA-256 of everything that the features follow from |
+//! | 16 | `ocellus-feature2` |
+//! | 32 | the key: SHA-256 of everything that the values follow from |
+//! | 8 | length of the description |
+//! | | the description: a line `name = value` for each of these things, where what is long is its SHA-256 in hex |
 //! | 8 | how many values follow |
 //! | 4 each | the values, f32 |
 //! | 32 | SHA-256 of everything before |
 //!
 //! It is named by its key. A file that is not exactly this is computed anew: nothing in it is trusted.
 
+use crate::data::Split;
 use crate::files;
 use crate::view;
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use ocellus_shared::Shape;
 use sha2::{Digest, Sha256};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-const MAGIC: &[u8; 16] = b"ocellus-features";
-/// Bytes before the values.
+const MAGIC: &[u8; 16] = b"ocellus-feature2";
+/// Bytes before the description.
 const HEADER: usize = 16 + 32 + 8;
+/// Bytes of a thing that the description has as they are.
+const SHORT: usize = 64;
 /// Bytes of the checksum.
 const CHECKSUM: usize = 32;
 
@@ -43,6 +48,18 @@ pub trait Extractor: Sync {
     fn features(&self, image: &[f32]) -> Result<Vec<f32>>;
 }
 
+/// A trained classifier that is asked what it says of images.
+pub trait Teacher: Sync {
+    /// SHA-256 of everything that its logits follow from besides the images.
+    fn digest(&self) -> [u8; 32];
+
+    /// Its logits `(n, classes)` for square images of any size, each up to a number of its own.
+    ///
+    /// # Errors
+    /// They cannot be computed.
+    fn logits(&self, images: &Split) -> Result<Vec<f32>>;
+}
+
 /// The features of one split.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Features {
@@ -61,22 +78,42 @@ impl Features {
     }
 }
 
-/// Collects what features follow from.
+/// Collects what values follow from.
 #[derive(Clone, Debug, Default)]
-pub struct Key(Sha256);
+pub struct Key {
+    sha256: Sha256,
+    description: String,
+}
 
 impl Key {
     /// Adds one thing by its name; no two lists of things have the same key.
     pub fn add(mut self, name: &str, bytes: &[u8]) -> Self {
         for part in [name.as_bytes(), bytes] {
-            self.0.update((part.len() as u64).to_le_bytes());
-            self.0.update(part);
+            self.sha256.update((part.len() as u64).to_le_bytes());
+            self.sha256.update(part);
         }
+        let is_plain = |text: &&str| text.len() <= SHORT && text.chars().all(|c| c.is_ascii_graphic());
+        let short = std::str::from_utf8(bytes).ok().filter(is_plain);
+        let value = short.map_or_else(|| hex::encode(Sha256::digest(bytes)), str::to_owned);
+        self.description += &format!("{name} = {value}\n");
         self
     }
 
-    fn finish(self) -> [u8; 32] {
-        self.0.finalize().into()
+    fn finish(&self) -> [u8; 32] {
+        self.sha256.clone().finalize().into()
+    }
+
+    /// The file of what follows from it, in `folder`.
+    pub fn file(&self, folder: &Path) -> PathBuf {
+        folder.join(hex::encode(self.finish()) + ".features")
+    }
+
+    /// Names of the things that differ in what `description` is of.
+    fn differing(&self, description: &str) -> Vec<String> {
+        let theirs: Vec<&str> = description.lines().collect();
+        let names =
+            self.description.lines().filter(|line| !theirs.contains(line)).filter_map(|line| line.split(" = ").next());
+        names.map(str::to_owned).collect()
     }
 }
 
@@ -87,15 +124,18 @@ impl Key {
 /// Those of `compute`. A folder that cannot be written is a warning only.
 pub fn cached(
     folder: Option<&Path>,
-    key: Key,
+    key: &Key,
     count: usize,
     compute: impl FnOnce() -> Result<Vec<f32>>,
 ) -> Result<Vec<f32>> {
     let Some(folder) = folder else { return compute() };
-    let key = key.finish();
-    let path = folder.join(hex::encode(key) + ".features");
+    let path = key.file(folder);
     if let Ok(bytes) = std::fs::read(&path) {
-        match parse(&bytes, &key, count) {
+        let is_of_key = |values| {
+            ensure!(bytes[16..48] == key.finish(), "it belongs to something else");
+            Ok(values)
+        };
+        match parse(&bytes, key, count).and_then(is_of_key) {
             Ok(values) => return Ok(values),
             Err(error) => view::warn(&format!("{} is computed anew: {error}", path.display())),
         }
@@ -103,18 +143,30 @@ pub fn cached(
     let values = compute()?;
     let kept = files::make_folder(folder).and_then(|()| {
         // Two trainings may write the same file at once: each of them a whole one.
-        files::write(&path, &emit(&key, &values))
+        files::write(&path, &emit(key, &values))
     });
     if let Err(error) = kept {
-        view::warn(&format!("the features are not kept for another time: {error:#}"));
+        view::warn(&format!("what was computed is not kept for another time: {error:#}"));
     }
     Ok(values)
 }
 
-fn emit(key: &[u8; 32], values: &[f32]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(HEADER + 4 * values.len() + CHECKSUM);
+/// The `count` values of the file at `path`, which was kept under `key`, or under one that has more things.
+///
+/// # Errors
+/// It cannot be read, is damaged, or was computed from other things; names them.
+pub fn stored(path: &Path, key: &Key, count: usize) -> Result<Vec<f32>> {
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    parse(&bytes, key, count).with_context(|| path.display().to_string())
+}
+
+fn emit(key: &Key, values: &[f32]) -> Vec<u8> {
+    let description = key.description.as_bytes();
+    let mut bytes = Vec::with_capacity(HEADER + description.len() + 8 + 4 * values.len() + CHECKSUM);
     bytes.extend(MAGIC);
-    bytes.extend(key);
+    bytes.extend(key.finish());
+    bytes.extend((description.len() as u64).to_le_bytes());
+    bytes.extend(description);
     bytes.extend((values.len() as u64).to_le_bytes());
     values.iter().for_each(|value| bytes.extend(value.to_le_bytes()));
     let checksum = Sha256::digest(&bytes);
@@ -122,13 +174,19 @@ fn emit(key: &[u8; 32], values: &[f32]) -> Vec<u8> {
     bytes
 }
 
-fn parse(bytes: &[u8], key: &[u8; 32], count: usize) -> Result<Vec<f32>> {
-    ensure!(bytes.len() == HEADER + 4 * count + CHECKSUM, "it has another length than {count} values need");
-    let (content, checksum) = bytes.split_at(bytes.len() - CHECKSUM);
-    ensure!(Sha256::digest(content)[..] == *checksum, "it is damaged");
-    let (header, values) = content.split_at(HEADER);
-    let expected = [&MAGIC[..], key, &(count as u64).to_le_bytes()].concat();
-    ensure!(header == expected, "it belongs to something else");
+fn parse(bytes: &[u8], key: &Key, count: usize) -> Result<Vec<f32>> {
+    ensure!(bytes.starts_with(MAGIC), "it holds no features or soft labels of this version");
+    let (content, checksum) = bytes.split_at(bytes.len().saturating_sub(CHECKSUM));
+    ensure!(content.len() >= HEADER && Sha256::digest(content)[..] == *checksum, "it is damaged");
+    let (header, rest) = content.split_at(HEADER);
+    let number = |bytes: &[u8]| bytes.try_into().map_or(u64::MAX, u64::from_le_bytes);
+    let length = usize::try_from(number(&header[48..])).unwrap_or(usize::MAX);
+    let (description, rest) = rest.split_at_checked(length).context("it is damaged")?;
+    let differing = key.differing(&String::from_utf8_lossy(description));
+    ensure!(differing.is_empty(), "it was computed from another {}", differing.join(", another "));
+    let (found, values) = rest.split_at_checked(8).context("it is damaged")?;
+    let expected = number(found) == count as u64 && values.len() == 4 * count;
+    ensure!(expected, "it has another length than {count} values need");
     Ok(values.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
 }
 
@@ -152,19 +210,19 @@ mod tests {
                 computed.set(computed.get() + 1);
                 Ok(VALUES[..count].to_vec())
             };
-            cached(Some(folder.path()), key(text), count, compute).unwrap()
+            cached(Some(folder.path()), &key(text), count, compute).unwrap()
         };
         assert_eq!((get("a", 3), computed.get()), (VALUES.to_vec(), 1));
         assert_eq!((get("a", 3), computed.get()), (VALUES.to_vec(), 1), "the file is read");
         get("b", 3);
         assert_eq!(computed.get(), 2, "another key is another file");
-        let file = |text| folder.path().join(hex::encode(key(text).finish()) + ".features");
+        let file = |text| key(text).file(folder.path());
         let whole = std::fs::read(file("a")).unwrap();
         for at in 0..whole.len() {
             let mut damaged = whole.clone();
             damaged[at] ^= 1;
-            assert!(parse(&damaged, &key("a").finish(), 3).is_err(), "byte {at}");
-            assert!(parse(&whole[..at], &key("a").finish(), 3).is_err(), "cut at {at}");
+            assert!(parse(&damaged, &key("a"), 3).is_err(), "byte {at}");
+            assert!(parse(&whole[..at], &key("a"), 3).is_err(), "cut at {at}");
         }
         std::fs::write(file("a"), &whole[..whole.len() - 1]).unwrap();
         assert_eq!((get("a", 3), computed.get()), (VALUES.to_vec(), 3), "a damaged file is not used");
@@ -188,7 +246,32 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let taken = folder.path().join("taken");
         std::fs::write(&taken, "").unwrap();
-        assert_eq!(cached(Some(&taken), key("a"), 3, || Ok(VALUES.to_vec())).unwrap(), VALUES);
+        assert_eq!(cached(Some(&taken), &key("a"), 3, || Ok(VALUES.to_vec())).unwrap(), VALUES);
+    }
+
+    #[test]
+    fn a_file_says_what_it_was_computed_from() {
+        let folder = tempfile::tempdir().unwrap();
+        let of = |seed: &str, images: &[u8]| Key::default().add("seed", seed.as_bytes()).add("images", images);
+        let kept = of("7", &[200; 100]);
+        cached(Some(folder.path()), &kept, 3, || Ok(VALUES.to_vec())).unwrap();
+        let file = kept.file(folder.path());
+        assert_eq!(stored(&file, &kept, 3).unwrap(), VALUES);
+        let text = String::from_utf8_lossy(&std::fs::read(&file).unwrap()).into_owned();
+        let long = hex::encode(Sha256::digest([200; 100]));
+        assert!(text.contains(&format!("seed = 7\nimages = {long}\n")), "{text}");
+        let message = |key: &Key, count| format!("{:#}", stored(&file, key, count).unwrap_err());
+        assert!(message(&of("8", &[200; 100]), 3).ends_with("computed from another seed"));
+        assert!(message(&of("8", &[201; 100]), 3).ends_with("another seed, another images"));
+        assert!(message(&kept, 2).contains("another length"));
+        // Who does not know all of the things is content with those that are known.
+        let fewer = Key::default().add("seed", b"7");
+        assert_eq!(stored(&file, &fewer, 3).unwrap(), VALUES);
+        std::fs::copy(&file, fewer.file(folder.path())).unwrap();
+        assert_eq!(cached(Some(folder.path()), &fewer, 3, || Ok(vec![0.0; 3])).unwrap(), [0.0; 3], "the cache is not");
+        std::fs::write(&file, "ocellus-features of before").unwrap();
+        assert!(message(&kept, 3).contains("of this version"));
+        assert!(message(&kept, 3).contains(".features"));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The files of one model, found from any of them or from the folder that holds them.
 
 pub mod ensemble;
+pub mod teacher;
 
 use std::path::{Path, PathBuf};
 
@@ -249,7 +250,8 @@ impl ModelFiles {
     fn read<'a>(&self, path: Option<&'a Path>, name: &str) -> Result<(&'a Path, Vec<u8>)> {
         ensure!(
             self.ensemble.is_none(),
-            "{} is an ensemble, which has no {name}: a board runs one network",
+            "{} is an ensemble, which has no {name}: a board runs one network; train one to agree with it by `ocellus train \
+             --teacher {0}`",
             self.named.display()
         );
         let path = path.with_context(|| {

@@ -2,6 +2,7 @@
 
 mod augment;
 mod data;
+mod distill;
 mod layer_spec;
 mod model;
 mod net;
@@ -12,6 +13,7 @@ mod transfer;
 
 pub use augment::AugmentRecipe;
 pub use data::{DataRecipe, Enlarge, Fit, LabelKind, Normalise};
+pub use distill::DistillRecipe;
 pub use layer_spec::{
     ActivationKind, Filter, IMAGE, LayerOp, LayerSpec, Names as LayerNames, Pool, names as layer_names,
 };
@@ -44,6 +46,8 @@ pub struct Recipe {
     pub train: TrainRecipe,
     /// Transfer learning: which layers are frozen, and on which backbone a head is trained.
     pub transfer: TransferRecipe,
+    /// Knowledge distillation: what else the network learns from.
+    pub distill: DistillRecipe,
     /// How training images are varied.
     pub augment: AugmentRecipe,
     /// How activations are calibrated for int8.
@@ -114,9 +118,14 @@ impl Recipe {
 
     /// Refuses paths that the text of a recipe cannot hold.
     fn check_paths(&self) -> Result<()> {
-        let Self { data, net, transfer, .. } = self;
-        let paths =
-            [("data.path", &data.path), ("net.pretrained", &net.pretrained), ("transfer.backbone", &transfer.backbone)];
+        let Self { data, net, transfer, distill, .. } = self;
+        let paths = [
+            ("data.path", &data.path),
+            ("net.pretrained", &net.pretrained),
+            ("transfer.backbone", &transfer.backbone),
+            ("distill.teacher", &distill.teacher),
+            ("distill.soft-labels", &distill.soft_labels),
+        ];
         for (key, path) in paths {
             let Some(path) = path else { continue };
             ensure!(
@@ -157,8 +166,8 @@ impl Recipe {
     }
 
     /// Dotted names of the keys in which two recipes train differently. A name and the calibration change no weight, nor do
-    /// where a backbone of a known SHA-256 lies and whether its features are kept, and a dataset is compared by its hash;
-    /// but the normalisation of its pixels counts.
+    /// where a backbone of a known SHA-256 lies and whether its features are kept, and a dataset is compared by its hash, as are a teacher
+    /// and its soft labels; but the normalisation of its pixels counts.
     pub fn differing_keys(&self, other: &Self) -> Vec<String> {
         let table = |recipe: &Self| {
             let mut written = recipe.clone();
@@ -167,7 +176,7 @@ impl Recipe {
         };
         let (ours, theirs) = (table(self), table(other));
         let mut keys = Vec::new();
-        for section in ["model", "net", "train", "transfer", "augment"] {
+        for section in ["model", "net", "train", "transfer", "distill", "augment"] {
             match (&ours[section], &theirs[section]) {
                 (toml::Value::Table(a), toml::Value::Table(b)) => {
                     let all: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
@@ -181,10 +190,27 @@ impl Recipe {
         let same_file = !self.transfer.backbone_sha256.is_empty()
             && self.transfer.backbone_sha256 == other.transfer.backbone_sha256;
         keys.retain(|key| key != "transfer.cache" && !(same_file && key == "transfer.backbone"));
+        let (ours, theirs) = (&self.distill, &other.distill);
+        if ours.is_on() == theirs.is_on() {
+            // What the soft labels are worth follows from their hash, which a run that is yet to begin does not have.
+            keys.retain(|key| !WHERE_FROM.contains(&key.as_str()));
+            keys.extend(differing_hash("distill.teacher", &ours.teacher_sha256, &theirs.teacher_sha256));
+            keys.extend(differing_hash("distill.soft-labels", &ours.soft_labels_sha256, &theirs.soft_labels_sha256));
+        }
         let (ours, theirs) = (self.normalise(), other.normalise());
         keys.extend((ours.mean != theirs.mean).then(|| "data.mean".to_owned()));
         keys.extend((ours.std != theirs.std).then(|| "data.std".to_owned()));
         keys
+    }
+
+    /// Which variation of an image `epoch`, from 0, shows.
+    pub fn view(&self, epoch: u32) -> u32 {
+        if self.distill.is_on() { epoch % self.distill.views } else { self.transfer.view(epoch) }
+    }
+
+    /// Seed of the variation of training images.
+    pub fn augment_seed(&self) -> u64 {
+        if self.distill.is_on() { self.distill.seed } else { self.train.seed }
     }
 
     /// Checks every value that a later stage relies on.
@@ -217,6 +243,12 @@ impl Recipe {
         );
         self.train.validate()?;
         self.transfer.validate()?;
+        self.distill.validate()?;
+        let (views, kept) = (self.distill.views, self.transfer.cache_views);
+        ensure!(
+            !self.distill.is_on() || kept == 0 || kept == views,
+            "transfer.cache-views = {kept} and distill.views = {views} are views of the same images: give the same number for both"
+        );
         let mixes = self.augment.mixup > 0.0 || self.augment.cutmix > 0.0;
         ensure!(
             !mixes || (self.transfer.cache_views == 0 && self.transfer.backbone.is_none()),
@@ -226,6 +258,15 @@ impl Recipe {
         self.augment.validate()?;
         self.quant.validate()
     }
+}
+
+/// The keys of `[distill]` that say where something is, and hashes of what is there.
+const WHERE_FROM: [&str; 4] =
+    ["distill.teacher", "distill.teacher-sha256", "distill.soft-labels", "distill.soft-labels-sha256"];
+
+/// `key`, where two hashes are known and differ.
+fn differing_hash(key: &str, one: &str, other: &str) -> Option<String> {
+    (!one.is_empty() && !other.is_empty() && one != other).then(|| key.to_owned())
 }
 
 /// `text` as a TOML value; a text of its own where it is none.
@@ -316,6 +357,13 @@ mod tests {
             ("[transfer]\nlayer-decay = 0.0", "transfer.layer-decay"),
             ("[transfer]\nunfreeze-warmup-epochs = nan", "transfer.unfreeze-warmup-epochs"),
             ("[transfer]\ncache-views = 2\n[augment]\nmixup = 0.2", "transfer.cache-views"),
+            ("[transfer]\ncache-views = 2\n[distill]\nteacher = \"t\"\nviews = 3", "distill.views = 3"),
+            ("[distill]\ntemperature = 0.0", "distill.temperature"),
+            ("[distill]\nlabel-weight = -1.0", "distill.label-weight"),
+            ("[distill]\nteacher-weight = nan", "distill.teacher-weight"),
+            ("[distill]\nlabel-weight = 0\nteacher-weight = 0", "nothing is left to learn from"),
+            ("[distill]\nviews = 0", "distill.views"),
+            ("[distill]\nalpha = 0.5", "alpha"),
             ("[net]\nblock-dropout = [0.5]", "net.block-dropout"),
             ("[net]\nblocks = [[8], [], [8]]", "net.blocks"),
             ("[net]\nblocks = [[8], [0], [8]]", "net.blocks"),
@@ -359,6 +407,32 @@ mod tests {
         let recipe = Recipe::default().with(&["data.std=[0.5, 0.5, 0.5]".into()]).unwrap().resolved();
         assert_eq!((recipe.data.mean, recipe.data.std), (Some([0.0; 3]), Some([0.5; 3])));
         assert_eq!(Recipe::parse(&recipe.to_toml()).unwrap(), recipe);
+    }
+
+    #[test]
+    fn teachers_are_compared_by_their_hashes() {
+        let of = |teacher: &str, sha256: &str, labels: &str| {
+            let mut recipe = Recipe::default();
+            recipe.distill.teacher = Some(teacher.into());
+            (recipe.distill.teacher_sha256, recipe.distill.soft_labels_sha256) = (sha256.into(), labels.into());
+            recipe
+        };
+        assert!(of("a", "1", "").differing_keys(&of("b", "1", "2")).is_empty());
+        assert_eq!(of("a", "1", "2").differing_keys(&of("a", "3", "2")), ["distill.teacher"]);
+        assert_eq!(of("a", "1", "2").differing_keys(&of("a", "1", "3")), ["distill.soft-labels"]);
+        assert!(of("a", "1", "2").differing_keys(&Recipe::default()).contains(&"distill.teacher".to_owned()));
+        let mut warmer = of("a", "1", "2");
+        warmer.distill.temperature = 8.0;
+        assert_eq!(warmer.differing_keys(&of("a", "1", "2")), ["distill.temperature"]);
+    }
+
+    #[test]
+    fn a_student_sees_the_views_that_its_teacher_saw() {
+        let mut recipe = Recipe::default();
+        (recipe.distill.views, recipe.distill.seed, recipe.train.seed) = (3, 5, 7);
+        assert_eq!(([0, 3, 7].map(|epoch| recipe.view(epoch)), recipe.augment_seed()), ([0, 3, 7], 7));
+        recipe.distill.teacher = Some("t".into());
+        assert_eq!(([0, 3, 7].map(|epoch| recipe.view(epoch)), recipe.augment_seed()), ([0, 0, 1], 5));
     }
 
     #[test]

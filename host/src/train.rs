@@ -13,6 +13,7 @@
 pub mod batches;
 pub mod curves;
 pub mod device;
+mod distill;
 pub mod evaluate;
 mod feature_batches;
 pub mod loss;
@@ -23,6 +24,7 @@ pub mod parts;
 pub mod preview;
 mod resume;
 pub mod schedule;
+pub mod soft_labels;
 mod start;
 pub mod step;
 pub mod throughput;
@@ -32,7 +34,7 @@ pub mod workers;
 
 use crate::checkpoint::{Checkpoint, Progress};
 use crate::data::{self, Dataset};
-use crate::features::Extractor;
+use crate::features::{Extractor, Teacher};
 use crate::files::{self, FolderLock, Purpose};
 use crate::net;
 use crate::net::module::{Arrays, Module};
@@ -42,10 +44,12 @@ use anyhow::{Context, Result, ensure};
 use batches::{Batch, Loader};
 use burn::tensor::Device;
 use device::Devices;
+use distill::Distillation;
 use indicatif::ProgressBar;
 use metrics::{Metrics, RunTime};
 use ocellus_shared::Shape;
 use optimizer::Optimizer;
+use soft_labels::SoftLabels;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -90,7 +94,7 @@ pub fn run(
     stop: &AtomicBool,
 ) -> Result<Outcome> {
     run_on(
-        None,
+        Pretrained::default(),
         recipe,
         dataset,
         &RunOptions { out, resume, threads, cache: cache_folder().as_deref(), devices: &[] },
@@ -118,12 +122,22 @@ pub fn cache_folder() -> Option<PathBuf> {
     data::fetch::cache_dir().ok().map(|folder| folder.join("features"))
 }
 
-/// As [`run`]; with an `extractor`, only a head on its features is trained, and that is what the checkpoint holds.
+/// Models that are not trained, and that a run asks.
+#[derive(Clone, Copy, Default)]
+pub struct Pretrained<'a> {
+    /// A backbone that only a head is trained on.
+    pub extractor: Option<&'a dyn Extractor>,
+    /// What says what else is to be learnt of each image.
+    pub teacher: Option<&'a dyn Teacher>,
+}
+
+/// As [`run`]; with an extractor, only a head on its features is trained, and that is what the checkpoint holds.
 ///
 /// # Errors
-/// As for [`run`]; or the extractor fails, or takes images of another size.
+/// As for [`run`]; or the extractor fails, or takes images of another size; or the teacher fails, or what it said before is of other
+/// images, views or of another teacher than the run began with.
 pub fn run_on(
-    extractor: Option<&dyn Extractor>,
+    pretrained: Pretrained<'_>,
     recipe: &Recipe,
     dataset: &Dataset,
     options: &RunOptions<'_>,
@@ -132,7 +146,7 @@ pub fn run_on(
     recipe.validate()?;
     memory::silence_out_of_memory(recipe.train.device);
     let outcome = Trainer::started(|| {
-        let mut trainer = Trainer::new(extractor, recipe, dataset, options, stop)?;
+        let mut trainer = Trainer::new(pretrained, recipe, dataset, options, stop)?;
         trainer.begin(options)?;
         Ok(trainer)
     })
@@ -170,6 +184,11 @@ struct Trainer<'a> {
     optimizer: Optimizer,
     /// What is not trained, or more slowly.
     transfer: Transfer<'a>,
+    teacher: Option<&'a dyn Teacher>,
+    /// What the teacher says, from the beginning on.
+    soft_labels: Option<Arc<SoftLabels>>,
+    /// Their SHA-256 in hex, or what it was when the run began; empty where that is not known yet.
+    soft_labels_sha256: String,
     progress: Progress,
     /// Steps of an epoch.
     steps: usize,
@@ -190,12 +209,13 @@ impl<'a> Trainer<'a> {
 
     /// A trainer before its first step, which has not touched its folder.
     fn new(
-        extractor: Option<&'a dyn Extractor>,
+        pretrained: Pretrained<'a>,
         recipe: &'a Recipe,
         dataset: &'a Dataset,
         options: &RunOptions<'_>,
         stop: &'a AtomicBool,
     ) -> Result<Self> {
+        let Pretrained { extractor, teacher } = pretrained;
         let input = input_shape(dataset)?;
         let network = match extractor {
             Some(extractor) => transfer::head_on(extractor, recipe, input, dataset.classes.len())?,
@@ -220,6 +240,9 @@ impl<'a> Trainer<'a> {
             module,
             optimizer: Optimizer::new(&recipe.train),
             transfer,
+            teacher,
+            soft_labels: None,
+            soft_labels_sha256: recipe.distill.soft_labels_sha256.clone(),
             progress: Progress::default(),
             steps,
             workers: Workers::new(options.threads)?,
@@ -232,6 +255,10 @@ impl<'a> Trainer<'a> {
 
     /// Begins a run in its folder, or goes on with the one there.
     fn begin(&mut self, options: &RunOptions<'_>) -> Result<()> {
+        // A file that does not suit is refused before anything is written.
+        if !options.resume && self.recipe.distill.soft_labels.is_some() {
+            self.ask_teacher(options)?;
+        }
         if !options.resume {
             files::make_folder(&self.out)?;
         }
@@ -249,11 +276,36 @@ impl<'a> Trainer<'a> {
                 "the frozen layers stay frozen: --unfreeze-at {unfreeze_at} is after the last epoch, {epochs}"
             ));
         }
+        if self.ask_teacher(options)? {
+            self.write_recipe()?;
+        }
         if self.is_frozen() && !self.is_done() {
             let Self { recipe, dataset, arrays, device, workers, transfer, stop, .. } = self;
             transfer.fill(&FeatureExtraction { recipe, dataset, arrays, device, workers, stop }, options.cache)?;
         }
         Ok(())
+    }
+
+    /// Computes or reads what the teacher says, where there is one and something is left to learn; whether that was not known before.
+    fn ask_teacher(&mut self, options: &RunOptions<'_>) -> Result<bool> {
+        if !self.recipe.distill.is_on() || self.is_done() || self.soft_labels.is_some() {
+            return Ok(false);
+        }
+        let Self { recipe, dataset, workers, stop, .. } = self;
+        let folder = options.cache.filter(|_| recipe.transfer.cache);
+        let distillation = Distillation { recipe, dataset, workers, stop };
+        let soft_labels = distillation.soft_labels(self.teacher, folder)?;
+        let found = soft_labels.sha256();
+        ensure!(
+            self.soft_labels_sha256.is_empty() || found == self.soft_labels_sha256,
+            "the soft labels have the SHA-256 {found}, and the recipe says {}: the teacher says something else on this machine; give the \
+             file that the run began with by --set distill.soft-labels=FILE, or start another run with --out",
+            self.soft_labels_sha256
+        );
+        self.soft_labels = Some(Arc::new(soft_labels));
+        let is_new = self.soft_labels_sha256 != found;
+        self.soft_labels_sha256 = found;
+        Ok(is_new)
     }
 
     /// Trains to the end and evaluates, unless it is asked to stop before.
@@ -301,11 +353,13 @@ impl<'a> Trainer<'a> {
         let (recipe, dataset) = (self.recipe, self.dataset);
         let (epoch, steps) = (self.progress.epoch, self.progress.step..self.steps);
         self.bar.set_message(format!("epoch {}/{}", epoch + 1, recipe.train.epochs));
-        let classes = dataset.classes.len();
+        let (classes, soft_labels) = (dataset.classes.len(), self.soft_labels.clone());
         let finished = if let Some(cache) = self.cache() {
-            self.steps(feature_batches::shuffled(recipe, &cache.train, classes, epoch, steps))?
+            let soft_labels = soft_labels.as_deref();
+            self.steps(feature_batches::shuffled(recipe, &cache.train, soft_labels, classes, epoch, steps))?
         } else {
             let loader = Loader::new(recipe, &dataset.train, classes, self.workers.count())?;
+            let loader = loader.taught_by(soft_labels.as_deref());
             std::thread::scope(|scope| self.steps(loader.prefetch(scope, epoch, steps)))?
         };
         if finished {

@@ -26,6 +26,8 @@ Examples:
   ocellus train --resume --out runs/mine --epochs 120 --set 'train.restarts=[60]'
   # Fine-tune weights that were pretrained on ImageNet
   ocellus train --model efficientnet-lite0 --pretrained $(ocellus weights fetch efficientnet-lite0)
+  # Knowledge distillation: a small network learns to agree with a large one, or with an ensemble
+  ocellus train --model cnn --teacher runs/three --temperature 4 --set distill.views=8
   # A linear probe on an external ONNX backbone, from four augmented views of each image
   ocellus train --backbone net.onnx --data photos/ --set transfer.cache-views=4";
 

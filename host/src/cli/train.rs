@@ -76,7 +76,7 @@ pub struct TrainArgs {
     /// Layer-wise learning-rate decay: factor per group of layers, from the head down
     #[arg(long, env = "OCELLUS_LAYER_DECAY", value_name = "FACTOR")]
     pub layer_decay: Option<f64>,
-    /// Do not cache the features of a frozen backbone on disk
+    /// Do not cache the features of a frozen backbone, or the soft labels of a teacher, on disk
     #[arg(long)]
     pub no_cache: bool,
     /// Float ONNX file of an external backbone: only a head (linear probe or MLP) is trained on its features
@@ -85,6 +85,12 @@ pub struct TrainArgs {
     /// Pretrained weights to start from: a run folder, or a checkpoint of timm, torchvision, efficientnet_pytorch or Lightning
     #[arg(long, env = "OCELLUS_PRETRAINED", value_name = "FILE")]
     pub pretrained: Option<PathBuf>,
+    /// Teacher for knowledge distillation: a run folder, model folder, ensemble, checkpoint or plan with the same classes
+    #[arg(long, env = "OCELLUS_TEACHER", value_name = "MODEL")]
+    pub teacher: Option<PathBuf>,
+    /// Temperature of the distillation; the other settings are the keys of [distill]: --set distill.standardise=true
+    #[arg(long, env = "OCELLUS_TEMPERATURE", value_name = "T")]
+    pub temperature: Option<f64>,
     /// Set any other key of the recipe: --set augment.cutout=8
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,

@@ -5,14 +5,14 @@ use super::helpers::{datasets, runs};
 use crate::board::Board;
 use crate::cli::TrainArgs;
 use crate::data::Dataset;
-use crate::features::Extractor;
+use crate::features::{Extractor, Teacher};
 use crate::files;
 use crate::model::RECIPE;
 use crate::net;
 use crate::net::summary::summarise;
 use crate::recipe::Recipe;
 use crate::train::metrics::Metrics;
-use crate::train::{self, Outcome, RunOptions};
+use crate::train::{self, Outcome, Pretrained, RunOptions};
 use crate::{report, view};
 use anyhow::{Result, ensure};
 use ocellus_shared::Shape;
@@ -33,6 +33,7 @@ pub fn run(args: &TrainArgs) -> Result<()> {
     // Reading a large dataset takes minutes.
     files::check_folder(out)?;
     let dataset = datasets::load(&recipe.data)?;
+    let teacher = runs::open_teacher(&mut recipe, &dataset)?;
     if !args.resume && backbone.is_none() {
         warn_if_too_large(&recipe, &dataset)?;
     }
@@ -44,8 +45,11 @@ pub fn run(args: &TrainArgs) -> Result<()> {
         RunOptions { out, resume: args.resume, threads, cache: cache.as_deref(), devices: &args.compute.devices };
     // There is no plan of a linear probe on an external backbone.
     let next = if backbone.is_some() { "eval" } else { "export" };
-    let extractor = backbone.as_ref().map(|backbone| backbone as &dyn Extractor);
-    match train::run_on(extractor, &recipe, &dataset, &options, stop.asked())? {
+    let pretrained = Pretrained {
+        extractor: backbone.as_ref().map(|backbone| backbone as &dyn Extractor),
+        teacher: teacher.as_ref().map(|teacher| teacher as &dyn Teacher),
+    };
+    match train::run_on(pretrained, &recipe, &dataset, &options, stop.asked())? {
         Outcome::Finished { metrics, .. } if args.json => {
             report::print_json(&metrics)?;
         }
@@ -101,6 +105,16 @@ fn set_flags(recipe: &mut Recipe, args: &TrainArgs) {
     set(&mut train.seed, args.seed);
     set(&mut train.device, args.compute.device);
     set(&mut train.precision, args.compute.precision);
+    let distill = &mut recipe.distill;
+    if args.teacher.is_some() {
+        distill.teacher.clone_from(&args.teacher);
+        // They are of the recipe's own, unless a run goes on with its teacher, which may have been moved.
+        if !args.resume {
+            distill.teacher_sha256.clear();
+            distill.soft_labels_sha256.clear();
+        }
+    }
+    set(&mut distill.temperature, args.temperature);
     let transfer = &mut recipe.transfer;
     set(&mut transfer.freeze, args.freeze);
     set(&mut transfer.unfreeze_at, args.unfreeze_at);

@@ -149,6 +149,20 @@ impl Manifest {
         files::write(&folder.join(ENSEMBLE), toml::to_string(self)?.as_bytes())
     }
 
+    /// Where the scores of its members come from, as the file says; `folder` holds it.
+    ///
+    /// # Errors
+    /// A member cannot be opened, as for [`Manifest::open`].
+    pub fn sources(&self, folder: &Path) -> Result<Vec<Source>> {
+        let of = |entry: &Entry| {
+            let file = folder.join(&entry.path);
+            let member = entry.open(folder)?;
+            let Entry { sha256, dataset, data, .. } = entry.clone();
+            Ok(Source { named: file.clone(), file, sha256, dataset, data, view: member.view })
+        };
+        self.members.iter().map(of).collect()
+    }
+
     /// Reads the file at `path`.
     ///
     /// # Errors
@@ -304,7 +318,7 @@ mod tests {
             assert_eq!(files.read_recipe().unwrap().data.img_size, Some(8));
             assert_eq!(files.origin().dataset, "hash of 8");
             let error = format!("{:#}", files.read_plan().unwrap_err());
-            assert!(error.contains("is an ensemble"), "{error}");
+            assert!(error.contains("is an ensemble") && error.contains("--teacher"), "{error}");
         }
     }
 

@@ -141,6 +141,12 @@ impl AugmentRecipe {
         strengths.iter().chain(&more).all(|&s| s == 0.0) && pixels.iter().all(|&p| p == 0) && self.crop == 1.0
     }
 
+    /// The same without what joins two images of a batch, which no image alone undergoes.
+    pub fn without_mixing(&self) -> Self {
+        let Self { mixup, mixup_probability, cutmix, cutmix_probability, .. } = Self::none();
+        Self { mixup, mixup_probability, cutmix, cutmix_probability, ..self.clone() }
+    }
+
     pub(super) fn validate(&self) -> Result<()> {
         for (key, p) in self.probabilities() {
             ensure!((0.0..=1.0).contains(&p), "augment.{key} = {p} is not a probability: choose one from 0 to 1");

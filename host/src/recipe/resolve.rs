@@ -28,14 +28,14 @@ impl Recipe {
     /// | `data.enlarge` | `smooth` | `smooth` |
     /// | `data.mean`, `data.std` | what the published weights were trained with | |
     /// | `net.padding`, `net.bn-epsilon` | the same | |
-    /// | `transfer.cache-views` | | 4, where images are varied: features are computed once |
+    /// | `transfer.cache-views` | | 4, or as many as a teacher sees, where images are varied: features are computed once |
     pub fn resolved(mut self) -> Self {
         let is_photographic = self.model.has_imagenet_weights() || self.transfer.backbone.is_some();
         if is_photographic {
             self.data.enlarge.get_or_insert(Enlarge::Smooth);
         }
         if self.transfer.backbone.is_some() && self.transfer.cache_views == 0 && !self.augment.leaves_images() {
-            self.transfer.cache_views = BACKBONE_VIEWS;
+            self.transfer.cache_views = if self.distill.is_on() { self.distill.views } else { BACKBONE_VIEWS };
         }
         self.resolved_for_resume()
     }
@@ -82,7 +82,14 @@ impl Recipe {
     /// Looks for the files that the recipe names beside it, in `folder`, where they are not where the command was called
     /// from.
     pub(super) fn look_beside(&mut self, folder: &Path) {
-        let files = [&mut self.data.path, &mut self.net.pretrained, &mut self.transfer.backbone];
+        let Self { data, net, transfer, distill, .. } = self;
+        let files = [
+            &mut data.path,
+            &mut net.pretrained,
+            &mut transfer.backbone,
+            &mut distill.teacher,
+            &mut distill.soft_labels,
+        ];
         for path in files.into_iter().flatten() {
             let beside: PathBuf = folder.join(&*path);
             if path.is_relative() && !path.exists() && beside.exists() {

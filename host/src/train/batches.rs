@@ -1,5 +1,6 @@
 //! The training images in each epoch's order, varied and gathered into batches ahead of the trainer.
 
+use super::soft_labels::SoftLabels;
 use crate::augment::{self, Mix};
 use crate::data::Split;
 use crate::random::{self, Purpose};
@@ -8,6 +9,7 @@ use anyhow::{Context, Result};
 use burn::tensor::{Device, Tensor, TensorData};
 use ocellus_shared::Shape;
 use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::ops::Range;
@@ -26,6 +28,8 @@ pub struct Batch {
     pub labels: Vec<u16>,
     /// How much of each class an image shows, `(n, classes)`; each row's sum is 1. Empty in a batch for evaluation.
     pub targets: Vec<f32>,
+    /// What a teacher makes of each image, `(n, classes)`; each row's sum is 1. Empty without one.
+    pub taught: Vec<f32>,
 }
 
 impl Batch {
@@ -33,13 +37,14 @@ impl Batch {
     pub fn split(&self, count: usize) -> Vec<Batch> {
         let n = self.labels.len();
         let size = n.div_ceil(count.clamp(1, n));
-        let (values, classes) = (self.images.len() / n, self.targets.len() / n);
         let part = |from: usize| {
             let to = n.min(from + size);
+            let rows = |values: &[f32]| values[from * (values.len() / n)..to * (values.len() / n)].to_vec();
             Batch {
-                images: self.images[from * values..to * values].to_vec(),
+                images: rows(&self.images),
                 labels: self.labels[from..to].to_vec(),
-                targets: self.targets[from * classes..to * classes].to_vec(),
+                targets: rows(&self.targets),
+                taught: rows(&self.taught),
             }
         };
         (0..n).step_by(size).map(part).collect()
@@ -50,8 +55,9 @@ impl Batch {
     fn mix(&mut self, width: usize, draw: impl Fn(usize) -> Option<Mix>) {
         let n = self.labels.len();
         let (values, classes) = (self.images.len() / n, self.targets.len() / n);
+        let taught = self.taught.len() / n;
         // An image is changed only after the one before it has taken its part; the first one's is kept for the last.
-        let first = self.images[..values].to_vec();
+        let (first, first_taught) = (self.images[..values].to_vec(), self.taught[..taught].to_vec());
         let labels = self.labels.clone();
         for i in 0..n {
             let Some(mix) = draw(i) else { continue };
@@ -63,6 +69,10 @@ impl Batch {
             row.fill(0.0);
             row[usize::from(own)] += keep;
             row[usize::from(other)] += 1.0 - keep;
+            let (before, after) = self.taught.split_at_mut((i + 1) * taught);
+            let others = if i + 1 < n { &after[..taught] } else { &first_taught };
+            let pairs = before[i * taught..].iter_mut().zip(others);
+            pairs.for_each(|(own, other)| *own = keep * *own + (1.0 - keep) * other);
             self.labels[i] = if keep < 0.5 { other } else { own };
         }
     }
@@ -80,6 +90,7 @@ pub struct Loader<'a> {
     split: &'a Split,
     classes: usize,
     pool: ThreadPool,
+    soft_labels: Option<&'a SoftLabels>,
 }
 
 impl<'a> Loader<'a> {
@@ -89,7 +100,12 @@ impl<'a> Loader<'a> {
     /// The system gives no more threads.
     pub fn new(recipe: &'a Recipe, split: &'a Split, classes: usize, threads: usize) -> Result<Self> {
         let pool = ThreadPoolBuilder::new().num_threads(threads.max(1)).build().context("cannot start a thread")?;
-        Ok(Self { recipe, split, classes, pool })
+        Ok(Self { recipe, split, classes, pool, soft_labels: None })
+    }
+
+    /// The same, whose batches also have what a teacher says.
+    pub fn taught_by(self, soft_labels: Option<&'a SoftLabels>) -> Self {
+        Self { soft_labels, ..self }
     }
 
     /// Makes the batches `steps` of `epoch` ahead of the trainer. They depend on the recipe, the split, the epoch and
@@ -106,13 +122,12 @@ impl<'a> Loader<'a> {
             steps.map(move |step| {
                 let from = step * recipe.batch_size;
                 let chosen = order[from..order.len().min(from + recipe.batch_size)].to_vec();
-                (self.recipe.transfer.view(epoch), chosen)
+                (epoch, chosen)
             })
         })
     }
 
-    /// Makes a batch of each of the images that are `wanted`, as the epoch named with them varies them, ahead of the
-    /// trainer.
+    /// Makes a batch of each of the images that are `wanted`, as in the epoch named with them, ahead of the trainer.
     pub fn ahead<'scope, I: Iterator<Item = (u32, Vec<usize>)>>(
         &'scope self,
         scope: &'scope Scope<'scope, '_>,
@@ -122,7 +137,7 @@ impl<'a> Loader<'a> {
         scope.spawn(move || {
             for (epoch, chosen) in wanted() {
                 // A trainer that stopped does not want any more.
-                if sender.send(self.varied(epoch, &chosen)).is_err() {
+                if sender.send(self.varied(self.recipe.view(epoch), epoch, &chosen)).is_err() {
                     return;
                 }
             }
@@ -130,23 +145,33 @@ impl<'a> Loader<'a> {
         receiver
     }
 
-    /// The images `chosen` as `epoch` varies them, each mixed with the next if at all.
-    pub fn varied(&self, epoch: u32, chosen: &[usize]) -> Batch {
+    /// The images `chosen` in the variation `view`, each mixed with the next as in `epoch`, if at all.
+    pub fn varied(&self, view: u32, epoch: u32, chosen: &[usize]) -> Batch {
         let (recipe, split) = (&self.recipe.augment, self.split);
-        let random = |purpose, i: usize| {
-            let draw = u64::from(epoch) * split.len() as u64 + i as u64;
-            random::stream(self.recipe.train.seed, purpose, draw)
-        };
-        let mut batch = self.pool.install(|| {
-            gather(split, chosen, |i, image, out| {
-                augment::vary(image, split.width, recipe, &mut random(Purpose::Augment, i), out);
-            })
-        });
+        let mut batch = self.alone(view, chosen);
         batch.targets = one_hot(&batch.labels, self.classes);
+        batch.taught = self.soft_labels.map(|labels| labels.rows(view, chosen)).unwrap_or_default();
         batch.mix(split.width, |position| {
-            Mix::draw(recipe, split.height, split.width, &mut random(Purpose::Mix, chosen[position]))
+            let mut random = self.random(self.recipe.train.seed, Purpose::Mix, epoch, chosen[position]);
+            Mix::draw(recipe, split.height, split.width, &mut random)
         });
         batch
+    }
+
+    /// The images `chosen` in the variation `view`, none of them mixed, without targets.
+    pub fn alone(&self, view: u32, chosen: &[usize]) -> Batch {
+        let (recipe, split, seed) = (&self.recipe.augment, self.split, self.recipe.augment_seed());
+        self.pool.install(|| {
+            gather(split, chosen, |i, image, out| {
+                let mut random = self.random(seed, Purpose::Augment, view, i);
+                augment::vary(image, split.width, recipe, &mut random, out);
+            })
+        })
+    }
+
+    /// The random numbers of image `i` in an epoch, or in a view.
+    fn random(&self, seed: u64, purpose: Purpose, epoch: u32, i: usize) -> ChaCha8Rng {
+        random::stream(seed, purpose, u64::from(epoch) * self.split.len() as u64 + i as u64)
     }
 }
 
@@ -179,7 +204,7 @@ fn gather(split: &Split, chosen: &[usize], write: impl Fn(usize, &[u8], &mut [f3
     let values = split.height * split.width * 3;
     let mut images = vec![0.0; chosen.len() * values];
     images.par_chunks_exact_mut(values).zip(chosen).for_each(|(out, &i)| write(i, split.image(i), out));
-    Batch { images, labels: chosen.iter().map(|&i| split.labels[i]).collect(), targets: Vec::new() }
+    Batch { images, labels: chosen.iter().map(|&i| split.labels[i]).collect(), targets: Vec::new(), taught: Vec::new() }
 }
 
 #[cfg(test)]
@@ -266,9 +291,13 @@ mod tests {
 
     #[test]
     fn shards_keep_their_targets() {
-        let batch = Batch { images: vec![0.0; 15], labels: vec![0; 5], targets: (0..10).map(|x| x as f32).collect() };
-        let shards: Vec<Vec<f32>> = batch.split(2).into_iter().map(|shard| shard.targets).collect();
-        assert_eq!(shards, [vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0], vec![6.0, 7.0, 8.0, 9.0]]);
+        let targets: Vec<f32> = (0..10).map(|x| x as f32).collect();
+        let taught = targets.iter().map(|x| 10.0 * x).collect();
+        let batch = Batch { images: vec![0.0; 15], labels: vec![0; 5], targets, taught };
+        let shards: Vec<[Vec<f32>; 2]> =
+            batch.split(2).into_iter().map(|shard| [shard.targets, shard.taught]).collect();
+        let expected = [vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0], vec![6.0, 7.0, 8.0, 9.0]];
+        assert_eq!(shards, expected.map(|row| [row.clone(), row.iter().map(|x| 10.0 * x).collect()]));
     }
 
     #[test]
@@ -278,12 +307,15 @@ mod tests {
             images: vec![0.0, 0.0, 0.0, 0.4, 0.4, 0.4, 1.0, 1.0, 1.0],
             labels: vec![0, 1, 2],
             targets: one_hot(&[0, 1, 2], 3),
+            taught: vec![0.5, 0.5, 0.0, 0.25, 0.0, 0.75, 0.0, 0.0, 1.0],
         };
         batch.mix(1, |i| (i != 1).then_some(Mix::Up { keep: 0.25 }));
         let close = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-6);
         assert!(close(&batch.images, &[0.3, 0.3, 0.3, 0.4, 0.4, 0.4, 0.25, 0.25, 0.25]), "{:?}", batch.images);
         assert_eq!(batch.labels, [1, 1, 0]);
         assert_eq!(batch.targets, [0.25, 0.75, 0.0, 0.0, 1.0, 0.0, 0.75, 0.0, 0.25]);
+        // What a teacher says of them is mixed as they are, and also with what it said before anything was.
+        assert_eq!(batch.taught, [0.3125, 0.125, 0.5625, 0.25, 0.0, 0.75, 0.375, 0.375, 0.25]);
     }
 
     #[test]
@@ -294,7 +326,7 @@ mod tests {
         (recipe.augment.mixup, recipe.augment.cutmix, recipe.augment.mixup_probability) = (0.8, 1.0, 0.7);
         recipe.augment.brightness = 0.3;
         let chosen: Vec<usize> = (3..19).collect();
-        let made = |threads, epoch| Loader::new(&recipe, &split, 3, threads).unwrap().varied(epoch, &chosen);
+        let made = |threads, epoch| Loader::new(&recipe, &split, 3, threads).unwrap().varied(epoch, epoch, &chosen);
         let batch = made(1, 4);
         assert_eq!(batch, made(5, 4));
         assert_ne!(batch, made(1, 5));

@@ -136,7 +136,8 @@ impl Trainer<'_> {
         let input = self.backbone().map_or(self.trainable().input(), |(backbone, _)| backbone.input());
         let classes = self.dataset.classes.len();
         let (labels, targets) = (vec![0; images], vec![1.0 / classes as f32; images * classes]);
-        let batch = Batch { images: vec![0.0; images * input.len()], labels, targets };
+        let taught = if self.recipe.distill.is_on() { targets.clone() } else { Vec::new() };
+        let batch = Batch { images: vec![0.0; images * input.len()], labels, targets, taught };
         self.device.memory_cleanup();
         let tried = catch_out_of_memory(|| {
             // The run's own may be what was never computed.

@@ -20,11 +20,11 @@ const GAP: usize = 4;
 pub fn sheet(recipe: &Recipe, dataset: &Dataset) -> Result<Picture> {
     let split = &dataset.train;
     let chosen: Vec<usize> = (0..split.len()).collect();
-    let epochs: Vec<u32> = (0..VERSIONS).filter(|&epoch| recipe.transfer.view(epoch) == epoch).collect();
+    let epochs: Vec<u32> = (0..VERSIONS).filter(|&epoch| recipe.view(epoch) == epoch).collect();
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let loader = Loader::new(recipe, split, dataset.classes.len(), threads)?;
     let originals = plain(split, 0..split.len()).images;
-    let versions = epochs.iter().map(|&epoch| loader.varied(epoch, &chosen).images);
+    let versions = epochs.iter().map(|&epoch| loader.varied(epoch, epoch, &chosen).images);
     Ok(arrange(&std::iter::once(originals).chain(versions).collect::<Vec<_>>(), split))
 }
 

@@ -55,8 +55,15 @@ impl Trainer<'_> {
         bail!("{} is of an exported model, not of a run: choose another folder with --out", file.display())
     }
 
-    fn write_recipe(&self) -> Result<()> {
-        files::write(&self.out.join(RECIPE), self.recipe.to_toml().as_bytes())
+    pub(super) fn write_recipe(&self) -> Result<()> {
+        files::write(&self.out.join(RECIPE), self.exact_recipe().to_toml().as_bytes())
+    }
+
+    /// The recipe with what became known of its soft labels.
+    fn exact_recipe(&self) -> Recipe {
+        let mut recipe = self.recipe.clone();
+        recipe.distill.soft_labels_sha256.clone_from(&self.soft_labels_sha256);
+        recipe
     }
 
     /// Goes back to where the folder's last checkpoint was: to the beginning, where the run was stopped before its first.
@@ -94,6 +101,7 @@ impl Trainer<'_> {
             self.average = Some(part(AVERAGE)?);
         }
         self.progress = resume.progress.clone();
+        self.soft_labels_sha256.clone_from(&saved.recipe.distill.soft_labels_sha256);
         // Its speed is measured from here on.
         let done = self.progress.epoch as usize * self.steps + self.progress.step;
         self.bar.set_position(done as u64);
@@ -105,13 +113,13 @@ impl Trainer<'_> {
             ));
         }
         // It may have been prolonged.
-        if self.recipe == &saved.recipe { Ok(()) } else { self.write_recipe() }
+        if self.exact_recipe() == saved.recipe { Ok(()) } else { self.write_recipe() }
     }
 
     /// A checkpoint with these parameters.
     pub(super) fn checkpoint(&self, arrays: &Arrays, resume: Option<Resume>) -> Checkpoint {
         Checkpoint {
-            recipe: self.recipe.clone(),
+            recipe: self.exact_recipe(),
             classes: self.dataset.classes.clone(),
             input: self.input,
             dataset_hash: self.dataset.hash.clone(),

@@ -2,10 +2,10 @@
 
 use super::batches::{Batch, upload};
 use super::evaluate::count_correct;
-use super::loss;
+use super::{loss, soft_labels};
 use crate::net::module::{Arrays, Module, Training};
 use crate::random::{self, Purpose};
-use crate::recipe::{Statistics, TrainRecipe};
+use crate::recipe::{DistillRecipe, Statistics, TrainRecipe};
 use burn::tensor::{Device, Tensor};
 
 /// What a step is computed with.
@@ -19,6 +19,8 @@ pub struct Step<'a> {
     pub arrays: &'a Arrays,
     /// The recipe that says how the loss is computed.
     pub recipe: &'a TrainRecipe,
+    /// And how much of it is a teacher's.
+    pub distill: &'a DistillRecipe,
     /// Where it is computed.
     pub device: &'a Device,
     /// What rates of dropouts that fade are multiplied by.
@@ -45,7 +47,7 @@ impl Step<'_> {
     pub fn differentiate(&self, shard: &Batch, draw: u64) -> ShardResult {
         let mut training = self.training(draw);
         let (input, mut statistics) = self.input(shard);
-        let loss = |logits: &Tensor<2>| loss::loss(logits, &shard.targets, self.recipe) / self.images as f64;
+        let loss = |logits: &Tensor<2>| self.loss(logits, shard) / self.images as f64;
         let found = self.module.differentiate(self.arrays, input, &mut training, loss);
         statistics.extend(training.statistics);
         ShardResult {
@@ -54,6 +56,16 @@ impl Step<'_> {
             gradients: found.gradients,
             statistics,
         }
+    }
+
+    /// Sum of the losses of the images of `shard`.
+    fn loss(&self, logits: &Tensor<2>, shard: &Batch) -> Tensor<1> {
+        let by_labels = loss::loss(logits, &shard.targets, self.recipe);
+        if shard.taught.is_empty() {
+            return by_labels;
+        }
+        let by_teacher = soft_labels::divergence(logits, &shard.taught, self.distill);
+        by_labels * self.distill.label_weight + by_teacher * self.distill.teacher_weight
     }
 
     fn training(&self, draw: u64) -> Training {

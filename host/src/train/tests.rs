@@ -273,7 +273,7 @@ fn shared(devices: usize, shards: usize) -> Weights {
     recipe.train.shards = shards;
     let options = RunOptions { out: out.path(), resume: false, threads: THREADS, cache: None, devices: &[] };
     let never = AtomicBool::new(false);
-    let mut trainer = Trainer::new(None, &recipe, &dataset, &options, &never).unwrap();
+    let mut trainer = Trainer::new(Pretrained::default(), &recipe, &dataset, &options, &never).unwrap();
     trainer.devices = Devices::cpus(devices);
     (0..2).for_each(|_| assert!(trainer.epoch().unwrap()));
     trainer.module.download(&trainer.arrays)
@@ -296,7 +296,7 @@ fn full_memory_is_answered_with_a_batch_that_was_tried() {
     let (recipe, dataset, out) = (recipe(), dataset(), TempDir::new().unwrap());
     let options = RunOptions { out: out.path(), resume: false, threads: THREADS, cache: None, devices: &[] };
     let never = AtomicBool::new(false);
-    let trainer = Trainer::new(None, &recipe, &dataset, &options, &never).unwrap();
+    let trainer = Trainer::new(Pretrained::default(), &recipe, &dataset, &options, &never).unwrap();
     let before = trainer.module.download(&trainer.arrays);
     // Of images of the right size, and more of them than the run has.
     assert!(trainer.holds(1) && trainer.holds(100));
@@ -370,4 +370,5 @@ fn a_network_too_deep_for_the_images_names_the_layer() {
     assert!(message.contains("block4.pool") && message.contains("1x1x2"), "{message}");
 }
 
+mod distill;
 mod transfer;

@@ -1,11 +1,11 @@
 //! How many images a second a recipe trains on: images of noise, of which nothing is kept.
 
 use super::batches::Loader;
-use super::{RunOptions, Trainer, memory};
+use super::{Pretrained, RunOptions, Trainer, memory};
 use crate::data::{self, Dataset, Split};
 use crate::net::module::to_vec;
 use crate::random::{self, Purpose};
-use crate::recipe::{Recipe, ScheduleKind};
+use crate::recipe::{DistillRecipe, Recipe, ScheduleKind};
 use anyhow::Result;
 use rand::RngExt;
 use std::path::Path;
@@ -73,7 +73,7 @@ pub fn measure(
     // As a run that goes on, whose weights are its own: no pretrained ones are read.
     let options = RunOptions { out: Path::new(""), resume: true, threads, cache: None, devices };
     let never = AtomicBool::new(false);
-    let mut trainer = Trainer::started(|| Trainer::new(None, &recipe, &dataset, &options, &never))?;
+    let mut trainer = Trainer::started(|| Trainer::new(Pretrained::default(), &recipe, &dataset, &options, &never))?;
     trainer.bar.finish_and_clear();
     let loader = Loader::new(&recipe, &dataset.train, classes, threads)?;
     let loaded_per_second = loaded_per_second(&loader, &recipe, dataset.train.len(), time / 10);
@@ -91,6 +91,8 @@ fn endless(recipe: &Recipe) -> Recipe {
     (train.sched, train.lr) = (ScheduleKind::Constant, 1e-6);
     train.restarts.clear();
     (recipe.transfer.cache, recipe.transfer.cache_views) = (false, 0);
+    // A teacher was asked before, and its loss is a few values an image.
+    recipe.distill = DistillRecipe::default();
     recipe
 }
 
@@ -124,7 +126,7 @@ fn wanted(recipe: &Recipe, images: usize) -> impl Iterator<Item = (u32, Vec<usiz
 fn loaded_per_second(loader: &Loader<'_>, recipe: &Recipe, images: usize, time: Duration) -> f64 {
     let (start, mut loaded) = (Instant::now(), 0);
     for (epoch, chosen) in wanted(recipe, images) {
-        loaded += loader.varied(epoch, &chosen).labels.len();
+        loaded += loader.varied(epoch, epoch, &chosen).labels.len();
         if start.elapsed() > time {
             break;
         }

@@ -198,7 +198,7 @@ impl FeatureExtraction<'_> {
         let mut key = self.key(backbone).add("split", name.as_bytes());
         if varied {
             let augment = toml::to_string(&self.recipe.augment)?;
-            let seed = self.recipe.train.seed;
+            let seed = self.recipe.augment_seed();
             key = key.add("augment", augment.as_bytes()).add("seed", &seed.to_le_bytes());
         }
         let count = views.saturating_mul(split.len() * len);
@@ -206,7 +206,7 @@ impl FeatureExtraction<'_> {
         let needed = count.saturating_mul(2 * size_of::<f32>());
         let what = || format!("{len} features of {} images in {views} views", split.len());
         data::ensure_memory(needed, what, "set transfer.cache-views to less")?;
-        let values = cached(folder, key.add("views", &views.to_le_bytes()), count, || {
+        let values = cached(folder, &key.add("views", &views.to_le_bytes()), count, || {
             self.compute(backbone, split, varied, views)
         })?;
         ensure!(values.len() == count, "the backbone gave {} values for {} images", values.len(), split.len());
@@ -243,7 +243,7 @@ impl FeatureExtraction<'_> {
                 return Err(Interrupted.into());
             }
             let batch = if varied {
-                loader.varied(*view, &range.clone().collect::<Vec<_>>())
+                loader.varied(*view, *view, &range.clone().collect::<Vec<_>>())
             } else {
                 batches::plain(split, range.clone())
             };

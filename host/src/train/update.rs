@@ -40,6 +40,7 @@ impl Trainer<'_> {
                 backbone: self.backbone(),
                 arrays: number.checked_sub(1).map_or(arrays, |other| &copies[other]),
                 recipe: &self.recipe.train,
+                distill: &self.recipe.distill,
                 device,
                 fade: schedule::fade(self.recipe.net.block_dropout_epochs, at, self.steps),
                 images: batch.labels.len(),

@@ -115,7 +115,7 @@ fn what_is_refused_leaves_nothing() {
     refused(&["ensemble", "a", "c", "--out", "both"], 1, "both holds a model");
     refused(&["train", "--recipe", "tiny.toml", "--out", "both"], 1, "ensemble.toml is of an ensemble");
     refused(&["export", "both"], 1, "both");
-    refused(&["eval", "both", "--with", "engine"], 1, "a board runs one network");
+    refused(&["eval", "both", "--with", "engine"], 1, "--teacher");
     refused(&["run", "both", "--on", "sim", "picture.png"], 2, "an ensemble runs on this machine");
     fs::copy(folder.path().join("c/best.safetensors"), folder.path().join("b/best.safetensors")).unwrap();
     refused(&["eval", "both"], 1, "has changed since the ensemble was made");

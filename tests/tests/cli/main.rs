@@ -12,6 +12,7 @@ mod onnx;
 mod board;
 mod commands;
 mod dist;
+mod distill;
 mod ensemble;
 mod hostile;
 mod import;

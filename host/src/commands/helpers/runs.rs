@@ -4,16 +4,18 @@ use std::iter;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::checkpoint::Checkpoint;
 use crate::cli::CalibrationArgs;
 use crate::commands::Failure;
+use crate::data::Dataset;
 use crate::deploy;
 use crate::eval::backbone::OnnxBackbone;
 use crate::features::Extractor;
 use crate::files::{self, FolderLock, Purpose, Reserved};
 use crate::model::ModelFiles;
+use crate::model::teacher::ModelTeacher;
 use crate::recipe::{CalibrationMethod, Recipe};
 use crate::train;
 use crate::view;
@@ -70,6 +72,29 @@ pub fn open_backbone(recipe: &mut Recipe) -> Result<Option<OnnxBackbone>> {
     recipe.data.img_size.get_or_insert(backbone.input().h);
     view::note(&format!("the backbone makes {} features of an image of {}", backbone.width(), backbone.input()));
     Ok(Some(backbone))
+}
+
+/// The recipe's teacher, if it has one, which can teach what a student learns from `dataset`. What the recipe says of it becomes exact:
+/// its absolute path, that of stored soft labels, and its SHA-256.
+///
+/// # Errors
+/// It cannot be read, is not the file that the recipe means, has other classes, or was trained on other images.
+pub fn open_teacher(recipe: &mut Recipe, dataset: &Dataset) -> Result<Option<ModelTeacher>> {
+    let absolute = |path: &Path| std::path::absolute(path).with_context(|| format!("cannot find {}", path.display()));
+    recipe.distill.soft_labels = recipe.distill.soft_labels.as_deref().map(absolute).transpose()?;
+    let Some(path) = recipe.distill.teacher.as_deref().map(absolute).transpose()? else { return Ok(None) };
+    let teacher = ModelTeacher::open(&path)?;
+    let (found, expected) = (teacher.sha256(), &recipe.distill.teacher_sha256);
+    ensure!(
+        expected.is_empty() || found == *expected,
+        "the teacher {} has the SHA-256 {found}, the run began with {expected}: put that model there, or start another run with --out and \
+         --teacher",
+        path.display()
+    );
+    teacher.check(dataset, &recipe.data)?;
+    recipe.distill.teacher = Some(path);
+    recipe.distill.teacher_sha256 = found;
+    Ok(Some(teacher))
 }
 
 /// The training run's figures, if they lie beside the checkpoint, or beside the plan where there is none.

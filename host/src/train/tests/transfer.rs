@@ -33,7 +33,8 @@ fn go_until(
     cache: &TempDir,
 ) -> Result<Outcome> {
     let options = RunOptions { out: out.path(), resume, threads: THREADS, cache: Some(cache.path()), devices: &[] };
-    run_on(extractor, recipe, &dataset(), &options, stop)
+    let pretrained = Pretrained { extractor, teacher: None };
+    run_on(pretrained, recipe, &dataset(), &options, stop)
 }
 
 /// The network before any training.
