@@ -10,8 +10,8 @@ use crate::cli::{RunArgs, Target};
 use crate::commands::Failure;
 use crate::data::Split;
 use crate::data::picture::Picture;
-use crate::eval::single::{self, UNSURE};
 use crate::eval::Evaluator;
+use crate::eval::single::{self, UNSURE};
 use crate::recipe::DataRecipe;
 use crate::view;
 
