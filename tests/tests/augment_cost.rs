@@ -71,6 +71,7 @@ fn step_cost(recipe: &Recipe, batch: &Batch) -> f64 {
         backbone: None,
         arrays: &arrays,
         recipe: &recipe.train,
+        distill: &recipe.distill,
         device: &device,
         images: IMAGES,
     };
@@ -89,8 +90,8 @@ fn images_cost_less_than_a_tenth_of_a_step() {
     let split = Split { images, labels, height: 32, width: 32 };
     let chosen: Vec<usize> = (0..IMAGES).collect();
     let loader = Loader::new(&recipe, &split, CLASSES, 1).unwrap();
-    let data = cost(1, |epoch| assert_eq!(loader.varied(epoch, &chosen).labels.len(), IMAGES));
-    let step = step_cost(&recipe, &loader.varied(0, &chosen));
+    let data = cost(1, |epoch| assert_eq!(loader.varied(epoch, epoch, &chosen).labels.len(), IMAGES));
+    let step = step_cost(&recipe, &loader.varied(0, 0, &chosen));
     let [data_us, step_us] = [data, step].map(|seconds| seconds / IMAGES as f64 * 1e6);
     println!(
         "an image costs {data_us:.0} us of CPU time, its part of a step {step_us:.0} us: {:.1} %",
