@@ -40,8 +40,8 @@ Examples:
 pub(super) const MODEL_IMPORT: &str = "\
 Examples:
   ocellus model import resnet18.onnx --labels imagenet.txt
-  # Fine-tune it for other classes
-  ocellus train --recipe runs/resnet18/recipe.toml --pretrained runs/resnet18 --data photos/ --lr 0.001";
+  # Trained on pixels from -1 to 1, for images of any size
+  ocellus model import mobilenet.onnx --img-size 96 --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5";
 
 pub(super) const WEIGHTS_FETCH: &str = "\
 Example:

@@ -56,7 +56,7 @@ fn plans_that_take_long_say_so_before_they_run() {
         let told = run(&["analyze", path.to_str().unwrap(), "--board", "weact-h743", "--json"]);
         assert_eq!(told.code, 0, "{}", told.stderr);
         let shortest = told.json()["time_ms"][0].as_f64().unwrap();
-        assert!(shortest > 50_000.0, "{path:?}: {shortest} ms");
+        assert!(shortest > 10_000.0, "{path:?}: {shortest} ms");
         let told = run(&["analyze", path.to_str().unwrap(), "--board", "weact-h743"]).stdout;
         assert!(!told.contains("inf") && !told.contains("NaN"), "{told}");
     }

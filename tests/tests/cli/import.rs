@@ -3,6 +3,7 @@
 use crate::classifier::whole;
 use crate::commands::{Run, finish};
 use crate::onnx::{IMAGE, file};
+use ocellus::data::picture::Picture;
 use ocellus_tests::program::ocellus;
 use std::fs;
 
@@ -32,11 +33,20 @@ fn an_imported_network_is_fine_tuned_and_exported() {
     few.fails(1, &["net.onnx tells 4 classes apart, there are 2 labels"]);
     assert!(!room.path().join("other").exists());
 
+    for (class, shade) in [("dark", 40), ("light", 160)] {
+        let folder = room.path().join("photos").join(class);
+        fs::create_dir_all(&folder).unwrap();
+        for number in 0..20 {
+            let pixels = (0..8 * 8 * 3).map(|i| shade + (i * 7 + number * 13) as u8 % 50).collect();
+            let picture = Picture { width: 8, height: 8, pixels };
+            fs::write(folder.join(format!("{number}.png")), picture.to_png().unwrap()).unwrap();
+        }
+    }
     let tuned =
-        ["train", "--recipe", "runs/net/recipe.toml", "--pretrained", "runs/net", "--data", "shapes", "--epochs", "1"];
+        ["train", "--recipe", "runs/net/recipe.toml", "--pretrained", "runs/net", "--data", "photos", "--epochs", "1"];
     let said = succeeds(&[&tuned[..], &["--lr", "0.001", "--out", "tuned"]].concat()).stderr;
     assert!(said.contains("classifier"), "{said}");
-    succeeds(&["export", "tuned"]);
-    let same = succeeds(&["validate", "tuned", "--images", "50", "--json"]).json();
+    succeeds(&["export", "tuned", "--data", "photos"]);
+    let same = succeeds(&["validate", "tuned", "--data", "photos", "--json"]).json();
     assert_eq!(same["scores_different"], 0, "{same}");
 }
