@@ -67,15 +67,27 @@ impl Conversation {
     }
 }
 
-/// Scores of an image by the engine on this machine, in an arena that holds noise, or for an odd `filling` one number everywhere.
-fn scores(plan: Plan, image: &[i8], filling: u64) -> Vec<i8> {
-    let mut arena = match filling % 2 {
-        0 => Random::new(filling).tensor(ARENA_BYTES),
-        _ => vec![(8 * filling) as i8; ARENA_BYTES],
-    };
+/// Scores of an image by the engine on this machine.
+fn scores(plan: Plan, image: &[i8]) -> Vec<i8> {
+    let mut arena = vec![0; ARENA_BYTES];
     let mut engine = Engine::new(plan, &mut arena).unwrap();
     engine.input_mut().copy_from_slice(image);
     engine.run().to_vec()
+}
+
+/// Whether each step reads nothing but what the image or a step before it has written. What lies elsewhere is what was in the memory
+/// before, or what a kernel left in its scratch, which is another on every core.
+fn is_determined(plan: &Plan) -> bool {
+    let mut written = vec![false; plan.arena_bytes()];
+    written[plan.input().range()].fill(true);
+    for step in plan.steps() {
+        if !step.inputs().iter().all(|input| written[input.range()].iter().all(|&is_written| is_written)) {
+            return false;
+        }
+        written[step.scratch.0..step.scratch.0 + step.scratch.1].fill(false);
+        written[step.output.range()].fill(true);
+    }
+    written[plan.output().range()].iter().all(|&is_written| is_written)
 }
 
 #[test]
@@ -84,7 +96,7 @@ fn damaged_plans_are_the_same_to_a_core_of_32_bits() {
     let built = toolchain::build_firmware(&board, &|_| ()).unwrap_or_else(|error| panic!("{error:#}"));
     let board = Qemu::start(&board, &built.elf, ClockMode::Free).unwrap_or_else(|error| panic!("{error:#}"));
     let mut there = Conversation { board, received: vec![], sequence: 0 };
-    let (mut taken, mut refused) = (0, 0);
+    let (mut taken, mut refused, mut compared) = (0, 0, 0);
     for seed in 0..cases(100, 500) {
         for (number, bytes) in mutants::of_plan(seed, PER_PLAN).enumerate() {
             let Ok(plan) = Plan::parse(&bytes) else {
@@ -98,15 +110,14 @@ fn damaged_plans_are_the_same_to_a_core_of_32_bits() {
             }
             assert!(there.takes(&bytes), "plan {seed}, mutant {number} is refused");
             let image = Random::new(!seed).tensor(plan.input().shape.len());
-            let here = scores(plan, &image, 0);
-            let there = there.scores(&image);
-            // Some scores follow from what lay in the memory before.
-            if (1..32).all(|filling| scores(plan, &image, filling) == here) {
+            let (here, there) = (scores(plan, &image), there.scores(&image));
+            if is_determined(&plan) {
                 assert_eq!(there, here, "plan {seed}, mutant {number}");
+                compared += 1;
             }
             taken += 1;
         }
     }
-    println!("{taken} damaged plans ran, {refused} were refused");
-    assert!(taken > 50 && refused > 50, "{taken} were taken, {refused} refused");
+    println!("{taken} damaged plans ran, {compared} of them to scores that are determined; {refused} were refused");
+    assert!(compared > 50 && refused > 50, "{taken} were taken, {compared} compared, {refused} refused");
 }
