@@ -2,6 +2,7 @@
 
 use crate::{overlaps, plans, random::Random};
 use ocellus_firmware::Engine;
+use ocellus_shared::Op;
 use ocellus_shared::plan::Plan;
 use ocellus_shared::plan::encode::{self, PlanSpec};
 
@@ -65,6 +66,24 @@ fn mutate(random: &mut Random, bytes: &mut Vec<u8>, steps: usize) {
         _ if random.once_in(20) => bytes.truncate(at),
         _ => bytes[at] = bytes[at].rotate_left(4),
     }
+}
+
+/// Whether each step reads nothing but what the image or a step before it has written. What lies elsewhere is what was in the memory
+/// before, or what a kernel left in its scratch, which is another on every core. A Winograd convolution whose weights are damaged is
+/// not determined: tiles reach beyond the map, and what they find there falls out of the sums only of what is a filter's transform.
+pub fn is_determined(plan: &Plan) -> bool {
+    let mut written = vec![false; plan.arena_bytes()];
+    written[plan.input().range()].fill(true);
+    for step in plan.steps() {
+        if matches!(step.op, Op::Winograd { .. })
+            || !step.inputs().iter().all(|input| written[input.range()].iter().all(|&is_written| is_written))
+        {
+            return false;
+        }
+        written[step.scratch.0..step.scratch.0 + step.scratch.1].fill(false);
+        written[step.output.range()].fill(true);
+    }
+    written[plan.output().range()].iter().all(|&is_written| is_written)
 }
 
 /// Whether the mutant parsed, and then ran, in an arena of [`ARENA_BYTES`].

@@ -75,21 +75,6 @@ fn scores(plan: Plan, image: &[i8]) -> Vec<i8> {
     engine.run().to_vec()
 }
 
-/// Whether each step reads nothing but what the image or a step before it has written. What lies elsewhere is what was in the memory
-/// before, or what a kernel left in its scratch, which is another on every core.
-fn is_determined(plan: &Plan) -> bool {
-    let mut written = vec![false; plan.arena_bytes()];
-    written[plan.input().range()].fill(true);
-    for step in plan.steps() {
-        if !step.inputs().iter().all(|input| written[input.range()].iter().all(|&is_written| is_written)) {
-            return false;
-        }
-        written[step.scratch.0..step.scratch.0 + step.scratch.1].fill(false);
-        written[step.output.range()].fill(true);
-    }
-    written[plan.output().range()].iter().all(|&is_written| is_written)
-}
-
 #[test]
 fn damaged_plans_are_the_same_to_a_core_of_32_bits() {
     let board = Board::load("mps2-an500").unwrap();
@@ -111,7 +96,7 @@ fn damaged_plans_are_the_same_to_a_core_of_32_bits() {
             assert!(there.takes(&bytes), "plan {seed}, mutant {number} is refused");
             let image = Random::new(!seed).tensor(plan.input().shape.len());
             let (here, there) = (scores(plan, &image), there.scores(&image));
-            if is_determined(&plan) {
+            if mutants::is_determined(&plan) {
                 assert_eq!(there, here, "plan {seed}, mutant {number}");
                 compared += 1;
             }

@@ -1,10 +1,12 @@
 //! Damaged plans: parsing never panics nor takes long, and whatever parses runs without panicking.
 
+use ocellus_firmware::Engine;
 use ocellus_shared::Shape;
 use ocellus_shared::op::Op;
 use ocellus_shared::plan::encode::{PlanSpec, StepSpec, encode, reseal};
 use ocellus_shared::plan::{Crop, Operand, Plan, PlanError, StepFault};
 use ocellus_tests::mutants::{self, ARENA_BYTES};
+use ocellus_tests::random::Random;
 use ocellus_tests::{cases, isa, plans};
 use rayon::prelude::*;
 use std::time::{Duration, Instant};
@@ -25,6 +27,39 @@ fn mutants_neither_panic_nor_escape() {
         };
         let ran: usize = (0..mutations / PER_PLAN).into_par_iter().map(of_plan).sum();
         assert!(ran > mutations as usize / 20, "{name}: hardly any mutant got as far as the engine: {ran}");
+    });
+}
+
+/// What lay in the memory before decides nothing, whole plans and such damaged ones as read only what was written.
+#[test]
+fn scores_follow_from_the_image_alone() {
+    isa::each(|name| {
+        let of_plan = |seed: u64| {
+            let mut random = Random::new(!seed);
+            let whole = encode(&mutants::plan(seed)).unwrap();
+            let mut compared = 0;
+            for (number, bytes) in std::iter::once(whole).chain(mutants::of_plan(seed, PER_PLAN)).enumerate() {
+                let Ok(plan) = Plan::parse(&bytes) else { continue };
+                if number > 0 && (plan.arena_bytes() > ARENA_BYTES || !mutants::is_determined(&plan)) {
+                    continue;
+                }
+                let image = random.tensor(plan.input().shape.len());
+                let scores = |mut arena: Vec<i8>| {
+                    let mut engine = Engine::new(plan, &mut arena).unwrap();
+                    engine.input_mut().copy_from_slice(&image);
+                    engine.run().to_vec()
+                };
+                let [zeros, ones] = [0, -1].map(|value| scores(vec![value; ARENA_BYTES]));
+                let noise = scores(random.tensor(ARENA_BYTES));
+                let are_equal = zeros == ones && ones == noise;
+                assert!(are_equal, "{name}: plan {seed}, mutant {number}: {zeros:?}, {ones:?}, {noise:?}");
+                compared += 1;
+            }
+            compared
+        };
+        let plans = cases(200, 2_000);
+        let compared: u64 = (0..plans).into_par_iter().map(of_plan).sum();
+        assert!(compared > 2 * plans, "{name}: hardly any mutant is determined: {compared}");
     });
 }
 
