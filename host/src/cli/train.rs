@@ -88,7 +88,7 @@ pub struct TrainArgs {
     /// Teacher for knowledge distillation: a run folder, model folder, ensemble, checkpoint or plan with the same classes
     #[arg(long, env = "OCELLUS_TEACHER", value_name = "MODEL")]
     pub teacher: Option<PathBuf>,
-    /// Temperature of the distillation; the other settings are the keys of [distill]: --set distill.standardise=true
+    /// Temperature of the distillation; the other settings are keys of the recipe, such as --set distill.standardise=true
     #[arg(long, env = "OCELLUS_TEMPERATURE", value_name = "T")]
     pub temperature: Option<f64>,
     /// Set any other key of the recipe: --set augment.cutout=8

@@ -7,7 +7,7 @@
 //! mean over images of -log softmax(W x + b)[label]  +  l2 / 2 * |W|^2
 //! ```
 //!
-//! The penalty is the one of [`PENALTIES`] with the smallest loss in cross-validation, every image being predicted by a regression
+//! The penalty is the one of `PENALTIES` with the smallest loss in cross-validation, every image being predicted by a regression
 //! that did not see it.
 
 use super::{argmax, lbfgs};
