@@ -55,6 +55,21 @@ pub fn run(arguments: &[&str]) -> Run {
     finish(command)
 }
 
+/// A run of the program in `folder`, which keeps its cache there too.
+pub fn run_in(folder: &Path, arguments: &[&str]) -> Run {
+    let mut command = ocellus();
+    command.current_dir(folder).env("OCELLUS_CACHE", folder.join("cache")).args(arguments);
+    finish(command)
+}
+
+/// The same, which succeeds.
+#[track_caller]
+pub fn works_in(folder: &Path, arguments: &[&str]) -> Run {
+    let done = run_in(folder, arguments);
+    assert_eq!(done.code, 0, "{arguments:?}: {}", done.stderr);
+    done
+}
+
 /// A model folder with plan and int8 ONNX file.
 pub struct Model(pub TempDir);
 

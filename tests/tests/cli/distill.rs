@@ -1,22 +1,18 @@
 //! `ocellus train --teacher` from the outside: models and ensembles as teachers, what is asked once, and what is refused.
 
-use crate::commands::{Run, finish};
-use ocellus_tests::program::{TINY, ocellus};
+use crate::commands::{Run, run_in, works_in};
+use ocellus_tests::program::TINY;
 use std::fs;
 use std::path::Path;
 use tempfile::TempDir;
 
 fn go(folder: &TempDir, arguments: &[&str]) -> Run {
-    let mut command = ocellus();
-    command.current_dir(folder.path()).env("OCELLUS_CACHE", folder.path().join("cache")).args(arguments);
-    finish(command)
+    run_in(folder.path(), arguments)
 }
 
 #[track_caller]
 fn works(folder: &TempDir, arguments: &[&str]) -> Run {
-    let done = go(folder, arguments);
-    assert_eq!(done.code, 0, "{arguments:?}: {}", done.stderr);
-    done
+    works_in(folder.path(), arguments)
 }
 
 /// Arguments of a short run with the recipe into the folder `out`.

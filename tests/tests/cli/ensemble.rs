@@ -1,7 +1,7 @@
 //! `ocellus ensemble` from the outside: what it writes, that other commands take it, and what is refused with nothing written.
 
-use crate::commands::{Run, finish};
-use ocellus_tests::program::{TINY, ocellus};
+use crate::commands::{Run, run_in, works_in};
+use ocellus_tests::program::TINY;
 use serde_json::Value;
 use std::fs;
 use tempfile::TempDir;
@@ -17,16 +17,12 @@ fn three_runs() -> TempDir {
 }
 
 fn go(folder: &TempDir, arguments: &[&str]) -> Run {
-    let mut command = ocellus();
-    command.current_dir(folder.path()).args(arguments);
-    finish(command)
+    run_in(folder.path(), arguments)
 }
 
 #[track_caller]
 fn works(folder: &TempDir, arguments: &[&str]) -> Run {
-    let done = go(folder, arguments);
-    assert_eq!(done.code, 0, "{arguments:?}: {}", done.stderr);
-    done
+    works_in(folder.path(), arguments)
 }
 
 fn number(value: &Value) -> f64 {

@@ -1,10 +1,9 @@
 //! `ocellus model import` from the outside: a network of another program becomes a plan.
 
 use crate::classifier::whole;
-use crate::commands::{Run, finish};
+use crate::commands::{run_in, works_in};
 use crate::onnx::{IMAGE, file};
 use ocellus::data::picture::Picture;
-use ocellus_tests::program::ocellus;
 use std::fs;
 
 #[test]
@@ -12,16 +11,8 @@ fn an_imported_network_is_fine_tuned_and_exported() {
     let room = tempfile::tempdir().unwrap();
     let (nodes, constants) = whole();
     fs::write(room.path().join("net.onnx"), file(&IMAGE, nodes, constants)).unwrap();
-    let program = |arguments: &[&str]| -> Run {
-        let mut command = ocellus();
-        command.current_dir(room.path()).args(arguments);
-        finish(command)
-    };
-    let succeeds = |arguments: &[&str]| -> Run {
-        let run = program(arguments);
-        assert_eq!(run.code, 0, "{arguments:?}: {}", run.stderr);
-        run
-    };
+    let program = |arguments: &[&str]| run_in(room.path(), arguments);
+    let succeeds = |arguments: &[&str]| works_in(room.path(), arguments);
     let import = ["model", "import", "net.onnx"];
     let told = succeeds(&[&import[..], &["--json"]].concat()).json();
     assert_eq!([&told["classes"], &told["img_size"]], [4, 8]);
