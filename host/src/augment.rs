@@ -5,7 +5,7 @@
 //! brightness, contrast, saturation, hue, gamma   -> one pass over the pixels   (colour)
 //! camera                                         -> what a small sensor would deliver   (sensor)
 //! cutout                                         -> painted
-//! mixup, cutmix                                  -> with another image of the batch, varied itself   (mix)
+//! mixup, cutmix, RICAP                           -> with other images of the batch, varied themselves   (mix)
 //! ```
 //!
 //! What an image undergoes is drawn first, then done. A transformation that a recipe switches off draws no number, and
@@ -13,7 +13,7 @@
 
 mod bend;
 mod colour;
-mod mix;
+pub mod mix;
 mod sensor;
 mod warp;
 

@@ -189,12 +189,15 @@ pub fn blocks(model: Model) -> Option<Vec<Block>> {
     design(model).map(|design| design.blocks())
 }
 
-/// The penalty of the parameter `name` in the network of `recipe`: its gradient grows by twice this times its value.
-pub fn l2(recipe: &Recipe, name: &str) -> f64 {
-    match recipe.model {
-        Model::Sequential => sequential::l2(&recipe.net.layers, name),
-        _ => head::l2(recipe, name),
-    }
+/// The L2 penalties in the network of `recipe`, by the name of the parameter, of those that have one: its gradient grows by twice its
+/// penalty times its value.
+pub fn penalties(recipe: &Recipe) -> BTreeMap<String, f64> {
+    let mut penalties = match recipe.model {
+        Model::Sequential => sequential::penalties(&recipe.net.layers),
+        _ => head::penalties(recipe),
+    };
+    penalties.retain(|_, penalty| *penalty != 0.0);
+    penalties
 }
 
 /// Names of the parameters that the whole network of `recipe` has, and its truncated one has not.

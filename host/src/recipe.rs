@@ -249,10 +249,10 @@ impl Recipe {
             !self.distill.is_on() || kept == 0 || kept == views,
             "transfer.cache-views = {kept} and distill.views = {views} are views of the same images: give the same number for both"
         );
-        let mixes = self.augment.mixup > 0.0 || self.augment.cutmix > 0.0;
+        let mixes = self.augment.mixes();
         ensure!(
             !mixes || (self.transfer.cache_views == 0 && self.transfer.backbone.is_none()),
-            "augment.mixup and augment.cutmix mix other images in each step, so that their features cannot be kept: \
+            "augment.mixup, augment.cutmix and augment.ricap mix other images in each step, so that their features cannot be kept: \
              set both to 0, or leave out transfer.cache-views and transfer.backbone"
         );
         self.augment.validate()?;

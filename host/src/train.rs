@@ -50,6 +50,7 @@ use metrics::{Metrics, RunTime};
 use ocellus_shared::Shape;
 use optimizer::Optimizer;
 use soft_labels::SoftLabels;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -182,6 +183,8 @@ struct Trainer<'a> {
     /// Moving average of `arrays`, where the recipe wants one.
     average: Option<Arrays>,
     optimizer: Optimizer,
+    /// Penalties of parameters, by their names.
+    penalties: BTreeMap<String, f64>,
     /// What is not trained, or more slowly.
     transfer: Transfer<'a>,
     teacher: Option<&'a dyn Teacher>,
@@ -239,6 +242,7 @@ impl<'a> Trainer<'a> {
             device,
             module,
             optimizer: Optimizer::new(&recipe.train),
+            penalties: net::penalties(recipe),
             transfer,
             teacher,
             soft_labels: None,

@@ -4,6 +4,7 @@ use super::Builder;
 use crate::recipe::{Head, NetRecipe, Recipe};
 use anyhow::Result;
 use ocellus_shared::Op;
+use std::collections::BTreeMap;
 
 /// Name of the classifier in every family. What belongs to the head beside it is called `head.*`.
 pub const CLASSIFIER: &str = "head";
@@ -32,10 +33,10 @@ pub fn contains(name: &str) -> bool {
     name == CLASSIFIER || name.strip_prefix(CLASSIFIER).is_some_and(|rest| rest.starts_with('.'))
 }
 
-/// The penalty of the parameter `name`; see [`super::l2`].
-pub(super) fn l2(recipe: &Recipe, name: &str) -> f64 {
-    let penalised = recipe.net.head == Head::Mlp && name == PENALISED;
-    if penalised { recipe.net.head_l2 } else { 0.0 }
+/// The penalties of the head's parameters by their names; see [`super::penalties`].
+pub(super) fn penalties(recipe: &Recipe) -> BTreeMap<String, f64> {
+    let penalised = (recipe.net.head == Head::Mlp).then(|| (PENALISED.to_owned(), recipe.net.head_l2));
+    penalised.into_iter().collect()
 }
 
 #[cfg(test)]
@@ -65,8 +66,10 @@ mod tests {
             ]
         );
         assert!(head.iter().all(|(name, _)| contains(name)) && !contains("header") && !contains("pool"));
-        let penalised: Vec<_> =
-            network.parameters().unwrap().into_iter().filter(|p| l2(&recipe, &p.name) == 1e-3).collect();
+        let penalties = penalties(&recipe);
+        let parameters = network.parameters().unwrap();
+        let penalised: Vec<_> = parameters.iter().filter(|p| penalties.contains_key(&p.name)).collect();
+        assert_eq!(penalties.values().collect::<Vec<_>>(), [&1e-3]);
         assert_eq!(penalised.len(), 1);
         assert_eq!(penalised[0].shape, [256, 128]);
     }

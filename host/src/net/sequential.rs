@@ -5,7 +5,7 @@ use super::{Builder, Function, LayerKind, Network};
 use crate::recipe::{ActivationKind, Filter, IMAGE, LayerOp, LayerSpec, Pool, layer_names};
 use anyhow::{Context, Result, ensure};
 use ocellus_shared::{Op, Shape, Window};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// Writes down `layers` and the classifier for images of `input` size and `classes` classes.
 ///
@@ -21,13 +21,13 @@ pub fn build(layers: &[LayerSpec], input: Shape, classes: u16) -> Result<Network
     Ok(chain.net.finish())
 }
 
-/// The penalty of the weights `name`; see [`LayerOp::Dense`].
-pub(super) fn l2(layers: &[LayerSpec], name: &str) -> f64 {
-    let penalty = layers.iter().zip(layer_names(layers)).find_map(|(layer, layer_name)| match layer.op {
-        LayerOp::Dense { l2, .. } if name.strip_suffix(".weight") == Some(&layer_name) => Some(l2),
+/// The penalties of weights by their names; see [`LayerOp::Dense`].
+pub(super) fn penalties(layers: &[LayerSpec]) -> BTreeMap<String, f64> {
+    let of_layer = |(layer, name): (&LayerSpec, String)| match layer.op {
+        LayerOp::Dense { l2, .. } => Some((format!("{name}.weight"), l2)),
         _ => None,
-    });
-    penalty.unwrap_or(0.0)
+    };
+    layers.iter().zip(layer_names(layers)).filter_map(of_layer).collect()
 }
 
 /// A network as it is written down.
@@ -164,8 +164,7 @@ mod tests {
         assert_eq!(names, expected);
         let count: usize = network.parameters().unwrap().iter().map(|p| p.shape.iter().product::<usize>()).sum();
         assert_eq!(count, (27 * 4 + 4) + 4 * 4 + 9 * 4 + (3 * 3 * 4 * 5 + 5) + (5 * 6 + 6) + (6 * 2 + 2));
-        let weights = ["dense1.weight", "dense1.bias", "dense2.weight", "head.weight"];
-        assert_eq!(weights.map(|name| l2(&recipe.net.layers, name)), [0.01, 0.0, 0.0, 0.0]);
+        assert_eq!(crate::net::penalties(&recipe), [("dense1.weight".to_owned(), 0.01)].into());
     }
 
     /// As many parameters as the others' network of this design has.

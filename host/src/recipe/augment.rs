@@ -74,10 +74,15 @@ pub struct AugmentRecipe {
     /// Probability of mixup.
     pub mixup_probability: f64,
     /// Cutmix (Yun et al. 2019): a rectangle of the area `1 - Beta(cutmix, cutmix)` shows another image of the batch; up
-    /// to 10. Where an image could undergo mixup too, it undergoes one of them, with even chances.
+    /// to 10. Where an image could undergo several of mixup, cutmix and RICAP, it undergoes one of them, with even chances.
     pub cutmix: f64,
     /// Probability of cutmix.
     pub cutmix_probability: f64,
+    /// RICAP (Takahashi et al. 2018): a random crop of the image and of three others of its batch meet in a point, whose distances
+    /// from two sides are `Beta(ricap, ricap)` of them; up to 10.
+    pub ricap: f64,
+    /// Probability of RICAP.
+    pub ricap_probability: f64,
 }
 
 impl Default for AugmentRecipe {
@@ -121,6 +126,8 @@ impl AugmentRecipe {
             mixup_probability: 1.0,
             cutmix: 0.0,
             cutmix_probability: 1.0,
+            ricap: 0.0,
+            ricap_probability: 1.0,
         }
     }
 
@@ -134,6 +141,7 @@ impl AugmentRecipe {
             self.channel_shuffle,
             self.mixup,
             self.cutmix,
+            self.ricap,
             self.flip,
             self.camera,
         ];
@@ -141,10 +149,15 @@ impl AugmentRecipe {
         strengths.iter().chain(&more).all(|&s| s == 0.0) && pixels.iter().all(|&p| p == 0) && self.crop == 1.0
     }
 
-    /// The same without what joins two images of a batch, which no image alone undergoes.
+    /// Whether an image may show others of its batch.
+    pub fn mixes(&self) -> bool {
+        [self.mixup, self.cutmix, self.ricap].iter().any(|&alpha| alpha > 0.0)
+    }
+
+    /// The same without what joins images of a batch, which no image alone undergoes.
     pub fn without_mixing(&self) -> Self {
-        let Self { mixup, mixup_probability, cutmix, cutmix_probability, .. } = Self::none();
-        Self { mixup, mixup_probability, cutmix, cutmix_probability, ..self.clone() }
+        let Self { mixup, mixup_probability, cutmix, cutmix_probability, ricap, ricap_probability, .. } = Self::none();
+        Self { mixup, mixup_probability, cutmix, cutmix_probability, ricap, ricap_probability, ..self.clone() }
     }
 
     pub(super) fn validate(&self) -> Result<()> {
@@ -157,7 +170,7 @@ impl AugmentRecipe {
         Ok(())
     }
 
-    fn probabilities(&self) -> [(&'static str, f64); 16] {
+    fn probabilities(&self) -> [(&'static str, f64); 17] {
         [
             ("flip", self.flip),
             ("cutout-probability", self.cutout_probability),
@@ -175,11 +188,12 @@ impl AugmentRecipe {
             ("camera", self.camera),
             ("mixup-probability", self.mixup_probability),
             ("cutmix-probability", self.cutmix_probability),
+            ("ricap-probability", self.ricap_probability),
         ]
     }
 
     /// Key, value, and the smallest and largest that it may have.
-    fn strengths(&self) -> [(&'static str, f64, f64, f64); 13] {
+    fn strengths(&self) -> [(&'static str, f64, f64, f64); 14] {
         [
             ("rotate", self.rotate, 0.0, 180.0),
             ("zoom", self.zoom, 0.0, 0.9),
@@ -195,6 +209,7 @@ impl AugmentRecipe {
             ("gamma", self.gamma, 0.0, 4.0),
             ("mixup", self.mixup, 0.0, 10.0),
             ("cutmix", self.cutmix, 0.0, 10.0),
+            ("ricap", self.ricap, 0.0, 10.0),
         ]
     }
 }

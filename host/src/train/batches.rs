@@ -1,7 +1,7 @@
 //! The training images in each epoch's order, varied and gathered into batches ahead of the trainer.
 
 use super::soft_labels::SoftLabels;
-use crate::augment::{self, Mix};
+use crate::augment::{self, Mix, mix};
 use crate::data::Split;
 use crate::random::{self, Purpose};
 use crate::recipe::Recipe;
@@ -24,7 +24,7 @@ const AHEAD: usize = 2;
 pub struct Batch {
     /// Pixels in `[0, 1]`, `(n, 3, h, w)`.
     pub images: Vec<f32>,
-    /// Class of each image; where two were mixed, that of the larger part.
+    /// Class of each image; where several were mixed, that of the largest part.
     pub labels: Vec<u16>,
     /// How much of each class an image shows, `(n, classes)`; each row's sum is 1. Empty in a batch for evaluation.
     pub targets: Vec<f32>,
@@ -50,32 +50,48 @@ impl Batch {
         (0..n).step_by(size).map(part).collect()
     }
 
-    /// Mixes each image with the one after it, the last with the first, as `draw` says for each position. The batch is in
+    /// Mixes each image with those after it, the last with the first, as `draw` says for each position. The batch is in
     /// random order already, so that any other image of the epoch may be the next.
     fn mix(&mut self, width: usize, draw: impl Fn(usize) -> Option<Mix>) {
         let n = self.labels.len();
-        let (values, classes) = (self.images.len() / n, self.targets.len() / n);
-        let taught = self.taught.len() / n;
-        // An image is changed only after the one before it has taken its part; the first one's is kept for the last.
-        let (first, first_taught) = (self.images[..values].to_vec(), self.taught[..taught].to_vec());
+        let [images, targets, taught] =
+            [self.images.len(), self.targets.len(), self.taught.len()].map(|values| values / n);
+        // An image is changed only after those before it have taken their parts; the first ones are kept for the last.
+        let kept = n.min(mix::OTHERS);
+        let (first, first_taught) = (self.images[..kept * images].to_vec(), self.taught[..kept * taught].to_vec());
         let labels = self.labels.clone();
         for i in 0..n {
             let Some(mix) = draw(i) else { continue };
-            let (before, after) = self.images.split_at_mut((i + 1) * values);
-            let other = if i + 1 < n { &after[..values] } else { &first };
-            let keep = mix.apply(&mut before[i * values..], other, width);
-            let [own, other] = [labels[i], labels[(i + 1) % n]];
-            let row = &mut self.targets[i * classes..][..classes];
+            let others: [usize; mix::OTHERS] = std::array::from_fn(|k| (i + 1 + k) % n);
+            let (before, after) = self.images.split_at_mut((i + 1) * images);
+            let other = others.map(|at| rows_of(after, &first, i, at, images));
+            let shares = mix.apply(&mut before[i * images..], other, width);
+            let parts = || others.iter().zip(&shares[1..]).filter(|part| *part.1 > 0.0);
+            let row = &mut self.targets[i * targets..][..targets];
             row.fill(0.0);
-            row[usize::from(own)] += keep;
-            row[usize::from(other)] += 1.0 - keep;
+            row[usize::from(labels[i])] += shares[0];
+            parts().for_each(|(&at, share)| row[usize::from(labels[at])] += share);
             let (before, after) = self.taught.split_at_mut((i + 1) * taught);
-            let others = if i + 1 < n { &after[..taught] } else { &first_taught };
-            let pairs = before[i * taught..].iter_mut().zip(others);
-            pairs.for_each(|(own, other)| *own = keep * *own + (1.0 - keep) * other);
-            self.labels[i] = if keep < 0.5 { other } else { own };
+            let row = &mut before[i * taught..];
+            row.iter_mut().for_each(|own| *own *= shares[0]);
+            for (&at, share) in parts() {
+                let other = rows_of(after, &first_taught, i, at, taught);
+                row.iter_mut().zip(other).for_each(|(own, other)| *own += share * other);
+            }
+            let (largest, _) = parts().fold(
+                (i, shares[0]),
+                |largest, (&at, &share)| {
+                    if share > largest.1 { (at, share) } else { largest }
+                },
+            );
+            self.labels[i] = labels[largest];
         }
     }
+}
+
+/// The row `at` of a batch as it was before it was mixed, while the row `i` is: from those `after` it, or from the `first` ones.
+fn rows_of<'a>(after: &'a [f32], first: &'a [f32], i: usize, at: usize, values: usize) -> &'a [f32] {
+    if at > i { &after[(at - i - 1) * values..][..values] } else { &first[at * values..][..values] }
 }
 
 /// Steps of one epoch: whole batches only, but at least one.
@@ -145,7 +161,7 @@ impl<'a> Loader<'a> {
         receiver
     }
 
-    /// The images `chosen` in the variation `view`, each mixed with the next as in `epoch`, if at all.
+    /// The images `chosen` in the variation `view`, each mixed with the next ones as in `epoch`, if at all.
     pub fn varied(&self, view: u32, epoch: u32, chosen: &[usize]) -> Batch {
         let (recipe, split) = (&self.recipe.augment, self.split);
         let mut batch = self.alone(view, chosen);
@@ -316,6 +332,31 @@ mod tests {
         assert_eq!(batch.targets, [0.25, 0.75, 0.0, 0.0, 1.0, 0.0, 0.75, 0.0, 0.25]);
         // What a teacher says of them is mixed as they are, and also with what it said before anything was.
         assert_eq!(batch.taught, [0.3125, 0.125, 0.5625, 0.25, 0.0, 0.75, 0.375, 0.375, 0.25]);
+    }
+
+    #[test]
+    fn patches_come_from_the_next_three_as_they_were() {
+        // Images of two by two pixels, each of its own value and class: the point where patches meet is drawn.
+        for n in [1, 2, 3, 6] {
+            let labels: Vec<u16> = (0..n).collect();
+            let mut batch = Batch {
+                images: labels.iter().flat_map(|&label| [f32::from(label); 12]).collect(),
+                targets: one_hot(&labels, n.into()),
+                taught: one_hot(&labels, n.into()),
+                labels,
+            };
+            let recipe = crate::recipe::AugmentRecipe { ricap: 2.0, ..crate::recipe::AugmentRecipe::none() };
+            batch.mix(2, |i| Mix::draw(&recipe, 2, 2, &mut random::stream(5, Purpose::Mix, i as u64)));
+            for (i, image) in batch.images.chunks(12).enumerate() {
+                let row = &batch.targets[i * usize::from(n)..][..n.into()];
+                for label in 0..n {
+                    let pixels = image[..4].iter().filter(|&&value| value == f32::from(label)).count();
+                    assert_eq!(row[usize::from(label)], pixels as f32 / 4.0, "class {label} of image {i} of {n}");
+                }
+                assert!(row.iter().all(|&share| share <= row[usize::from(batch.labels[i])] || n < 4));
+            }
+            assert_eq!(batch.targets, batch.taught);
+        }
     }
 
     #[test]

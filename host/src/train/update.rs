@@ -4,7 +4,6 @@ use super::batches::Batch;
 use super::step::{self, ShardResult, Step};
 use super::{Trainer, schedule};
 use crate::checkpoint::{BEST, Progress};
-use crate::net;
 use crate::net::module::{Arrays, Module};
 use crate::recipe::Statistics;
 use anyhow::{Result, ensure};
@@ -82,9 +81,9 @@ impl Trainer<'_> {
             let name = &parameter.name;
             if let Some(gradient) = gradients.get(name) {
                 let old = self.arrays.remove(name).expect("every parameter has an array");
-                let gradient = match net::l2(self.recipe, name) {
-                    0.0 => gradient.clone(),
-                    l2 => gradient.clone() + old.clone() * (2.0 * l2),
+                let gradient = match self.penalties.get(name) {
+                    Some(penalty) => gradient.clone() + old.clone() * (2.0 * penalty),
+                    None => gradient.clone(),
                 };
                 let new = self.optimizer.update(
                     parameter,

@@ -24,6 +24,7 @@ const SLIDERS: &[(&str, &str, f64, f64)] = &[
     ("camera", "small camera", 1.0, 0.05),
     ("mixup", "mixup", 2.0, 0.1),
     ("cutmix", "cutmix", 2.0, 0.1),
+    ("ricap", "RICAP", 2.0, 0.1),
 ];
 
 /// The content.
