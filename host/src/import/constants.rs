@@ -1,22 +1,33 @@
 //! The constants of an ONNX file, by name.
 
 use anyhow::{Context, Result, bail, ensure};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
 
-/// Constants: those of the file, and those that nodes `Constant` make.
-pub struct Constants<'g>(HashMap<&'g str, &'g TensorProto>);
+/// Constants: those of the file, those that nodes `Constant` make, and what `Identity` and `Transpose` make of them. PyTorch writes
+/// `Identity` where two layers have equal values, and `Transpose` where weights are too large for it to do that itself.
+pub struct Constants<'g>(HashMap<&'g str, Cow<'g, TensorProto>>);
 
 impl<'g> Constants<'g> {
     /// Those of `graph`.
     pub fn of(graph: &'g GraphProto) -> Self {
-        let own = graph.initializer.iter().map(|tensor| (tensor.name.as_str(), tensor));
-        let made = graph.node.iter().filter(|node| node.op_type == "Constant").filter_map(|node| {
-            let tensor = attribute(node, "value")?.t.as_ref()?;
-            Some((node.output.first()?.as_str(), tensor))
-        });
-        Self(own.chain(made).collect())
+        let own = graph.initializer.iter().map(|tensor| (tensor.name.as_str(), Cow::Borrowed(tensor)));
+        let mut all = Self(own.collect());
+        for node in &graph.node {
+            let input = || all.0.get(node.input.first()?.as_str()).cloned();
+            let made = match node.op_type.as_str() {
+                "Constant" => attribute(node, "value").and_then(|value| value.t.as_ref()).map(Cow::Borrowed),
+                "Identity" => input(),
+                "Transpose" => input().and_then(|matrix| transposed(node, &matrix)).map(Cow::Owned),
+                _ => None,
+            };
+            if let (Some(tensor), Some(name)) = (made, node.output.first()) {
+                all.0.insert(name, tensor);
+            }
+        }
+        all
     }
 
     /// Whether `name` is one.
@@ -29,21 +40,7 @@ impl<'g> Constants<'g> {
     /// # Errors
     /// There is none, or it is of another type.
     pub fn f32s(&self, name: &str) -> Result<(Vec<usize>, Vec<f32>)> {
-        let tensor = self.tensor(name)?;
-        ensure!(
-            tensor.data_type == DataType::Float as i32,
-            "its constant `{name}` is not float32: export the float32 network"
-        );
-        let (bytes, rest) = tensor.raw_data.as_chunks();
-        ensure!(rest.is_empty(), "its constant `{name}` ends within a value");
-        let values = match bytes {
-            [] => tensor.float_data.clone(),
-            bytes => bytes.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect(),
-        };
-        let dims = dims(tensor)?;
-        ensure!(dims.iter().product::<usize>() == values.len(), "its constant `{name}` has {} values", values.len());
-        ensure!(values.iter().all(|value| value.is_finite()), "its constant `{name}` is not all finite numbers");
-        Ok((dims, values))
+        f32s(self.tensor(name)?).with_context(|| format!("its constant `{name}`"))
     }
 
     /// The values of the int64 constant `name`.
@@ -60,9 +57,38 @@ impl<'g> Constants<'g> {
         })
     }
 
-    fn tensor(&self, name: &str) -> Result<&'g TensorProto> {
-        self.0.get(name).copied().with_context(|| format!("its input `{name}` is no constant"))
+    fn tensor(&self, name: &str) -> Result<&TensorProto> {
+        self.0.get(name).map(Cow::as_ref).with_context(|| format!("its input `{name}` is no constant"))
     }
+}
+
+/// The dimensions and values of an f32 tensor.
+fn f32s(tensor: &TensorProto) -> Result<(Vec<usize>, Vec<f32>)> {
+    ensure!(tensor.data_type == DataType::Float as i32, "it is not float32: export the float32 network");
+    let (bytes, rest) = tensor.raw_data.as_chunks();
+    ensure!(rest.is_empty(), "it ends within a value");
+    let values = match bytes {
+        [] => tensor.float_data.clone(),
+        bytes => bytes.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect(),
+    };
+    let dims = dims(tensor)?;
+    ensure!(dims.iter().product::<usize>() == values.len(), "it has {} values", values.len());
+    ensure!(values.iter().all(|value| value.is_finite()), "its values are not all finite numbers");
+    Ok((dims, values))
+}
+
+/// What the `Transpose` `node` makes of a matrix of f32; nothing of anything else.
+fn transposed(node: &NodeProto, matrix: &TensorProto) -> Option<TensorProto> {
+    let (dims, values) = f32s(matrix).ok()?;
+    let swaps = attribute(node, "perm").is_none_or(|perm| perm.ints == [1, 0]);
+    let ([rows, columns], true) = (&dims[..], swaps) else { return None };
+    let (rows, columns) = (*rows, *columns);
+    Some(TensorProto {
+        data_type: DataType::Float as i32,
+        dims: vec![columns as i64, rows as i64],
+        float_data: (0..values.len()).map(|at| values[at % rows * columns + at / rows]).collect(),
+        ..TensorProto::default()
+    })
 }
 
 fn dims(tensor: &TensorProto) -> Result<Vec<usize>> {

@@ -85,8 +85,10 @@ impl<'g> Reader<'g> {
     /// # Errors
     /// It is not supported.
     pub fn read(&mut self, node: &'g NodeProto) -> Result<()> {
+        if node.output.first().is_some_and(|output| self.constants.has(output)) {
+            return Ok(());
+        }
         match node.op_type.as_str() {
-            "Constant" => Ok(()),
             "Conv" => self.conv(node),
             "Pad" => self.pad(node),
             "BatchNormalization" => self.batch_norm(node),
@@ -118,6 +120,10 @@ impl<'g> Reader<'g> {
                 let known = self.any(node, 0)?;
                 self.same(node, known)
             }
+            "Shape" | "Ceil" | "Cast" | "Gather" | "Unsqueeze" => bail!(
+                "it computes with shapes, which are no part of a network here: export the network for images of one size, by \
+                 `torch.onnx.export(..., dynamo=True)`"
+            ),
             _ => bail!(
                 "its operator cannot be trained here; as `train --backbone`, the network can be a frozen feature extractor on this machine"
             ),

@@ -73,6 +73,28 @@ fn a_network_of_every_operator_is_trained_and_quantized_like_ours() {
 }
 
 #[test]
+fn constants_may_be_copied_and_transposed() {
+    let nodes = vec![
+        node("Identity", &["b"], &["b2"], &[]),
+        node("Conv", &["x", "w", "b2"], &["c"], &[]),
+        node("GlobalAveragePool", &["c"], &["g"], &[]),
+        node("Flatten", &["g"], &["f"], &[]),
+        node("Transpose", &["d"], &["dt"], &[ints("perm", &[1, 0])]),
+        node("Identity", &["dt"], &["dt2"], &[]),
+        node("Gemm", &["f", "dt2", "b2"], &["y"], &[]),
+    ];
+    let constants = vec![values("w", &[4, 3, 1, 1]), values("b", &[4]), values("d", &[4, 4])];
+    // That the scores are those of tract is a part of it.
+    let imported = load(&file(&IMAGE, nodes, constants.clone()), None).unwrap();
+    let lines: Vec<String> = imported.recipe.net.layers.iter().map(ToString::to_string).collect();
+    assert_eq!(lines, ["conv 4 kernel=1 padding=0", "global-avg-pool"]);
+    assert_eq!(imported.weights["conv1.bias"].values, imported.weights["head.bias"].values);
+    // Of anything but a matrix of weights the node is refused.
+    let nodes = vec![node("Transpose", &["w"], &["wt"], &[ints("perm", &[1, 0, 2, 3])])];
+    assert!(refusal(nodes, constants).contains("its node `the wt` (Transpose): its operator cannot be trained here"));
+}
+
+#[test]
 fn what_cannot_be_trained_is_refused_by_its_node() {
     let row = |input: &str| {
         vec![
@@ -89,6 +111,7 @@ fn what_cannot_be_trained_is_refused_by_its_node() {
     let window = ints("kernel_shape", &[2, 2]);
     for (nodes, constants, reason) in [
         (first("Erf", &["x"], &[]), vec![dense.clone()], "its node `the a` (Erf): its operator cannot be trained here"),
+        (first("Shape", &["x"], &[]), vec![dense.clone()], "export the network for images of one size"),
         (first("Clip", &["x", "", "six"], &[]), vec![number("six", 6.0), dense.clone()], "supported are 0 and 6"),
         (first("Conv", &["x", "w"], &[ints("dilations", &[2, 2])]), filters(&[3, 3, 3, 3]), "it is dilated"),
         (
