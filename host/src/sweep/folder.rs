@@ -20,6 +20,8 @@ use anyhow::{Context, Result, bail, ensure};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+/// Where the files are that say which trials are taken.
+const LEASES: &str = "leases";
 /// Points in a row that may be rejected before the study is given up.
 const MOST_REJECTED: usize = 1000;
 /// How often a trial may be taken before it counts as one that kills its workers.
@@ -76,6 +78,7 @@ impl Folder {
     /// # Errors
     /// Another study is there, or the same on another dataset; or it cannot be read or written.
     pub fn begin(path: &Path, plan: &Plan, data: &DataFacts) -> Result<Self> {
+        files::make_folder(&path.join(LEASES))?;
         let mut writer = Writer::lock(&path.join(JOURNAL))?;
         if writer.events().is_empty() {
             writer.append(Event::Study {
@@ -161,7 +164,7 @@ impl Folder {
     }
 
     fn lease(&self, trial: u32) -> PathBuf {
-        self.path.join("leases").join(format!("{trial:04}.lock"))
+        self.path.join(LEASES).join(format!("{trial:04}.lock"))
     }
 
     /// Takes a trial for this worker.

@@ -1,6 +1,6 @@
 //! The journal: everything that happened in a study, one JSON object a line, in the order in which it happened.
 //!
-//! | `event` | says | other fields |
+//! | event | says | its fields |
 //! |---|---|---|
 //! | `study` | what is searched, once, in the first line | `format`, `study` and `recipe` (TOML), `dataset` (its hash), `classes`, `side` |
 //! | `start` | a worker took a new point | `trial` (from 0), `worker`, `set` (`KEY=VALUE`), `bracket` |
@@ -11,7 +11,7 @@
 //! | `finish` | how good it is | `trial`, `epochs`, `accuracy`, `test_accuracy` |
 //! | `fail` | why it has no result | `trial`, `why` |
 //!
-//! Every line begins with its number `seq`, from 0. A worker appends a line while it has the file locked, and nothing is ever
+//! A line is `{"seq":7,"event":{"finish":{"trial":2,...}}}`: its number, from 0, and what happened. A worker appends a line while it has the file locked, and nothing is ever
 //! changed or taken away. So a line that is no JSON object was cut off with its worker, if the next one has its number; and
 //! a number that is missing or there twice says that the file was damaged, or that locks do not work where it lies.
 
@@ -28,7 +28,7 @@ pub const JOURNAL: &str = "journal.jsonl";
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "event", rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case")]
 pub enum Event {
     /// What is searched.
     Study {
@@ -128,7 +128,6 @@ pub struct Cost {
 #[derive(Serialize, Deserialize)]
 struct Line {
     seq: u64,
-    #[serde(flatten)]
     event: Event,
 }
 

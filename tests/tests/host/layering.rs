@@ -28,6 +28,7 @@ const CORNERS: &[(&[&str], &[&str])] = &[
     (&["ocellus_firmware"], &["eval/engine.rs", "probe/simulated/firmware.rs"]),
     (&["probe_rs"], &["probe"]),
     (&["maud"], &["report/page.rs", "serve"]),
+    (&["optimizer"], &["sweep"]),
     (&["plotters"], &["plot/render.rs", "plot/text.rs"]),
     (&["moq_v4l"], &["camera/webcam/v4l2.rs"]),
     (&["hyper", "hyper_util", "http_body_util", "tokio"], &["serve/server.rs"]),
