@@ -83,7 +83,7 @@ pub enum Command {
     Demo(DemoArgs),
     /// Train an image classifier
     Train(TrainArgs),
-    /// Search recipes: many trainings, to find the network that fits a board
+    /// Search recipes: many trainings, to find the network that fits a board; `sweep STUDY` is `sweep run STUDY`
     #[command(subcommand)]
     Sweep(SweepCommand),
     /// Download, check and preview datasets

@@ -161,7 +161,8 @@ Examples:
 
 pub(super) const SWEEP_RUN: &str = "\
 Examples:
-  ocellus sweep run models/sweep-shapes.toml
+  # The same as: ocellus sweep models/sweep-shapes/study.toml
+  ocellus sweep run models/sweep-shapes/study.toml
   # A second worker of the same study, on another machine that shares the folder
   ocellus sweep run study.toml --out /shared/study --threads 8";
 

@@ -237,6 +237,17 @@ fn a_worker_that_is_asked_to_stop_leaves_its_trial_to_the_next_one() {
 }
 
 #[test]
+fn a_study_of_hours_ends_and_its_trials_stay() {
+    // A second and a bit.
+    let place = workplace("sampler = \"random\"\nhours = 0.0003\nset.train.epochs = 1");
+    let first = json(&works_in(place.path(), &["sweep", "run", "study.toml", "--json"]));
+    let done = first["finished"].as_u64().unwrap();
+    assert!(done > 0 && first["abandoned"] == 0, "{first}");
+    let second = json(&works_in(place.path(), &["sweep", "run", "study.toml", "--json"]));
+    assert!(second["finished"].as_u64().unwrap() > done, "each worker has its own hours");
+}
+
+#[test]
 fn a_journal_survives_what_was_cut_off_and_refuses_what_is_damaged() {
     let place = workplace("sampler = \"random\"\ntrials = 1\nset.train.epochs = 1");
     let run = || run_in(place.path(), &["sweep", "study.toml"]);
