@@ -32,8 +32,11 @@ use std::collections::{HashMap, HashSet};
 const ATTEMPTS: [u64; 2] = [16, 48];
 /// Points of a space that are gone through one by one when drawing finds no new one.
 const COUNTABLE: u64 = 100_000;
-/// Trials from whose values TPE learns nothing yet.
-const STARTUP: usize = 10;
+/// Trials with an accuracy from which on TPE learns, and rejected points from which on it learns what fits, where less are trained.
+const STARTUP: usize = 6;
+const MANY_REJECTED: usize = 40;
+/// Fewest trials that TPE takes for good: one alone would be tried again and again.
+const FEWEST_GOOD: usize = 3;
 /// Trials of a population of NSGA-II.
 const POPULATION: usize = 12;
 
@@ -137,6 +140,7 @@ impl<'a> History<'a> {
     }
 
     fn tpe(&self, seeds: Seeds) -> Point {
+        let Some(gamma) = gamma(self.trials) else { return self.random(seeds) };
         let badness = badness(self.trials);
         self.each(|key| {
             let trial = |((point, badness), id): ((&Point, &f64), u64)| {
@@ -144,8 +148,8 @@ impl<'a> History<'a> {
                 CompletedTrial::new(id, params, distributions, HashMap::new(), *badness)
             };
             let history: Vec<_> = self.points.iter().zip(&badness).zip(0..).map(trial).collect();
-            let sampler = TpeSampler::builder().n_startup_trials(STARTUP).seed(seeds.of(key)).build();
-            match sampler {
+            let builder = TpeSampler::builder().n_startup_trials(0).gamma(gamma).seed(seeds.of(key));
+            match builder.build() {
                 Ok(sampler) => sampler.sample(&self.distributions[key], seeds.number, &history),
                 Err(_) => unreachable!("no setting is out of its range"),
             }
@@ -155,7 +159,7 @@ impl<'a> History<'a> {
     fn multi_objective_tpe(&self, seeds: Seeds) -> Point {
         let told = self.told();
         self.each(|key| {
-            let sampler = MotpeSampler::builder().n_startup_trials(STARTUP).seed(seeds.of(key)).build();
+            let sampler = MotpeSampler::builder().n_startup_trials(2 * STARTUP).seed(seeds.of(key)).build();
             let trial = |(id, told): (u64, &Told)| told.trial(id, self.one(key, &self.points[told.number]));
             let history: Vec<_> = (0..).zip(&told).map(trial).collect();
             sampler.sample(&self.distributions[key], seeds.number, &history, &self.directions())
@@ -269,6 +273,20 @@ impl Told {
             constraints: vec![self.violation],
         }
     }
+}
+
+/// The part of all trials that TPE takes for good: the best quarter of those with an accuracy, however many were rejected, beside which every
+/// trained one would look good. Nothing as long as there is too little to learn from.
+fn gamma(trials: &[Trial]) -> Option<f64> {
+    let known = trials.iter().filter(|trial| trial.accuracy().is_some()).count();
+    let rejected = trials.iter().filter(|trial| trial.is_rejected()).count();
+    let good = match known {
+        STARTUP.. => known.div_ceil(4).max(FEWEST_GOOD),
+        _ if rejected >= MANY_REJECTED => trials.len().div_ceil(4),
+        _ => return None,
+    };
+    // Of which so many are the ceiling.
+    Some((good as f64 - 0.5) / trials.len() as f64)
 }
 
 /// What a trial without a result violates, in the unit of [`Excess::violation`](super::budget::Excess): as if it needed three times as
@@ -388,6 +406,41 @@ mod tests {
         };
         let (random, tpe, nsga2) = (rejected("random"), rejected("tpe"), rejected("nsga2"));
         assert!(2 * tpe < random && 2 * nsga2 < random, "rejected: random {random}, tpe {tpe}, nsga2 {nsga2}");
+    }
+
+    #[test]
+    fn beside_many_that_do_not_fit_bad_trials_are_still_bad() {
+        let judge = |point: &[f64]| {
+            let why = String::new();
+            let rejected = State::Rejected { why, violation: 1.0 + point[2] };
+            (if point[2] > 8.0 { rejected } else { finished(1.0 - (point[0] - 0.2).abs()) }, None)
+        };
+        let late = |sampler: &str| {
+            let of = |seed: u32| {
+                let trials = run(&plan(&format!("sampler = '{sampler}'\nseed = {seed}"), SEARCH), 80, judge);
+                mean(&accuracies(&trials[50..]))
+            };
+            mean(&(0..5).map(of).collect::<Vec<_>>())
+        };
+        let (random, tpe) = (late("random"), late("tpe"));
+        assert!(tpe > random + 0.08, "random {random}, tpe {tpe}");
+    }
+
+    #[test]
+    fn a_quarter_of_what_was_trained_is_good() {
+        let trials = |known: usize, rejected: usize| {
+            let one = |state: &State| trial(0, &[], state.clone());
+            let state = State::Rejected { why: String::new(), violation: 1.0 };
+            let known = std::iter::repeat_with(|| one(&finished(0.5))).take(known);
+            known.chain(std::iter::repeat_with(|| one(&state)).take(rejected)).collect::<Vec<_>>()
+        };
+        for (known, rejected, good) in
+            [(5, 39, None), (5, 40, Some(12)), (6, 0, Some(3)), (6, 99, Some(3)), (20, 80, Some(5))]
+        {
+            let all = trials(known, rejected);
+            let found = gamma(&all).map(|gamma| (gamma * all.len() as f64).ceil() as usize);
+            assert_eq!(found, good, "{known} and {rejected}");
+        }
     }
 
     #[test]
