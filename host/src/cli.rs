@@ -9,6 +9,7 @@ mod reference;
 mod report;
 mod serve;
 mod stray;
+mod sweep;
 mod train;
 mod values;
 
@@ -22,6 +23,9 @@ pub use ensemble::{EnsembleArgs, EnsembleMethod};
 pub use reference::{commands, reference};
 pub use report::ReportArgs;
 pub use serve::ServeArgs;
+pub use sweep::{
+    Launcher, SweepBestArgs, SweepCommand, SweepReportArgs, SweepRunArgs, SweepScriptArgs, SweepStatusArgs,
+};
 pub use train::{ComputeArgs, TrainArgs};
 pub use values::{
     Backend, Calibration, FrameFormat, ImageCount, MeasureOn, Optimize, Smoothing, SplitName, Stage, Target,
@@ -49,7 +53,8 @@ impl Cli {
     /// What the process was called with; ends it where that is no valid command line, or asks for help.
     pub fn of_process() -> Self {
         let mut command = Self::command();
-        let matches = command.get_matches_mut();
+        let line = sweep::with_run(std::env::args_os().collect());
+        let matches = command.try_get_matches_from_mut(line).unwrap_or_else(|error| error.exit());
         if let Some((name, options)) = matches.subcommand()
             && let Some(what) = stray::find(name, options)
         {
@@ -78,6 +83,9 @@ pub enum Command {
     Demo(DemoArgs),
     /// Train an image classifier
     Train(TrainArgs),
+    /// Search recipes: many trainings, to find the network that fits a board; `sweep STUDY` is `sweep run STUDY`
+    #[command(subcommand)]
+    Sweep(SweepCommand),
     /// Download, check and preview datasets
     #[command(subcommand)]
     Data(DataCommand),

@@ -23,6 +23,7 @@ pub mod quantize;
 pub mod report;
 pub mod run;
 pub mod serve;
+pub mod sweep;
 pub mod train;
 pub mod validate;
 pub mod weights;
@@ -66,6 +67,7 @@ pub fn run(cli: &Cli) -> Result<()> {
     match &cli.command {
         Command::Demo(args) => demo::run(args),
         Command::Train(args) => train::run(args),
+        Command::Sweep(command) => sweep::run(command),
         Command::Data(command) => data::run(command),
         Command::Model(command) => model::run(command),
         Command::Weights(command) => weights::run(command),

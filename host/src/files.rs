@@ -7,13 +7,15 @@
 //! The temporary file is locked as long as it is being written, and the lock ends with its process: what a killed command
 //! left behind is what nobody holds a lock of.
 
+mod appended;
 mod lock;
 mod numbered;
 mod place;
 mod reserve;
 mod unfinished;
 
-pub use lock::{FolderLock, Purpose, lock_file};
+pub use appended::Appended;
+pub use lock::{FolderLock, Purpose, lock_file, try_lock_file};
 pub use numbered::Numbered;
 pub use reserve::{Reserved, reserve};
 pub use unfinished::remove_unfinished;
@@ -89,6 +91,14 @@ pub fn check_folder(path: &Path) -> Result<()> {
 /// It cannot be made.
 pub fn make_folder(path: &Path) -> Result<()> {
     fs::create_dir_all(path).with_context(|| format!("cannot make the folder {}", path.display()))
+}
+
+/// Removes the folder `path` with everything in it, all of which this program made.
+///
+/// # Errors
+/// It cannot be removed.
+pub fn remove_folder(path: &Path) -> Result<()> {
+    fs::remove_dir_all(path).with_context(|| format!("cannot remove the folder {}", path.display()))
 }
 
 /// Moves what is complete at `from` to `to`, on the same disk, where nothing is or a file.

@@ -60,6 +60,7 @@ pub mod watch;
 pub mod deploy;
 pub mod import;
 pub mod model;
+pub mod sweep;
 
 pub mod doctor;
 pub mod report;

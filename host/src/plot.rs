@@ -1,6 +1,6 @@
 //! Pictures of figures: charts as SVG or PNG files, for browsers, READMEs and editors, in dark and in light.
 //!
-//! A chart ([`lines`], [`bars`], [`heatmap`], [`scatter`], [`memory`]) becomes a [`Drawing`], a list of marks whose colours are
+//! A chart ([`lines`], [`bars`], [`heatmap`], [`scatter`], [`memory`], [`parallel`]) becomes a [`Drawing`], a list of marks whose colours are
 //! named by what they are for; `render` turns it into a file. An SVG file has the colours of both themes, and shows those
 //! that its viewer prefers; a PNG file has the light ones.
 //!
@@ -12,6 +12,7 @@ pub mod heatmap;
 mod ink;
 pub mod lines;
 pub mod memory;
+pub mod parallel;
 mod render;
 pub mod scatter;
 mod text;

@@ -23,6 +23,8 @@ pub enum Purpose {
     Noise = 6,
     /// What happens to an image whose robustness is measured.
     Corrupt = 7,
+    /// Points of a study.
+    Search = 8,
 }
 
 /// The stream number `index`, below 2^56, of this purpose.

@@ -96,6 +96,14 @@ impl Recipe {
         Ok(recipe)
     }
 
+    /// Whether a recipe has the dotted `key`, and whether that can be `value`, whatever else the recipe says.
+    ///
+    /// # Errors
+    /// There is no such key, or it has values of another kind; names it.
+    pub fn check_key(&self, key: &str, value: toml::Value) -> Result<()> {
+        self.with_value(key, value).map(drop)
+    }
+
     /// The recipe with this value of the dotted `key`, which may still make no sense beside the others.
     fn with_value(&self, key: &str, value: toml::Value) -> Result<Self> {
         let mut table = self.table()?;

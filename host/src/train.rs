@@ -32,7 +32,7 @@ mod transfer;
 mod update;
 pub mod workers;
 
-use crate::checkpoint::{Checkpoint, Progress};
+use crate::checkpoint::{Checkpoint, EpochRecord, Progress};
 use crate::data::{self, Dataset};
 use crate::features::{Extractor, Teacher};
 use crate::files::{self, FolderLock, Purpose};
@@ -98,7 +98,7 @@ pub fn run(
         Pretrained::default(),
         recipe,
         dataset,
-        &RunOptions { out, resume, threads, cache: cache_folder().as_deref(), devices: &[] },
+        &RunOptions { out, resume, threads, cache: cache_folder().as_deref(), devices: &[], watch: None },
         stop,
     )
 }
@@ -116,6 +116,18 @@ pub struct RunOptions<'a> {
     pub cache: Option<&'a Path>,
     /// Numbers of the GPUs to compute on; none for the usual device.
     pub devices: &'a [usize],
+    /// Who is told of every epoch, if anybody.
+    pub watch: Option<&'a dyn Watch>,
+}
+
+/// Is told how a run goes, and decides whether it goes on.
+pub trait Watch: std::fmt::Debug + Sync {
+    /// Whether the run goes on whose finished epochs are `history`. It is stopped as if it had been asked to: saved, without final
+    /// figures.
+    ///
+    /// # Errors
+    /// The run fails with them, saved as well.
+    fn goes_on(&self, history: &[EpochRecord]) -> Result<bool>;
 }
 
 /// Where features are kept; nothing where there is no place for them.
@@ -199,6 +211,7 @@ struct Trainer<'a> {
     bar: ProgressBar,
     time: RunTime,
     stop: &'a AtomicBool,
+    watch: Option<&'a dyn Watch>,
     /// The right to write into the folder, from the beginning to the end.
     lock: Option<FolderLock>,
 }
@@ -215,7 +228,7 @@ impl<'a> Trainer<'a> {
         pretrained: Pretrained<'a>,
         recipe: &'a Recipe,
         dataset: &'a Dataset,
-        options: &RunOptions<'_>,
+        options: &RunOptions<'a>,
         stop: &'a AtomicBool,
     ) -> Result<Self> {
         let Pretrained { extractor, teacher } = pretrained;
@@ -253,6 +266,7 @@ impl<'a> Trainer<'a> {
             bar: view::bar(steps as u64 * u64::from(recipe.train.epochs), "training"),
             time: RunTime::start(),
             stop,
+            watch: options.watch,
             lock: None,
         })
     }
@@ -352,7 +366,7 @@ impl<'a> Trainer<'a> {
         *epoch >= train.epochs || (train.patience > 0 && epoch.saturating_sub(from) >= train.patience)
     }
 
-    /// Trains to the end of the current epoch and records it; false if it was asked to stop before.
+    /// Trains to the end of the current epoch and records it; false if it was asked to stop before, or does not go on.
     fn epoch(&mut self) -> Result<bool> {
         let (recipe, dataset) = (self.recipe, self.dataset);
         let (epoch, steps) = (self.progress.epoch, self.progress.step..self.steps);
@@ -369,7 +383,8 @@ impl<'a> Trainer<'a> {
         if finished {
             self.end_epoch()?;
         }
-        Ok(finished)
+        let watch = self.watch.filter(|_| finished);
+        Ok(finished && watch.map_or(Ok(true), |watch| watch.goes_on(&self.progress.history))?)
     }
 
     /// Trains on all `batches`; false if it was asked to stop before.

@@ -75,6 +75,16 @@ pub fn name(name: impl AsRef<OsStr>) -> String {
     chunks.map(chunk).collect()
 }
 
+/// `word` as a shell takes it for one.
+pub fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+=:,@".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
 /// A path in JSON, which is a text: as it is, or as [`name`] where it is not UTF-8.
 ///
 /// # Errors
@@ -202,6 +212,11 @@ mod tests {
             name(std::os::unix::ffi::OsStrExt::from_bytes(b"caf\xe9\n\xc3\xa9.png") as &OsStr),
             "caf\\xe9\\né.png"
         );
+    }
+
+    #[test]
+    fn words_are_quoted_where_a_shell_would_split_them() {
+        assert_eq!(["runs/a-1", "my runs", "it's", ""].map(quoted), ["runs/a-1", "'my runs'", "'it'\\''s'", "''"]);
     }
 
     #[test]

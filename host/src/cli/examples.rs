@@ -158,3 +158,29 @@ Examples:
   ocellus serve
   # One model, judged with your own photos
   ocellus serve runs/mine --data photos/";
+
+pub(super) const SWEEP_RUN: &str = "\
+Examples:
+  # The same as: ocellus sweep models/sweep-shapes/study.toml
+  ocellus sweep run models/sweep-shapes/study.toml
+  # A second worker of the same study, on another machine that shares the folder
+  ocellus sweep run study.toml --out /shared/study --threads 8";
+
+pub(super) const SWEEP_STATUS: &str = "\
+Example:
+  ocellus sweep status sweeps/study";
+
+pub(super) const SWEEP_BEST: &str = "\
+Example:
+  ocellus sweep best study.toml --board weact-h743 --out recipe.toml";
+
+pub(super) const SWEEP_REPORT: &str = "\
+Example:
+  ocellus sweep report study.toml --out report.html --plots plots/";
+
+pub(super) const SWEEP_SCRIPT: &str = "\
+Examples:
+  # Four workers on this machine
+  ocellus sweep script study.toml --for parallel --workers 4 --threads 2
+  # 64 jobs of a cluster
+  ocellus sweep script study.toml --for slurm --workers 64 --threads 8 --out /shared/study";

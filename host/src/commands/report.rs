@@ -38,31 +38,11 @@ pub fn run(args: &ReportArgs) -> Result<()> {
 
 /// The command line that makes the report again.
 fn command(args: &ReportArgs) -> String {
-    let path = |path: &Path| quoted(&view::name(path));
+    let path = |path: &Path| view::quoted(&view::name(path));
     let mut words = vec!["ocellus report".to_owned()];
     words.extend(args.runs.iter().map(|run| path(run)));
     words.extend(args.data.iter().map(|data| format!("--data {}", path(data))));
     words.push(format!("--images {} --robustness {} --seed {}", args.images, args.robustness, args.seed));
     words.push(format!("--board {} --board-images {} --out {}", args.board, args.board_images, path(&args.out)));
     words.join(" ")
-}
-
-/// `word` as a shell takes it for one.
-fn quoted(word: &str) -> String {
-    let is_plain = |c: char| c.is_alphanumeric() || "/._-+=:,@".contains(c);
-    if !word.is_empty() && word.chars().all(is_plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_are_quoted_where_a_shell_would_split_them() {
-        assert_eq!(["runs/a-1", "my runs", "it's", ""].map(quoted), ["runs/a-1", "'my runs'", "'it'\\''s'", "''"]);
-    }
 }

@@ -41,8 +41,14 @@ pub fn run(args: &TrainArgs) -> Result<()> {
     let threads = runs::threads(args.threads);
     view::note(&format!("training {} on {} into {}", recipe.title(), dataset.name, out.display()));
     let cache = train::cache_folder();
-    let options =
-        RunOptions { out, resume: args.resume, threads, cache: cache.as_deref(), devices: &args.compute.devices };
+    let options = RunOptions {
+        out,
+        resume: args.resume,
+        threads,
+        cache: cache.as_deref(),
+        devices: &args.compute.devices,
+        watch: None,
+    };
     // There is no plan of a linear probe on an external backbone.
     let next = if backbone.is_some() { "eval" } else { "export" };
     let pretrained = Pretrained {

@@ -97,12 +97,19 @@ impl Drop for FolderLock {
 /// # Errors
 /// Another process has, or it cannot be written.
 pub fn lock_file(path: &Path) -> Result<File> {
+    let busy = || format!("{} is being written by another process: wait until it is done", path.display());
+    try_lock_file(path)?.with_context(busy)
+}
+
+/// As [`lock_file`]; nothing where another process has locked it. The lock ends with the file that is returned, or with the process.
+///
+/// # Errors
+/// It cannot be written, or the file system has no locks.
+pub fn try_lock_file(path: &Path) -> Result<Option<File>> {
     let file = open(path)?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            bail!("{} is being written by another process: wait until it is done", path.display())
-        }
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
     }
 }

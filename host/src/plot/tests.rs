@@ -4,6 +4,7 @@ use super::bars::Bars;
 use super::heatmap::Heatmap;
 use super::lines::{Lines, Series, Stroke};
 use super::memory::{Block, Memory};
+use super::parallel::{Parallel, Thread, Upright};
 use super::scatter::{Point, Scatter};
 use super::*;
 use crate::data::picture::Picture;
@@ -54,6 +55,21 @@ fn memory(steps: usize) -> Drawing {
     };
     Memory { title: "memory".into(), steps, blocks: (0..steps).map(block).collect(), room: Some(65_536) }
         .drawing(640.0, 200.0)
+}
+
+/// Threads through as many axes as there are points, by their second numbers.
+fn parallel(points: &[(f64, f64)]) -> Drawing {
+    let axes = names(points.len()).into_iter().zip(points).map(|(name, &(part, _))| {
+        let labels = names(15).into_iter().map(|label| (part, label)).chain([(0.0, "0".into()), (1.0, "1".into())]);
+        Upright { name, labels: labels.collect() }
+    });
+    let thread = |shift: f64| Thread {
+        parts: points.iter().map(|point| point.1 + shift).chain([0.5]).collect(),
+        strength: shift * 9.0,
+        stands_out: shift > 0.3,
+    };
+    let threads = [0.0, 0.1, 0.4, f64::NAN].map(thread).into();
+    Parallel { title: "parallel".into(), axes: axes.collect(), threads }.drawing(640.0, 200.0)
 }
 
 /// Checks that the drawing is an SVG file that XML allows, and a PNG file of its size, with every mark inside.
@@ -108,6 +124,7 @@ fn charts_draw_whatever_they_are_given() {
     for points in &lists {
         check(&lines(points));
         check(&scatter(points));
+        check(&parallel(&points[..points.len().min(40)]));
         check(&bars(points.len(), |i| points.get(i).map(|point| point.1)));
     }
     for classes in [0, 1, 2, 10, 20, 100, 150] {

@@ -1,6 +1,7 @@
 //! A report as one HTML file that needs nothing else: pictures are in it, and no script.
 
 mod parts;
+pub mod study;
 
 use anyhow::Result;
 use maud::{DOCTYPE, Markup, PreEscaped, html};

@@ -271,7 +271,8 @@ fn a_diverged_run_names_the_step_and_saves_nothing() {
 fn shared(devices: usize, shards: usize) -> Weights {
     let (mut recipe, dataset, out) = (recipe(), dataset(), TempDir::new().unwrap());
     recipe.train.shards = shards;
-    let options = RunOptions { out: out.path(), resume: false, threads: THREADS, cache: None, devices: &[] };
+    let options =
+        RunOptions { out: out.path(), resume: false, threads: THREADS, cache: None, devices: &[], watch: None };
     let never = AtomicBool::new(false);
     let mut trainer = Trainer::new(Pretrained::default(), &recipe, &dataset, &options, &never).unwrap();
     trainer.devices = Devices::cpus(devices);
@@ -294,7 +295,8 @@ fn devices_that_share_the_shards_train_what_one_does() {
 #[test]
 fn full_memory_is_answered_with_a_batch_that_was_tried() {
     let (recipe, dataset, out) = (recipe(), dataset(), TempDir::new().unwrap());
-    let options = RunOptions { out: out.path(), resume: false, threads: THREADS, cache: None, devices: &[] };
+    let options =
+        RunOptions { out: out.path(), resume: false, threads: THREADS, cache: None, devices: &[], watch: None };
     let never = AtomicBool::new(false);
     let trainer = Trainer::new(Pretrained::default(), &recipe, &dataset, &options, &never).unwrap();
     let before = trainer.module.download(&trainer.arrays);

@@ -71,7 +71,7 @@ pub fn measure(
     let dataset = noise(&recipe, size.into(), classes);
     memory::silence_out_of_memory(recipe.train.device);
     // As a run that goes on, whose weights are its own: no pretrained ones are read.
-    let options = RunOptions { out: Path::new(""), resume: true, threads, cache: None, devices };
+    let options = RunOptions { out: Path::new(""), resume: true, threads, cache: None, devices, watch: None };
     let never = AtomicBool::new(false);
     let mut trainer = Trainer::started(|| Trainer::new(Pretrained::default(), &recipe, &dataset, &options, &never))?;
     trainer.bar.finish_and_clear();

@@ -30,5 +30,7 @@ mod serve;
 mod serve_boards;
 mod serve_training;
 mod standalone;
+#[cfg(unix)]
+mod sweep;
 mod talk;
 mod train;

@@ -43,7 +43,7 @@ fn shrunk(picture: &Picture) -> Picture {
     Picture { width: PICTURE, height: PICTURE, pixels }
 }
 
-fn tile(figure: &str, what: &str) -> Markup {
+pub fn tile(figure: &str, what: &str) -> Markup {
     html! { div.tile { b { (figure) } span { (what) } } }
 }
 

@@ -54,7 +54,7 @@ impl Place {
         (resume, stop): (bool, bool),
     ) -> Result<Outcome> {
         let cache = Some(self.cache.path());
-        let options = RunOptions { out: out.path(), resume, threads: self.threads, cache, devices: &[] };
+        let options = RunOptions { out: out.path(), resume, threads: self.threads, cache, devices: &[], watch: None };
         let teacher = teacher.map(|teacher| teacher as &dyn Teacher);
         run_on(Pretrained { extractor: None, teacher }, recipe, dataset, &options, &AtomicBool::new(stop))
     }

@@ -32,7 +32,8 @@ fn go_until(
     resume: bool,
     cache: &TempDir,
 ) -> Result<Outcome> {
-    let options = RunOptions { out: out.path(), resume, threads: THREADS, cache: Some(cache.path()), devices: &[] };
+    let options =
+        RunOptions { out: out.path(), resume, threads: THREADS, cache: Some(cache.path()), devices: &[], watch: None };
     let pretrained = Pretrained { extractor, teacher: None };
     run_on(pretrained, recipe, &dataset(), &options, stop)
 }
