@@ -79,10 +79,8 @@ impl Bank {
                 let kept = self.table[index].kept;
                 self.values[index] = self.values[index] & !kept | value & kept;
             }
-            None => findings.note(format!(
-                "{} has no register at {offset:#x} here, to which {value:#x} is written",
-                self.block
-            )),
+            None => findings
+                .note(format!("{} has no register at {offset:#x} here, to which {value:#x} is written", self.block)),
         }
     }
 

@@ -21,7 +21,10 @@ pub fn load(elf: &[u8], memory: &mut dyn Memory) -> Result<()> {
         let address = header.p_paddr(LittleEndian);
         let bytes = header.data(LittleEndian, elf).map_err(|()| anyhow!("the program's file is cut off"))?;
         if !bytes.is_empty() && memory.store(address, bytes).is_err() {
-            return Err(anyhow!("the program wants {} bytes at {address:#x}, where the chip has no memory", bytes.len()));
+            return Err(anyhow!(
+                "the program wants {} bytes at {address:#x}, where the chip has no memory",
+                bytes.len()
+            ));
         }
     }
     Ok(())

@@ -372,7 +372,10 @@ mod tests {
                 Some(Signal::Begin) => begun.push(now),
                 Some(Signal::Row(row)) => {
                     assert_eq!((row, sensor.row(row).len()), (rows, 320));
-                    assert_eq!([sensor.row(row)[..2].to_vec(), sensor.row(row)[318..].to_vec()], [[0xF8, 0], [0, 0x1F]]);
+                    assert_eq!(
+                        [sensor.row(row)[..2].to_vec(), sensor.row(row)[318..].to_vec()],
+                        [[0xF8, 0], [0, 0x1F]]
+                    );
                     rows += 1;
                 }
                 Some(Signal::End) => assert_eq!(rows, 120),

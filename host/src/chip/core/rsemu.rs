@@ -146,9 +146,8 @@ struct Stores(Vec<(u32, Arc<RamStore>)>);
 
 impl Stores {
     fn find(&self, address: u32, bytes: usize) -> Result<(&RamStore, u64), BusFault> {
-        let holds = |start: u32, store: &RamStore| {
-            address >= start && u64::from(address - start) + bytes as u64 <= store.len()
-        };
+        let holds =
+            |start: u32, store: &RamStore| address >= start && u64::from(address - start) + bytes as u64 <= store.len();
         let found = self.0.iter().find(|(start, store)| holds(*start, store));
         found.map(|(start, store)| (&**store, u64::from(address - start))).ok_or(BusFault)
     }

@@ -79,9 +79,9 @@ impl Dma {
     /// What the program reads.
     pub fn read(&self, offset: u32, findings: &mut Findings) -> u32 {
         match offset {
-            0x00 | 0x04 => (0..4).fold(0, |flags, i| {
-                flags | self.streams[offset as usize + i].flags << [0, 6, 16, 22][i]
-            }),
+            0x00 | 0x04 => {
+                (0..4).fold(0, |flags, i| flags | self.streams[offset as usize + i].flags << [0, 6, 16, 22][i])
+            }
             0x10..0xD0 => {
                 let stream = &self.streams[(offset as usize - 0x10) / 0x18];
                 match (offset - 0x10) % 0x18 {

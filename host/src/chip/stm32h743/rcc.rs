@@ -174,9 +174,14 @@ impl Rcc {
     pub fn write(&mut self, offset: u32, value: u32, now: Time, findings: &mut Findings) {
         let before = self.bank.get(offset);
         match offset {
-            PLLCKSELR | PLLCFGR | PLL1DIVR if self.bank.has(CR, PLL1ON) && (value ^ before) & of_pll1(offset) != 0 => {
-                findings.note(format!("{} is changed while PLL1 runs, and stays", self.bank.name(offset)));
+            PLL1DIVR if self.bank.has(CR, PLL1ON) => {
+                findings.note("RCC_PLL1DIVR is written while PLL1 runs, and stays");
                 return;
+            }
+            // What belongs to a PLL that runs stays, the manual says; embassy relies on it.
+            PLLCKSELR | PLLCFGR if self.bank.has(CR, PLL1ON) => {
+                let kept = of_pll1(offset);
+                return self.bank.write(offset, value & !kept | before & kept, findings);
             }
             RSR => {
                 if value & 1 << 16 != 0 {
@@ -349,13 +354,9 @@ impl Rcc {
     }
 }
 
-/// Bits of the register at `offset` that PLL1 keeps while it runs (RM0433, 8.7.11 to 8.7.13).
+/// Bits of PLLCKSELR and PLLCFGR that PLL1 keeps while it runs (RM0433, 8.7.11 and 8.7.12).
 const fn of_pll1(offset: u32) -> u32 {
-    match offset {
-        PLLCKSELR => 0x3F3,
-        PLLCFGR => 0x0007_000F,
-        _ => u32::MAX,
-    }
+    if offset == PLLCKSELR { 0x3F3 } else { 0x0007_000F }
 }
 
 /// HPRE and D1CPRE (RM0433, 8.7.7).

@@ -194,7 +194,10 @@ mod tests {
         assert!(!timer.interrupt());
         assert_eq!(timer.next_event(), Time::us(0x1_0000));
         timer.advance(Time::us(0x1_0000), HERTZ);
-        assert_eq!((timer.interrupt(), timer.read(SR, &mut findings) & 1, timer.read(CNT, &mut findings)), (true, 1, 0));
+        assert_eq!(
+            (timer.interrupt(), timer.read(SR, &mut findings) & 1, timer.read(CNT, &mut findings)),
+            (true, 1, 0)
+        );
     }
 
     #[test]

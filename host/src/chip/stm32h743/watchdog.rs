@@ -1,8 +1,8 @@
 //! The independent watchdog IWDG1 (RM0433, chapter 45), which nothing but a reset stops.
 
+use super::rcc::LSI_HZ;
 use crate::chip::bank::{Bank, Register, register};
 use crate::chip::bus::{Findings, Time};
-use super::rcc::LSI_HZ;
 
 /// RM0433, 45.4.
 const TABLE: &[Register] = &[
@@ -78,7 +78,8 @@ impl Watchdog {
         if !self.unlocked {
             findings.note(format!("{} is written while it is locked, and stays", self.bank.name(offset)));
         } else if now < self.updated[which] {
-            findings.note(format!("{} is written while its last value is on its way, and stays", self.bank.name(offset)));
+            findings
+                .note(format!("{} is written while its last value is on its way, and stays", self.bank.name(offset)));
         } else {
             self.bank.write(offset, value, findings);
             self.updated[which] = now + Time::cycles(UPDATE_PERIODS, LSI_HZ);
