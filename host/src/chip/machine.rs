@@ -91,6 +91,11 @@ impl Machine {
         self.core.register(index)
     }
 
+    /// Sets it: what a debugger does with a core that it halted.
+    pub fn set_register(&mut self, index: u8, value: u32) {
+        self.core.set_register(index, value);
+    }
+
     /// Resets the chip for `cause`.
     pub fn reset(&mut self, cause: Cause) {
         self.chip.lock().reset(cause);

@@ -4,7 +4,7 @@
 mod ov2640;
 mod ov7725;
 
-use ocellus_shared::frame::PixelFormat;
+use ocellus_shared::frame::{Frame, PixelFormat};
 
 use super::bus::Time;
 use crate::camera::encode;
@@ -105,6 +105,8 @@ pub struct Sensor {
     /// When it answers.
     awake: Time,
     scene: Picture,
+    /// The bytes of a frame that is sent as it is, where it has the size of one.
+    whole: Vec<u8>,
     beam: Option<Beam>,
     trouble: Trouble,
     frames: u64,
@@ -123,6 +125,7 @@ impl Sensor {
             clock_hz: 0,
             awake: Time::NEVER,
             scene,
+            whole: Vec::new(),
             beam: None,
             trouble,
             frames: 0,
@@ -135,6 +138,22 @@ impl Sensor {
     /// Shows another picture from the next frame on.
     pub fn show(&mut self, scene: Picture) {
         self.scene = scene;
+        self.whole.clear();
+    }
+
+    /// Sends the bytes of `frame` from the next frame on, as if light had made them, if they are as many as a frame has and in
+    /// its format: whether they are.
+    pub fn show_frame(&mut self, frame: &Frame) -> bool {
+        let output = self.beam.as_ref().map(|beam| beam.output);
+        let fits = output.is_some_and(|output| {
+            let is_same =
+                (output.format, output.width, output.height) == (frame.format(), frame.width(), frame.height());
+            is_same && !output.mirror && !output.flip && !output.pattern
+        });
+        if fits {
+            self.whole = frame.data().to_vec();
+        }
+        fits
     }
 
     /// Something else is wrong with it, or nothing.
@@ -271,7 +290,11 @@ impl Sensor {
         beam.step += 1;
         Some(match step {
             0 => {
-                beam.data = rendered(&self.scene, &beam.output);
+                let bytes = Frame::bytes(beam.output.format, beam.output.width, beam.output.height);
+                beam.data = match bytes {
+                    Some(bytes) if bytes == self.whole.len() => self.whole.clone(),
+                    _ => rendered(&self.scene, &beam.output),
+                };
                 Signal::Begin
             }
             row if row <= rows => Signal::Row(row - 1),

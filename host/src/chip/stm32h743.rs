@@ -159,6 +159,8 @@ pub struct Stm32h743 {
     now: Time,
     /// When words of a row that wait are in memory.
     transferred: Time,
+    /// Frames that were taken.
+    frames: u64,
     /// SCL as it was seen last.
     scl: bool,
     /// Something changed that the core must be told.
@@ -191,6 +193,7 @@ impl Stm32h743 {
             hertz: 0,
             now: Time::ZERO,
             transferred: Time::NEVER,
+            frames: 0,
             scl: true,
             dirty: true,
         };
@@ -240,6 +243,11 @@ impl Stm32h743 {
         self.watchdog.is_running()
     }
 
+    /// Frames that the camera interface took from their beginning to their end, every byte of them in memory.
+    pub fn frames_taken(&self) -> u64 {
+        self.frames
+    }
+
     /// Makes the flash word at `address` unreadable, or readable again.
     pub fn spoil_flash(&mut self, address: u32, spoilt: bool) {
         self.flash.spoil(address, spoilt);
@@ -280,6 +288,7 @@ impl Stm32h743 {
         if self.transferred <= self.now {
             self.transfer(true, memory);
             self.transferred = Time::NEVER;
+            self.frames += u64::from(self.dcmi.has_ended() && self.dma.is_done(0));
         }
     }
 

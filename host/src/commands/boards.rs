@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::board::Board;
 use crate::cli::BoardsArgs;
 use crate::report::{self, table, thousands};
+use crate::transport::chip;
 
 /// Lists every board.
 ///
@@ -21,7 +22,11 @@ pub fn run(args: &BoardsArgs) -> Result<()> {
 }
 
 fn kind(board: &Board) -> &'static str {
-    if board.machine.is_some() { "emulated" } else { "real" }
+    match board.machine {
+        Some(_) => "emulated",
+        None if chip::is_modelled(&board.name) => "real, its chip also in software",
+        None => "real",
+    }
 }
 
 fn facts(board: &Board) -> Value {

@@ -163,6 +163,11 @@ impl Dcmi {
         }
     }
 
+    /// Whether the flags say that a frame has ended without a loss.
+    pub fn has_ended(&self) -> bool {
+        self.bank.get(RIS) & (FRAME | OVR) == FRAME
+    }
+
     /// Whether words are left for the DMA.
     pub fn has_words(&self) -> bool {
         !self.fifo.is_empty()

@@ -137,6 +137,11 @@ impl Dma {
         words.iter().take_while(|word| self.streams[index].transfer(**word, memory)).count()
     }
 
+    /// Whether stream `index` has done all that it was to do.
+    pub fn is_done(&self, index: usize) -> bool {
+        self.streams[index].flags & TCIF != 0 && self.streams[index].left == 0
+    }
+
     /// Level of the interrupt of stream `index`: half, whole, error, where they are asked for.
     pub fn interrupt(&self, index: usize) -> bool {
         let stream = &self.streams[index];
