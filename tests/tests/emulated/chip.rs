@@ -88,10 +88,10 @@ impl Bench {
         self.log.finish()
     }
 
-    /// Frames that the program took in: each begins with the sensor, so that two of them differ by what they show.
+    /// Whether the program takes frames in, whole ones.
     fn takes_frames(&mut self) -> bool {
         let before = self.machine.with_chip(|chip| chip.frames_taken());
-        self.run(Time::ms(300));
+        self.run(Time::ms(200));
         self.machine.with_chip(|chip| chip.frames_taken()) >= before + 3
     }
 }
@@ -154,7 +154,7 @@ fn flash_that_cannot_be_read_is_reported_and_read_no_more() {
     bench.machine.with_chip(|chip| chip.spoil_flash(address, true));
     bench.run(Time::ms(200));
     assert_eq!(bench.machine.resets(), [Cause::Software]);
-    bench.run(Time::ms(9_000));
+    bench.run(Time::ms(5_000));
     assert_eq!(bench.machine.resets(), [Cause::Software], "it goes on");
     let place = format!("{address:#x}");
     says(&bench.end(), &["restarted after a fault at 0x", &place, "bad-plan", "cannot be read", "write it again"]);
@@ -164,7 +164,7 @@ fn flash_that_cannot_be_read_is_reported_and_read_no_more() {
 fn a_board_with_a_dead_crystal_says_so_and_watches_on() {
     for name in NAMES {
         let mut bench = Bench::new(name, Trouble::None, |layout| layout.wiring.crystal.dead = true);
-        bench.run(Time::ms(600));
+        bench.run(Time::ms(350));
         assert!(bench.takes_frames(), "{name}");
         assert_eq!(bench.machine.with_chip(|chip| chip.core_hz()), 480_000_000, "{name}");
         assert_eq!(bench.machine.resets(), [], "{name}");
@@ -176,8 +176,8 @@ fn a_board_with_a_dead_crystal_says_so_and_watches_on() {
 fn a_program_that_hangs_is_restarted_and_says_so() {
     let mut bench = Bench::new(NAMES[0], Trouble::None, |_| ());
     bench.run(Time::ms(400));
-    // `b .`, in memory that the program does not use.
-    bench.machine.memory().store(0, &0xE7FE_E7FEu32.to_le_bytes()).unwrap();
+    // `wfi` and back to it, in memory that the program does not use.
+    bench.machine.memory().store(0, &0xE7FD_BF30u32.to_le_bytes()).unwrap();
     bench.machine.set_register(15, 0);
     let seconds = (1..=20).find(|_| {
         bench.run(Time::ms(1_000));
@@ -202,10 +202,10 @@ fn a_bus_that_a_sensor_holds_is_cleared_with_the_chips_own_pull_ups() {
 fn a_sensor_that_fails_costs_no_restart_and_comes_back() {
     for trouble in [Trouble::Dead, Trouble::WrongId(0x42), Trouble::NoFrames, Trouble::ShortFrames(60)] {
         let mut bench = Bench::new(NAMES[0], trouble, |_| ());
-        bench.run(Time::ms(1_500));
+        bench.run(Time::ms(600));
         assert!(!bench.takes_frames(), "{trouble:?}");
         bench.machine.with_chip(|chip| chip.sensor.set_trouble(Trouble::None));
-        bench.run(Time::ms(2_500));
+        bench.run(Time::ms(1_500));
         assert!(bench.takes_frames(), "{trouble:?}");
         assert_eq!(bench.machine.resets(), [], "{trouble:?}");
         bench.end();
