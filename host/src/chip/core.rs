@@ -1,6 +1,6 @@
-//! What a chip needs of the processor core in it. [`rsemu`] has one; another may take its place behind the same trait.
+//! What a chip needs of the processor core in it. [`cortex_m7`] is one; another may take its place behind the same trait.
 
-pub mod rsemu;
+pub mod cortex_m7;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Result, bail};
 
 use super::bus::{Memory, Time};
-use super::core::rsemu::CortexM7;
+use super::core::cortex_m7::CortexM7;
 use super::core::{Bus, Core, Shared};
 use super::sensor::Sensor;
 use super::stm32h743::{self, Cause, Stm32h743, Wiring};

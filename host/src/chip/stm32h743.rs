@@ -10,6 +10,7 @@ mod dma;
 mod flash;
 mod gpio;
 mod i2c;
+mod map;
 mod pwr;
 mod rcc;
 mod timer;
@@ -26,6 +27,7 @@ use dma::Dma;
 use flash::Flash;
 use gpio::{Drive, Mode, Port};
 use i2c::{I2c, Wire};
+use map::{BLOCKS, Block, GPIO_ENABLES, Gate, PORTS, RESET_BELOW, SYSCFG_PWRCR, block, is_poll};
 use pwr::Pwr;
 use rcc::Rcc;
 use timer::Timer;
@@ -40,20 +42,20 @@ pub const AREAS: &[Area] = &[
     Area { start: 0x3800_0000, bytes: 0x1_0000, kind: Kind::Ram },
     Area { start: flash::START, bytes: 0x20_0000, kind: Kind::Flash },
 ];
-/// Where it boots from, as it leaves the factory (RM0433, 2.6: BOOT_ADD0).
+/// Where it boots from, as it leaves the factory (RM0433, chapter 2: BOOT_ADD0).
 pub const VECTORS: u32 = flash::START;
 /// Where registers answer; SRAM1 to 3 are here since they have clocks of their own, which are not modelled.
 pub const WINDOWS: &[Window] = &[Window { start: 0x4000_0000, bytes: 0x2000_0000 }];
 /// Bytes of a flash word, which becomes unreadable as a whole.
 pub const FLASH_WORD_BYTES: u32 = flash::WORD_BYTES;
 
-/// A line of the interrupt controller (RM0433, table 147).
+/// A line of the interrupt controller (RM0433, chapter 19).
 const IRQ_DMA1_STREAM0: u16 = 11;
 const IRQ_TIM8_BRK_TIM12: u16 = 43;
 const IRQ_DCMI: u16 = 78;
-/// Request line of the DCMI in DMAMUX1 (RM0433, table 121).
+/// Request line of the DCMI in DMAMUX1 (RM0433, chapter 17).
 const REQUEST_DCMI: u32 = 75;
-/// Alternate functions (data sheet, tables 9 to 19).
+/// Alternate functions (data sheet).
 const AF_MCO: u8 = 0;
 const AF_I2C1: u8 = 4;
 const AF_DCMI: u8 = 13;
@@ -85,51 +87,6 @@ pub struct Wiring {
 const SCL: Pin = Pin(1, 8);
 const SDA: Pin = Pin(1, 9);
 const MCO1: Pin = Pin(0, 8);
-
-/// A block with registers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Block {
-    Timer,
-    I2c,
-    Dma,
-    DmaMux,
-    Dcmi,
-    Watchdog,
-    Flash,
-    Gpio(usize),
-    Rcc,
-    Pwr,
-    Syscfg,
-    Identity,
-    Interconnect,
-}
-
-/// A register of clock enables and a bit of it (RM0433, 8.7.40 to 8.7.54); the block's reset is the same bit 0x58 below, as
-/// offsets have it.
-type Gate = Option<(u32, u32)>;
-
-/// Base, length and clock of each block (RM0433, tables 8 and 56).
-const BLOCKS: &[(u32, u32, Block, Gate)] = &[
-    (0x4000_1800, 0x400, Block::Timer, Some((0xE8, 1 << 6))),
-    (0x4000_5400, 0x400, Block::I2c, Some((0xE8, 1 << 21))),
-    (0x4002_0000, 0x400, Block::Dma, Some((0xD8, 1))),
-    (0x4002_0800, 0x400, Block::DmaMux, Some((0xD8, 1))),
-    (0x4802_0000, 0x400, Block::Dcmi, Some((0xDC, 1))),
-    (0x5100_0000, 0x10_0000, Block::Interconnect, None),
-    (0x5200_2000, 0x400, Block::Flash, None),
-    (0x5800_0400, 0x400, Block::Syscfg, Some((0xF4, 1 << 1))),
-    (0x5800_4800, 0x400, Block::Watchdog, None),
-    (0x5802_4400, 0x400, Block::Rcc, None),
-    (0x5802_4800, 0x400, Block::Pwr, None),
-    (0x5C00_1000, 0x400, Block::Identity, None),
-];
-/// Ports A to K lie one after the other.
-const GPIO_START: u32 = 0x5802_0000;
-const GPIO_BYTES: u32 = 0x400;
-const PORTS: usize = 11;
-const GPIO_ENABLES: u32 = 0xE0;
-/// SYSCFG_PWRCR (RM0433, 12.3.13).
-const SYSCFG_PWRCR: u32 = 0x2C;
 
 /// The chip with what a board connects to it.
 #[derive(Debug)]
@@ -339,7 +296,7 @@ impl Stm32h743 {
         }
     }
 
-    /// Whether voltage and wait states allow the clock that the core got (RM0433, table 17; data sheet, table 24).
+    /// Whether voltage and wait states allow the clock that the core got (RM0433, chapter 4; data sheet).
     fn check_speed(&mut self) {
         let (scale, bus) = (self.pwr.scale(self.now), self.rcc.bus_hz(self.now));
         if self.hertz > scale.fastest_hz() {
@@ -389,16 +346,6 @@ impl Stm32h743 {
             port.mode(pin.1) == Mode::Alternate(AF_I2C1) && port.is_open_drain(pin.1)
         };
         scl && sda && is_bus(SCL) && is_bus(SDA)
-    }
-
-    /// The block at `address`, with its base and its clock.
-    fn block(address: u32) -> Option<(Block, u32, Gate)> {
-        let port = (address.wrapping_sub(GPIO_START) / GPIO_BYTES) as usize;
-        if port < PORTS {
-            return Some((Block::Gpio(port), address / GPIO_BYTES * GPIO_BYTES, Some((GPIO_ENABLES, 1 << port))));
-        }
-        let holds = |(start, bytes, _, _): &&(u32, u32, Block, Gate)| (*start..*start + *bytes).contains(&address);
-        BLOCKS.iter().find(holds).map(|(start, _, block, gate)| (*block, *start, *gate))
     }
 
     fn is_clocked(&self, gate: Gate) -> bool {
@@ -477,24 +424,7 @@ impl Stm32h743 {
             self.ports.iter_mut().enumerate().filter(held).for_each(|(_, port)| port.reset());
         }
     }
-
-    /// Whether reading there is a look at a flag or a counter.
-    fn is_poll(block: Block, offset: u32) -> bool {
-        matches!(
-            (block, offset),
-            (Block::Timer, 0x10 | 0x24)
-                | (Block::I2c, 0x04 | 0x18)
-                | (Block::Dma, 0x00 | 0x04 | 0x10 | 0x14)
-                | (Block::Dcmi, 0x08)
-                | (Block::Rcc, 0x00 | 0x10 | 0x74)
-                | (Block::Pwr, 0x04 | 0x18)
-                | (Block::Flash, 0x10 | 0x110)
-        )
-    }
 }
-
-/// From a register of clock enables to that of resets (RM0433, 8.7): AHB3ENR is at 0xD4, AHB3RSTR at 0x7C.
-const RESET_BELOW: u32 = 0x58;
 
 /// I2C1's pins with the sensor at their end.
 struct Bitten<'a> {
@@ -537,7 +467,7 @@ impl Bus for Stm32h743 {
             self.flash.fail(address);
             return Err(BusFault);
         }
-        let Some((block, base, gate)) = Self::block(address) else {
+        let Some((block, base, gate)) = block(address) else {
             self.findings.note(format!("{address:#x} is read, where nothing is modelled"));
             return Err(BusFault);
         };
@@ -548,7 +478,7 @@ impl Bus for Stm32h743 {
         self.settle();
         let offset = (address - base) & !3;
         let value = self.load(block, offset);
-        let look = if Self::is_poll(block, offset) { Look::Poll } else { Look::Work };
+        let look = if is_poll(block, offset) { Look::Poll } else { Look::Work };
         self.skip = self.polling.look(look, self.cycles, self.hertz, self.next_event());
         // A transfer may have gone on.
         self.settle();
@@ -567,7 +497,7 @@ impl Bus for Stm32h743 {
             self.flash.store(address, width, value, self.now, &mut self.findings);
             return Ok(());
         }
-        let Some((block, base, gate)) = Self::block(address) else {
+        let Some((block, base, gate)) = block(address) else {
             self.findings.note(format!("{address:#x} is written, where nothing is modelled"));
             return Err(BusFault);
         };

@@ -27,7 +27,7 @@ const CORNERS: &[(&[&str], &[&str])] = &[
     (&["clap"], &["cli"]),
     (&["ocellus_firmware"], &["eval/engine.rs", "probe/simulated/firmware.rs"]),
     (&["probe_rs"], &["probe"]),
-    (&["rsemu"], &["chip/core/rsemu.rs"]),
+    (&["rsemu"], &["chip/core/cortex_m7.rs"]),
     (&["maud"], &["report/page.rs", "serve"]),
     (&["plotters"], &["plot/render.rs", "plot/text.rs"]),
     (&["moq_v4l"], &["camera/webcam/v4l2.rs"]),

@@ -128,7 +128,7 @@ impl Dcmi {
 fn enable_clocks() {
     RCC.ahb1enr().modify(|w| w.set_dma1en(true));
     RCC.ahb2enr().modify(|w| w.set_dcmien(true));
-    // An answer cannot overtake the write before it (RM0433, 8.5.11).
+    // An answer cannot overtake the write before it (RM0433, 8.5).
     let _ = (RCC.ahb1enr().read(), RCC.ahb2enr().read());
     cortex_m::asm::dsb();
 }

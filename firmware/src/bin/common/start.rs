@@ -12,7 +12,7 @@ use ocellus_firmware::profile::Counter;
 
 /// Periods of 8 ms (32 kHz / 256) in which the board must have come to its loop: 4 s.
 const START_PERIODS: u16 = 500;
-/// Cycles at 64 MHz that a crystal gets to swing: 50 ms, of which it takes 2 (STM32H743 data sheet, table 46).
+/// Cycles at 64 MHz that a crystal gets to swing: 50 ms, of which it takes 2 (STM32H743 data sheet).
 const CRYSTAL_CYCLES: u32 = 3_200_000;
 /// Looks at it that take longer than that, should no cycles be counted.
 const CRYSTAL_LOOKS: u32 = 1_000_000;

@@ -38,7 +38,7 @@ const FRAME: u32 = 1;
 const OVR: u32 = 1 << 1;
 const VSYNC: u32 = 1 << 3;
 const LINE: u32 = 1 << 4;
-/// Words of its FIFO (RM0433, 30.4.3).
+/// Words of its FIFO (RM0433, 30.4).
 pub const FIFO_WORDS: usize = 8;
 
 /// The interface.

@@ -14,9 +14,9 @@ const CIRC: u32 = 1 << 8;
 const SHAPE: u32 = 3 << 6 | 3 << 11 | 3 << 13;
 /// From the peripheral to memory, in words.
 const WORDS_IN: u32 = 2 << 11 | 2 << 13;
-/// Bits of CR that keep what is written (RM0433, 15.5.5).
+/// Bits of CR that keep what is written (RM0433, 15.5).
 const CR_KEPT: u32 = 0x01FF_FFFF;
-/// Bits of FCR that do (15.5.10), and its value after a reset.
+/// Bits of FCR that do (15.5), and its value after a reset.
 const FCR_KEPT: u32 = 0x87;
 const FCR_RESET: u32 = 0x21;
 /// Flags of a stream: half and whole transfer, and transfer error.
@@ -26,7 +26,7 @@ const TEIF: u32 = 1 << 3;
 /// Addresses that this controller does not reach (RM0433, 2.1): the tightly coupled memories.
 const OUT_OF_REACH: [std::ops::Range<u32>; 2] = [0x0000_0000..0x0001_0000, 0x2000_0000..0x2002_0000];
 
-/// A stream (RM0433, 15.5.5 to 15.5.10).
+/// A stream (RM0433, 15.5).
 #[derive(Clone, Copy, Debug, Default)]
 struct Stream {
     cr: u32,
@@ -46,7 +46,7 @@ struct Stream {
 #[derive(Debug)]
 pub struct Dma {
     streams: [Stream; STREAMS],
-    /// CCR of each channel of DMAMUX1 (RM0433, 17.6.1).
+    /// CCR of each channel of DMAMUX1 (RM0433, 17.6).
     requests: [u32; STREAMS],
 }
 

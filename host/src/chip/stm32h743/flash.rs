@@ -16,7 +16,7 @@ pub const SECTOR_BYTES: u32 = 0x2_0000;
 pub const WORD_BYTES: u32 = 32;
 /// Offset of the second bank's registers.
 const SECOND: u32 = 0x100;
-/// Times to program a word and to erase a sector (STM32H743 data sheet, table 53, typical).
+/// Times to program a word and to erase a sector (STM32H743 data sheet, typical).
 const PROGRAMMING: Time = Time::us(100);
 const ERASING: Time = Time::ms(500);
 

@@ -104,7 +104,7 @@ impl I2c {
         self.bank.set(ISR, self.flags() & !cleared | set);
     }
 
-    /// `count` bits on the wire with a clock of `hertz` (RM0433, 47.4.9).
+    /// `count` bits on the wire with a clock of `hertz` (RM0433, 47.4).
     fn bits(&self, count: u64, hertz: u64) -> Time {
         let timing = u64::from(self.bank.get(TIMINGR));
         let periods = ((timing & 0xFF) + 1 + (timing >> 8 & 0xFF) + 1) * ((timing >> 28) + 1);
@@ -131,7 +131,7 @@ impl I2c {
             CR1 => {
                 self.bank.write(offset, value, findings);
                 if value & PE == 0 {
-                    // A software reset of the block (RM0433, 47.4.6).
+                    // A software reset of the block (RM0433, 47.4).
                     (self.doing, self.left) = (Doing::Nothing, 0);
                     self.bank.set(ISR, TXE);
                     self.bank.set(CR2, self.bank.get(CR2) & !(START | STOP));
@@ -221,7 +221,7 @@ impl I2c {
                     if wire.start((command >> 1 & 0x7F) as u8, command & RD_WRN != 0) {
                         self.go_on(end, hertz);
                     } else {
-                        // A stop follows by itself (RM0433, 47.4.8).
+                        // A stop follows by itself (RM0433, 47.4).
                         self.set_flags(NACKF, 0);
                         self.stop(end, hertz);
                     }

@@ -22,7 +22,7 @@ const CR3: u32 = 0x0C;
 const D3CR: u32 = 0x18;
 /// ACTVOSRDY and VOSRDY.
 const READY: u32 = 1 << 13;
-/// Time that the regulator takes to another voltage (data sheet, table 27, is in the same order).
+/// Time that the regulator takes to another voltage (the data sheet's is in the same order).
 const SETTLING: Time = Time::us(40);
 
 /// What the regulator gives: the lower, the more.
@@ -39,7 +39,7 @@ pub enum Scale {
 }
 
 impl Scale {
-    /// The fastest clock of the core in hertz (STM32H743 data sheet, table 24).
+    /// The fastest clock of the core in hertz (STM32H743 data sheet).
     pub const fn fastest_hz(self) -> u64 {
         match self {
             Self::Vos0 => 480_000_000,
@@ -80,7 +80,7 @@ impl Pwr {
     }
 
     fn is_settled(&self, now: Time) -> bool {
-        // Without a supply that was chosen the voltage cannot be changed (RM0433, 6.4.1).
+        // Without a supply that was chosen the voltage cannot be changed (RM0433, 6.4).
         self.is_supply_chosen && now >= self.settled
     }
 

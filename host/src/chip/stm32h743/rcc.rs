@@ -61,9 +61,9 @@ const RESETS: std::ops::RangeInclusive<u32> = 0x7C..=0x9C;
 const HSI_HZ: u64 = 64_000_000;
 const HSI48_HZ: u64 = 48_000_000;
 const CSI_HZ: u64 = 4_000_000;
-/// The low-speed oscillator (data sheet, table 49), which the watchdog counts.
+/// The low-speed oscillator (data sheet), which the watchdog counts.
 pub const LSI_HZ: u64 = 32_000;
-/// Start-up times at most (STM32H743 data sheet, tables 44 to 50).
+/// Start-up times at most (STM32H743 data sheet).
 const HSI_START: Time = Time::us(2);
 const HSI48_START: Time = Time::us(6);
 const CSI_START: Time = Time::us(2);
@@ -88,7 +88,7 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// Its flags (RM0433, 8.7.39): every reset of the system also pulls the pin low.
+    /// Its flags (RM0433, 8.7): every reset of the system also pulls the pin low.
     const fn flags(self) -> u32 {
         const PIN: u32 = 1 << 22;
         match self {
@@ -236,7 +236,7 @@ impl Rcc {
         self.ready[index].is_some_and(|at| at <= now)
     }
 
-    /// The source that SW names (RM0433, 8.7.6), if it is ready.
+    /// The source that SW names (RM0433, 8.7), if it is ready.
     fn ready_source(&self, switch: u32, now: Time) -> Option<u32> {
         let index = match switch {
             0 => 0,
@@ -300,7 +300,7 @@ impl Rcc {
         self.bus_hz(now) / narrow_prescaler(self.bank.get(D2CFGR) >> 4)
     }
 
-    /// The clock of timers on APB1 in hertz (RM0433, table 57): twice the bus's where that is divided.
+    /// The clock of timers on APB1 in hertz (RM0433, 8.5): twice the bus's where that is divided.
     pub fn timer_hz(&self, now: Time) -> u64 {
         let divided = narrow_prescaler(self.bank.get(D2CFGR) >> 4);
         let most = if self.bank.has(CFGR, 1 << 15) { 4 } else { 2 };
@@ -354,12 +354,12 @@ impl Rcc {
     }
 }
 
-/// Bits of PLLCKSELR and PLLCFGR that PLL1 keeps while it runs (RM0433, 8.7.11 and 8.7.12).
+/// Bits of PLLCKSELR and PLLCFGR that PLL1 keeps while it runs (RM0433, 8.7).
 const fn of_pll1(offset: u32) -> u32 {
     if offset == PLLCKSELR { 0x3F3 } else { 0x0007_000F }
 }
 
-/// HPRE and D1CPRE (RM0433, 8.7.7).
+/// HPRE and D1CPRE (RM0433, 8.7).
 fn wide_prescaler(bits: u32) -> u64 {
     match bits & 0xF {
         0..8 => 1,
@@ -374,7 +374,7 @@ fn wide_prescaler(bits: u32) -> u64 {
     }
 }
 
-/// D1PPRE to D3PPRE (RM0433, 8.7.7 to 8.7.9).
+/// D1PPRE to D3PPRE (RM0433, 8.7).
 fn narrow_prescaler(bits: u32) -> u64 {
     match bits & 7 {
         0..4 => 1,

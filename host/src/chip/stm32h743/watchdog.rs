@@ -18,7 +18,7 @@ const PR: u32 = 0x04;
 const RLR: u32 = 0x08;
 const SR: u32 = 0x0C;
 const WINR: u32 = 0x10;
-/// Periods of the low-speed clock until a register has its new value (RM0433, 45.4.4).
+/// Periods of the low-speed clock until a register has its new value (RM0433, 45.4).
 const UPDATE_PERIODS: u64 = 5;
 
 /// The watchdog.
