@@ -387,10 +387,10 @@ mod tests {
     #[test]
     fn a_frame_has_the_size_and_the_format_of_the_registers() {
         let settings = [&QQVGA[..], &[(0xE0, 0)]].concat();
-        let (mut sensor, mut now) = told(Kind::Ov2640, 24_000_000, Trouble::None, &settings);
+        let (mut sensor, _) = told(Kind::Ov2640, 24_000_000, Trouble::None, &settings);
         let (mut rows, mut begun) = (0, Vec::new());
         while begun.len() < 2 {
-            now = sensor.next_event();
+            let now = sensor.next_event();
             match sensor.signal(now) {
                 Some(Signal::Begin) => begun.push(now),
                 Some(Signal::Row(row)) => {

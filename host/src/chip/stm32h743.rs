@@ -114,6 +114,8 @@ pub struct Stm32h743 {
     origin: Time,
     hertz: u64,
     now: Time,
+    /// Until then nothing but the timer has anything to do by itself that a program would see.
+    settled: Time,
     /// When words of a row that wait are in memory.
     transferred: Time,
     /// Frames that were taken.
@@ -149,6 +151,7 @@ impl Stm32h743 {
             origin: Time::ZERO,
             hertz: 0,
             now: Time::ZERO,
+            settled: Time::ZERO,
             transferred: Time::NEVER,
             frames: 0,
             scl: true,
@@ -285,6 +288,8 @@ impl Stm32h743 {
         let (hertz, wire) = (self.rcc.i2c_hz(now), self.bus_levels());
         let mut wire = Bitten { sensor: &mut self.sensor, free: wire, now };
         self.i2c.advance(now, hertz, &mut wire);
+        let events = [self.rcc.next_event(now), self.pwr.next_event(now), self.i2c.next_event()];
+        self.settled = events.into_iter().min().unwrap_or(Time::NEVER);
     }
 
     /// The core's clock may be another one from now on.
@@ -306,14 +311,10 @@ impl Stm32h743 {
             self.findings.note("a peripheral bus runs faster than 120 MHz");
         }
         let (states, delay) = self.flash.wait_states();
-        let needed = match bus {
-            0..=70_000_000 => (0, 0),
-            ..=140_000_000 => (1, 1),
-            ..=185_000_000 => (2, 1),
-            ..=210_000_000 => (2, 2),
-            ..=225_000_000 => (3, 2),
-            _ => (4, 2),
-        };
+        // Fastest bus, wait states, delay.
+        let steps = [(70, 0, 0), (140, 1, 1), (185, 2, 1), (210, 2, 2), (225, 3, 2)];
+        let step = steps.into_iter().find(|(megahertz, _, _)| bus <= megahertz * 1_000_000);
+        let needed = step.map_or((4, 2), |(_, states, delay)| (states, delay));
         if states < needed.0 || delay < needed.1 {
             self.findings.note(format!("flash has {states} wait states and delay {delay} at {bus} Hz"));
         }
@@ -475,13 +476,19 @@ impl Bus for Stm32h743 {
             self.findings.note(format!("{block:?}+{:#x} is read without its clock", address - base));
             return Ok(0);
         }
-        self.settle();
+        if self.now >= self.settled {
+            self.settle();
+        } else if block == Block::Timer {
+            self.timer.advance(self.now, self.rcc.timer_hz(self.now));
+        }
         let offset = (address - base) & !3;
         let value = self.load(block, offset);
         let look = if is_poll(block, offset) { Look::Poll } else { Look::Work };
         self.skip = self.polling.look(look, self.cycles, self.hertz, self.next_event());
-        // A transfer may have gone on.
-        self.settle();
+        if block == Block::I2c {
+            // A transfer may have gone on.
+            self.settle();
+        }
         let shift = 8 * (address & 3);
         Ok(match width {
             Width::Byte => value >> shift & 0xFF,

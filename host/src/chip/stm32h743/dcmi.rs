@@ -113,9 +113,12 @@ impl Dcmi {
         if !self.bank.has(CR, ENABLE) {
             return;
         }
-        let expected = u32::from(polarity.vsync_blanks_high) * VSPOL
-            | u32::from(polarity.hsync_blanks_high) * HSPOL
-            | u32::from(polarity.valid_at_rising) * PCKPOL;
+        let bits = [
+            (polarity.vsync_blanks_high, VSPOL),
+            (polarity.hsync_blanks_high, HSPOL),
+            (polarity.valid_at_rising, PCKPOL),
+        ];
+        let expected = bits.into_iter().filter(|(is_set, _)| *is_set).fold(0, |all, (_, bit)| all | bit);
         if self.bank.get(CR) & (VSPOL | HSPOL | PCKPOL) != expected {
             // What is taken then begins in the middle of lines and ends there.
             findings.note("DCMI_CR has other polarities than the sensor: no frame is ever whole");
