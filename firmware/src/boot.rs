@@ -29,6 +29,8 @@ const REPORT_DEADLINE_US: u32 = 5_000_000;
 pub enum ModelError {
     /// Nothing was written there.
     Empty,
+    /// Flash does not give what it holds at this address, as after a power failure while it was written.
+    Unreadable(u32),
     /// No plan, a plan of another version, or a damaged one.
     Plan(PlanError),
     /// The plan works in more memory than the board has.
@@ -43,6 +45,9 @@ impl core::fmt::Display for ModelError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::Empty => f.write_str("there is no model in flash: write one with `ocellus flash --model`"),
+            Self::Unreadable(address) => {
+                write!(f, "the model in flash cannot be read at {address:#x}, write it again")
+            }
             // Writing the same model again would not help.
             Self::Plan(error @ (PlanError::Version { .. } | PlanError::Step { fault: StepFault::Operator, .. })) => {
                 write!(f, "the model in flash is not for this program, write both without --model: {error}")
@@ -62,7 +67,7 @@ impl ModelError {
     pub fn denial(&self) -> Denial<'_> {
         let (refusal, needed, available) = match self {
             Self::Empty => (Refusal::NoPlan, 0, 0),
-            Self::Plan(_) => (Refusal::BadPlan, 0, 0),
+            Self::Plan(_) | Self::Unreadable(_) => (Refusal::BadPlan, 0, 0),
             Self::CameraLoop(_) | Self::NoSuchLabel(_) => (Refusal::CameraLoop, 0, 0),
             Self::Arena(small) => (Refusal::ArenaTooSmall, small.needed as u32, small.available as u32),
         };
@@ -95,6 +100,8 @@ pub struct CameraBoard<'p, 'm> {
     pub smoothing: Smoothing,
     /// The flash that holds the model.
     pub region: &'p [u8],
+    /// An address in it whose reading ended the last run: it is not read again.
+    pub unreadable: Option<u32>,
     /// Room for feature maps.
     pub arena: &'m mut [i8],
     /// Room for two frames.
@@ -134,7 +141,10 @@ pub fn run<S: Sensor, G: Grabber>(
     turns: u32,
 ) -> Result<FrameCounts, ModelError> {
     host.report(&board.info().reply());
-    let CameraBoard { hertz, look_for, smoothing, region, arena, frames, .. } = board;
+    let CameraBoard { hertz, look_for, smoothing, region, unreadable, arena, frames, .. } = board;
+    if let Some(address) = unreadable {
+        return Err(ModelError::Unreadable(address));
+    }
     let mut engine = engine(region, arena)?;
     let plan = *engine.plan();
     host.report(&plan_reply(0, &plan));

@@ -14,11 +14,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use ocellus_shared::frame::{Frame, PixelFormat};
 use ocellus_shared::plan::Plan;
+use ocellus_shared::quant::QuantParams;
 use ocellus_shared::wire::{Header, Kind, MAX_PAYLOAD_LEN, Refusal, Reply, packet, tensor_crc};
 
 use crate::board::{Board, DoesNotFit};
 use crate::probe::{self, Link, Settings};
+use crate::toolchain;
 use crate::transport::Transport;
+use crate::transport::chip::{self, Chip};
 use crate::transport::qemu::{self, ClockMode, Qemu};
 use crate::transport::rtt::Rtt;
 
@@ -28,6 +31,10 @@ const EMULATED_TIMEOUT: Duration = Duration::from_secs(60);
 const REAL_TIMEOUT: Duration = Duration::from_secs(8);
 /// Multiply-accumulates a second below which an emulated board counts as stuck. Idle machines do over 50 million.
 const SLOWEST_EMULATED: u64 = 500_000;
+/// The same of a board whose chip is in software, instruction by instruction.
+const SLOWEST_CHIP: u64 = 20_000;
+/// Longest wait for such a board to answer a message that takes no computing.
+const CHIP_TIMEOUT: Duration = Duration::from_secs(120);
 /// Cycles per multiply-accumulate above which a core counts as stuck: eight times what the slowest kernel takes.
 const SLOWEST_CYCLES: u64 = 100;
 
@@ -45,6 +52,10 @@ pub struct Client {
     timeout: Duration,
     /// How long an inference may take.
     run_timeout: Duration,
+    /// The chip of the board is in software.
+    is_chip: bool,
+    /// Labels and scale of the plan's scores, once there is one.
+    output: Option<(Vec<String>, QuantParams)>,
     /// The scores that belong to the next live frame.
     live_scores: Vec<i8>,
 }
@@ -107,7 +118,7 @@ impl RawFrame {
 }
 
 impl Client {
-    /// Boots the firmware `elf` on the machine of `board`, which is emulated.
+    /// Boots the firmware `elf` on the machine of `board`, which is emulated as a whole.
     ///
     /// # Errors
     /// No QEMU (with the fix), a board that is not emulated, firmware of another board, or no answer within a minute.
@@ -118,11 +129,18 @@ impl Client {
         Ok(client)
     }
 
-    /// The same, with the plan in `plan` in place.
+    /// The same, with the plan in `plan` in place. On a board of which the chip alone is modelled, both are in flash.
     ///
     /// # Errors
-    /// As for [`Client::boot`] and [`Client::set_plan`].
+    /// As for [`Client::boot`], [`Chip::start`] and [`Client::set_plan`].
     pub fn boot_with(board: &Board, elf: &Path, clock: ClockMode, plan: &[u8]) -> Result<Self> {
+        if board.machine.is_none() && chip::is_modelled(&board.name) {
+            let elf = toolchain::read_program(board, elf)?;
+            let mut client = Self::new(board, Box::new(Chip::start(board, &elf, plan)?), CHIP_TIMEOUT);
+            client.is_chip = true;
+            client.set_plan(plan)?;
+            return Ok(client);
+        }
         let mut client = Self::boot(board, elf, clock)?;
         client.set_plan(plan)?;
         Ok(client)
@@ -150,7 +168,17 @@ impl Client {
     /// A client of `board` over any transport, whose answers take no longer than `timeout` where nothing is computed.
     pub fn new(board: &Board, transport: Box<dyn Transport>, timeout: Duration) -> Self {
         let (received, live_scores) = (Vec::new(), Vec::new());
-        Self { board: board.clone(), transport, received, sequence: 0, timeout, run_timeout: timeout, live_scores }
+        Self {
+            board: board.clone(),
+            transport,
+            received,
+            sequence: 0,
+            timeout,
+            run_timeout: timeout,
+            is_chip: false,
+            output: None,
+            live_scores,
+        }
     }
 
     /// Makes sure that the board runs the plan in `bytes`: an emulated one gets it, a real one must have it in its flash.
@@ -163,9 +191,11 @@ impl Client {
         let work = plan.work();
         let seconds = match self.board.machine {
             Some(_) => work / SLOWEST_EMULATED,
+            None if self.is_chip => work / SLOWEST_CHIP,
             None => work.saturating_mul(SLOWEST_CYCLES) / self.board.clock_hz.unwrap_or(1_000_000).max(1),
         };
         self.run_timeout = self.timeout + Duration::from_secs(seconds);
+        self.output = Some((plan.labels().map(str::to_owned).collect(), plan.output_params()));
         let digest = match self.board.machine {
             // The board checks every byte, of which there are no more than multiply-accumulates.
             Some(_) => self.send_plan(bytes)?,
@@ -183,11 +213,15 @@ impl Client {
         self.wait(self.run_timeout, |reply| scores_in(reply, sequence))?
     }
 
-    /// Sends a camera frame, as a sensor would deliver it.
+    /// Classifies a camera frame: a board whose chip is in software takes it in through its camera, others are sent it as a
+    /// sensor would deliver it.
     ///
     /// # Errors
-    /// As for [`Client::scores`].
+    /// As for [`Client::scores`]; or the board's camera gives no frames.
     pub fn frame(&mut self, frame: &Frame) -> Result<Classification> {
+        if self.transport.show(frame) {
+            return self.watched_frame();
+        }
         let (data, sequence) = (frame.data(), self.next_sequence());
         let header = Header::frame(frame.format(), frame.width(), frame.height(), sequence, payload_len(data)?);
         self.write(&[&header.emit()[..], data].concat())?;

@@ -48,6 +48,8 @@ pub mod toolchain;
 
 pub mod analysis;
 
+pub mod chip;
+
 pub mod probe;
 pub mod transport;
 

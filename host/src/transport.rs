@@ -1,13 +1,17 @@
-//! Ways to a board: QEMU's standard streams ([`qemu`]), and a probe that reads and fills rings in a chip's memory ([`rtt`]).
+//! Ways to a board: QEMU's standard streams ([`qemu`]), a probe that reads and fills rings in a chip's memory ([`rtt`]), and the
+//! same rings in the memory of a chip in software ([`chip`]).
 //!
 //! A transport carries bytes. What they mean knows [`Client`](crate::client::Client) alone.
 
+pub mod chip;
+pub mod log;
 pub mod qemu;
 pub mod rtt;
 
 use std::time::Duration;
 
 use anyhow::Result;
+use ocellus_shared::frame::Frame;
 
 /// A stream to and from the program on a board. Dropping it leaves the board.
 pub trait Transport {
@@ -22,6 +26,11 @@ pub trait Transport {
     /// # Errors
     /// As for [`Transport::write`].
     fn read(&mut self, received: &mut Vec<u8>, timeout: Duration) -> Result<()>;
+
+    /// Puts `frame` before the board's camera, where that is in software and has such frames: whether it did.
+    fn show(&mut self, _frame: &Frame) -> bool {
+        false
+    }
 
     /// Lines of the board's log since the last call.
     fn log(&mut self) -> Vec<String>;

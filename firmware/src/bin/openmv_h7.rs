@@ -25,8 +25,9 @@ const POWER_UP: Duration = Duration::from_millis(10);
 
 #[cortex_m_rt::entry]
 fn main() -> ! {
+    let start = h743::start::begin();
     // 12 MHz / 3 * 240.
-    let p = embassy_stm32::init(h743::clocks(12_000_000, PllPreDiv::DIV3, PllMul::MUL240));
+    let p = embassy_stm32::init(h743::start::clocks(12_000_000, PllPreDiv::DIV3, PllMul::MUL240));
     let caches = h743::caches();
     let mut clock = McoConfig::default();
     // 48 MHz / 4.
@@ -52,5 +53,5 @@ fn main() -> ! {
     let (hsync, vsync, pixclk) = (Flex::new(p.PA4), Flex::new(p.PB7), Flex::new(p.PA6));
     let grabber = Dcmi::new([d0, d1, d2, d3, d4, d5, d6, d7, hsync, vsync, pixclk], Blank::High, FRAME_TIMEOUT, caches);
     let sensor = Ov7725::new(ControlBus::new(p.I2C1, p.PB8, p.PB9), Delay);
-    h743::run(CameraParts { sensor, grabber, settings: SETTINGS }, led, p.IWDG1)
+    h743::run(start, CameraParts { sensor, grabber, settings: SETTINGS }, led, p.IWDG1)
 }

@@ -2,6 +2,8 @@
 #![no_std]
 #![no_main]
 
+#[path = "common/fault.rs"]
+mod fault;
 #[path = "common/log.rs"]
 mod log;
 #[path = "common/rp2350.rs"]
@@ -63,6 +65,7 @@ fn main() -> ! {
     if watchdog.reset_reason() == Some(watchdog::ResetReason::TimedOut) {
         defmt::println!("restarted by the watchdog");
     }
+    let unreadable = fault::report();
     // XCLK: 150 MHz / 6.
     let mut clock = pwm::Config::default();
     (clock.top, clock.compare_a) = (5, 3);
@@ -88,12 +91,14 @@ fn main() -> ! {
     let Memory { frames: [front, back], arena } = MEMORY;
     // SAFETY: the board's table says that there is flash, which nothing writes while the program runs.
     let region = unsafe { core::slice::from_raw_parts(MODEL_START as *const u8, PLAN_BYTES) };
+    let unreadable = unreadable.filter(|address| region.as_ptr_range().contains(&(*address as *const u8)));
     let board = CameraBoard {
         name: NAME,
         hertz: CORE_HERTZ,
         look_for: LOOK_FOR,
         smoothing: SMOOTHING,
         region,
+        unreadable,
         arena,
         frames: [front, back],
     };

@@ -25,8 +25,9 @@ const POWER_UP: Duration = Duration::from_millis(10);
 
 #[cortex_m_rt::entry]
 fn main() -> ! {
+    let start = h743::start::begin();
     // 25 MHz / 5 * 192.
-    let p = embassy_stm32::init(h743::clocks(25_000_000, PllPreDiv::DIV5, PllMul::MUL192));
+    let p = embassy_stm32::init(h743::start::clocks(25_000_000, PllPreDiv::DIV5, PllMul::MUL192));
     let caches = h743::caches();
     let mut clock = McoConfig::default();
     // 48 MHz / 2.
@@ -50,5 +51,5 @@ fn main() -> ! {
     let (hsync, vsync, pixclk) = (Flex::new(p.PA4), Flex::new(p.PB7), Flex::new(p.PA6));
     let grabber = Dcmi::new([d0, d1, d2, d3, d4, d5, d6, d7, hsync, vsync, pixclk], Blank::Low, FRAME_TIMEOUT, caches);
     let sensor = Ov2640::new(ControlBus::new(p.I2C1, p.PB8, p.PB9), Delay);
-    h743::run(CameraParts { sensor, grabber, settings: SETTINGS }, led, p.IWDG1)
+    h743::run(start, CameraParts { sensor, grabber, settings: SETTINGS }, led, p.IWDG1)
 }

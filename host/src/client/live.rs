@@ -3,13 +3,19 @@
 use std::mem::take;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use ocellus_shared::scores;
 use ocellus_shared::wire::{Event, FrameCounts, Kind, Reply};
 
-use super::{Client, checked};
+use super::{Classification, Client, checked};
 
 /// Longest wait for the next thing that a simulation brings, besides that for a run.
 const TURN: Duration = Duration::from_secs(20);
+
+/// Frames that a loop may have before the one that its camera is shown: one is taken in, one waits.
+const UNDER_WAY: u32 = 2;
+/// Failures of a camera after which it is given up.
+const MOST_FAULTS: u32 = 10;
 
 /// A live frame's classification.
 #[derive(Clone, Debug, PartialEq)]
@@ -83,6 +89,29 @@ impl Client {
     pub fn follow(&mut self) -> Result<()> {
         self.live_scores.clear();
         self.send(Kind::Follow, &[]).map(|_| ())
+    }
+
+    /// What the camera loop says of the frame that its camera was just shown: of the third that it classifies from now on,
+    /// since one may be under way and one may wait.
+    pub(super) fn watched_frame(&mut self) -> Result<Classification> {
+        self.follow()?;
+        let (mut seen, mut faults, timeout) = (0, 0, self.run_timeout + TURN);
+        let scores = loop {
+            match self.poll_event(timeout)?.with_context(|| self.transport.explain_silence(timeout))? {
+                LiveEvent::Frame(frame) if seen == UNDER_WAY => break frame.scores,
+                LiveEvent::Frame(_) => seen += 1,
+                LiveEvent::Fault { what, .. } => {
+                    faults += 1;
+                    ensure!(faults < MOST_FAULTS, "the camera of {} gives no frames: {what}", self.board.name);
+                }
+                LiveEvent::Over(_) => {}
+            }
+        };
+        self.release()?;
+        let (labels, params) = self.output.as_ref().context("the board has no plan yet")?;
+        let label = labels.get(usize::from(scores::best(&scores).class)).cloned().unwrap_or_default();
+        let margin = scores::margin(&scores, *params);
+        Ok(Classification { scores, label, margin })
     }
 
     /// What the camera loop does next, if it does within `timeout`.

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::board::Board;
 use crate::cli::BoardsArgs;
 use crate::report::{self, table, thousands};
+use crate::transport::chip;
 
 /// Lists every board.
 ///
@@ -17,11 +18,28 @@ pub fn run(args: &BoardsArgs) -> Result<()> {
         return report::print_json(&boards.iter().map(facts).collect::<Vec<_>>());
     }
     let rows: Vec<Vec<String>> = boards.iter().map(row).collect();
-    report::print(&table(&["board", "chip", "core", "plan bytes", "arena bytes", "kind"], &rows))
+    report::print(&table(&["board", "chip", "core", "plan bytes", "arena bytes", "kind", "tried"], &rows))
 }
 
 fn kind(board: &Board) -> &'static str {
     if board.machine.is_some() { "emulated" } else { "real" }
+}
+
+/// What of the board `--on sim` emulates.
+fn emulation(board: &Board) -> Option<&'static str> {
+    match board.machine {
+        Some(_) => Some("core"),
+        None => chip::is_modelled(&board.name).then_some("chip"),
+    }
+}
+
+/// The same for people, with what nobody has seen yet.
+fn tried(board: &Board) -> String {
+    match (board.machine.is_some(), emulation(board)) {
+        (true, _) => "emulated core".to_owned(),
+        (false, Some(part)) => format!("emulated {part}, not tried on hardware by anyone yet"),
+        (false, None) => "not tried on hardware by anyone yet".to_owned(),
+    }
 }
 
 fn facts(board: &Board) -> Value {
@@ -32,6 +50,7 @@ fn facts(board: &Board) -> Value {
         "plan_bytes": board.plan_bytes,
         "arena_bytes": board.arena_bytes,
         "kind": kind(board),
+        "emulation": emulation(board),
         "machine": board.machine,
     })
 }
@@ -44,5 +63,6 @@ fn row(board: &Board) -> Vec<String> {
         thousands(board.plan_bytes as u64),
         thousands(board.arena_bytes as u64),
         kind(board).to_owned(),
+        tried(board),
     ]
 }

@@ -91,7 +91,7 @@ fn show(turn: &Turn, live: &mut Live, gallery: &mut Gallery) -> Result<()> {
 
 /// Feeds an emulated board with what `--source` shows, as its sensor would.
 fn watch_sim(args: &MonitorArgs, plan: &[u8], live: &mut Live, gallery: &mut Gallery, stop: &AtomicBool) -> Result<()> {
-    targets::emulated_or_usual(args.board.as_deref())?.check_fit(&Plan::parse(plan)?)?;
+    targets::sim_or_usual(args.board.as_deref())?.check_fit(&Plan::parse(plan)?)?;
     let crop = Plan::parse(plan)?.crop();
     let sensor = Sensor::default();
     let mut source = PictureSource::open(args.source.as_deref(), sensor)?;

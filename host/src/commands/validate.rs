@@ -109,7 +109,7 @@ fn subject(files: &ModelFiles, args: &ValidateArgs) -> Result<Subject> {
     let board = match args.on {
         Target::Engine => None,
         Target::Sim => {
-            let board = targets::emulated_or_usual(args.device.board.as_deref())?;
+            let board = targets::sim_or_usual(args.device.board.as_deref())?;
             board.check_fit(&parsed)?;
             let elf = targets::firmware(&board)?;
             Some(Device::Sim(Box::new(board), elf))

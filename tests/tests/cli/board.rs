@@ -62,7 +62,13 @@ fn boards_are_listed_with_what_they_are() {
     assert_eq!(kind("mps2-an505"), ("emulated", "cortex-m33", "emulated"));
     assert_eq!(kind("weact-h743"), ("real", "cortex-m7", "STM32H743VITx"));
     let text = run(&["boards"]);
-    assert!(stdout(&text).lines().any(|line| line.starts_with("weact-h743") && line.ends_with("real")), "{text:?}");
+    for (board, tried) in [
+        ("mps2-an500", "emulated core"),
+        ("weact-h743", "emulated chip, not tried on hardware by anyone yet"),
+        ("pico2", "  not tried on hardware by anyone yet"),
+    ] {
+        assert!(stdout(&text).lines().any(|line| line.starts_with(board) && line.ends_with(tried)), "{text:?}");
+    }
 }
 
 #[test]
@@ -95,8 +101,8 @@ fn what_cannot_be_programmed_is_told_by_exit_code_and_message() {
     fails(&flash("toaster"), 2, &["toaster", "weact-h743"]);
     fails(&flash("mps2-an500"), 2, &["emulated", "ocellus run --on sim"]);
     fails(&["flash", &plan], 2, &["--board"]);
-    let real = ["monitor", &plan, "--on", "sim", "--board", "weact-h743", "--source", "photos"];
-    fails(&real, 2, &["weact-h743 is a real board", "mps2-an386, mps2-an500"]);
+    let real = ["monitor", &plan, "--on", "sim", "--board", "pico2", "--source", "photos"];
+    fails(&real, 2, &["pico2 is a real board", "mps2-an386, mps2-an500", "weact-h743"]);
     fails(&[&flash("weact-h743")[..], &["--probe", "somewhere"]].concat(), 2, &["VID:PID", "ocellus probes"]);
     fails(&[&flash("weact-h743")[..], &["--probe", "simulated:moody"]].concat(), 2, &["worn", "unplugged"]);
     let unknown = ["flash", &plan, "--board", "weact-h743", "--probe", "simulated", "--look-for", "toaster"];

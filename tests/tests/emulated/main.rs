@@ -9,6 +9,7 @@ mod model;
 
 mod board_programs;
 mod boards;
+mod chip;
 mod code_size;
 mod cost_model;
 mod kernels;

@@ -180,7 +180,16 @@ fn boots_for(
     let simulated = Simulated::new(&timer, &[]);
     let (mut arena, mut front, mut back) = (vec![0; 1 << 18], vec![0; room], vec![0; room]);
     let frames = [&mut front[..], &mut back[..]];
-    let board = CameraBoard { name: "desk", hertz: 1_000_000, look_for, smoothing, region, arena: &mut arena, frames };
+    let board = CameraBoard {
+        name: "desk",
+        hertz: 1_000_000,
+        look_for,
+        smoothing,
+        region,
+        unreadable: None,
+        arena: &mut arena,
+        frames,
+    };
     let settings = Settings::new(PixelFormat::Rgb565Be, 64, 48);
     let camera = CameraParts { sensor: Ov2640::new(&simulated, Pause(&timer)), grabber: &simulated, settings };
     let outcome = boot::run(board, camera, &timer, &timer, &mut words, turns);

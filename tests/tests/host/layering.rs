@@ -27,6 +27,7 @@ const CORNERS: &[(&[&str], &[&str])] = &[
     (&["clap"], &["cli"]),
     (&["ocellus_firmware"], &["eval/engine.rs", "probe/simulated/firmware.rs"]),
     (&["probe_rs"], &["probe"]),
+    (&["rsemu"], &["chip/core/cortex_m7.rs"]),
     (&["maud"], &["report/page.rs", "serve"]),
     // `train` has a module of that name.
     (&["optimizer"], &["sweep", "train"]),

@@ -1,7 +1,7 @@
 //! The sensor's control bus of boards with an STM32H743, and an output that is upside down.
 
 use embassy_stm32::Peri;
-use embassy_stm32::gpio::{Level, Output, OutputOpenDrain, Speed};
+use embassy_stm32::gpio::{Level, Output, OutputOpenDrain, Pull, Speed};
 use embassy_stm32::i2c::{self, I2c, Master};
 use embassy_stm32::mode::Blocking;
 use embassy_stm32::peripherals::{I2C1, PB8, PB9};
@@ -45,8 +45,8 @@ impl Bus for ControlBus {
         // SAFETY: the driver that had the port and the pins is gone, and nobody else has them.
         let (port, mut scl, mut sda) = unsafe { (I2C1::steal(), PB8::steal(), PB9::steal()) };
         {
-            let mut scl = OutputOpenDrain::new(scl.reborrow(), Level::High, Speed::Low);
-            let mut sda = OutputOpenDrain::new(sda.reborrow(), Level::High, Speed::Low);
+            let mut scl = OutputOpenDrain::new_pull(scl.reborrow(), Level::High, Speed::Low, Pull::Up);
+            let mut sda = OutputOpenDrain::new_pull(sda.reborrow(), Level::High, Speed::Low, Pull::Up);
             // Whether it helped is seen in the next transaction.
             sccb::clear(&mut scl, &mut sda, &mut Delay);
         }

@@ -45,8 +45,7 @@ impl Dcmi {
     /// The interface on `pins`: D0 to D7, HSYNC, VSYNC and PIXCLK in any order. Data is valid at the rising edge.
     pub fn new(mut pins: [Flex<'static>; 11], vsync: Blank, timeout: Duration, caches: SCB) -> Self {
         pins.iter_mut().for_each(|pin| pin.set_as_af_unchecked(AF_DCMI, AfType::input(Pull::None)));
-        RCC.ahb1enr().modify(|w| w.set_dma1en(true));
-        RCC.ahb2enr().modify(|w| w.set_dcmien(true));
+        enable_clocks();
         DCMI.cr().write(|w| {
             // Snapshot: one frame per capture.
             w.set_cm(true);
@@ -123,6 +122,15 @@ impl Dcmi {
         // SAFETY: the buffer is whole cache lines, and nobody wrote to it since its lines were cleaned.
         unsafe { self.caches.invalidate_dcache_by_slice(buffer) };
     }
+}
+
+/// Gives both their clocks, and returns once they have them: what is written to a register before is lost.
+fn enable_clocks() {
+    RCC.ahb1enr().modify(|w| w.set_dma1en(true));
+    RCC.ahb2enr().modify(|w| w.set_dcmien(true));
+    // An answer cannot overtake the write before it (RM0433, 8.5).
+    let _ = (RCC.ahb1enr().read(), RCC.ahb2enr().read());
+    cortex_m::asm::dsb();
 }
 
 impl Grabber for Dcmi {

@@ -2,19 +2,18 @@
 
 pub mod bus;
 pub mod dcmi;
+mod fault;
 mod log;
 mod rtt;
+pub mod start;
 
 use core::cell::RefCell;
 use core::mem::MaybeUninit;
 use cortex_m::peripheral::SCB;
 use dcmi::Dcmi;
-use embassy_stm32::pac::RCC;
+use embassy_stm32::Peri;
 use embassy_stm32::peripherals::IWDG1;
-use embassy_stm32::rcc::{AHBPrescaler, APBPrescaler, Hse, HseMode, Pll, PllDiv, PllMul, PllPreDiv, PllSource, Sysclk};
-use embassy_stm32::time::Hertz;
 use embassy_stm32::wdg::IndependentWatchdog;
-use embassy_stm32::{Config, Peri};
 use embassy_time::Instant;
 use embedded_hal::digital::OutputPin;
 use log::HostPort;
@@ -25,6 +24,7 @@ use ocellus_firmware::server::Server;
 use ocellus_firmware::time::{Clock, Watchdog};
 use ocellus_firmware::transport::rtt::Rtt;
 use panic_probe as _;
+use start::Start;
 
 include!(concat!(env!("OUT_DIR"), "/board.rs"));
 
@@ -46,22 +46,6 @@ struct Memory {
 
 #[unsafe(link_section = ".axisram")]
 static mut MEMORY: MaybeUninit<Memory> = MaybeUninit::uninit();
-
-/// The core at 480 MHz, buses at 240 and 120, from a crystal of `hertz` that `divided` makes 5 or 4 MHz of and `times`
-/// brings to 960 MHz.
-pub fn clocks(hertz: u32, divided: PllPreDiv, times: PllMul) -> Config {
-    let mut config = Config::default();
-    config.rcc.hse = Some(Hse { freq: Hertz(hertz), mode: HseMode::Oscillator });
-    let (divp, source) = (Some(PllDiv::DIV2), PllSource::HSE);
-    config.rcc.pll1 = Some(Pll { source, prediv: divided, mul: times, fracn: None, divp, divq: None, divr: None });
-    config.rcc.sys = Sysclk::PLL1_P;
-    config.rcc.ahb_pre = AHBPrescaler::DIV2;
-    config.rcc.apb1_pre = APBPrescaler::DIV2;
-    config.rcc.apb2_pre = APBPrescaler::DIV2;
-    config.rcc.apb3_pre = APBPrescaler::DIV2;
-    config.rcc.apb4_pre = APBPrescaler::DIV2;
-    config
-}
 
 /// Switches the caches on; what is in charge of them, for those who share memory with a DMA. To be called once.
 pub fn caches() -> SCB {
@@ -101,12 +85,8 @@ impl Watchdog for Timer {
 
 /// Runs the camera loop with the model in flash, for ever; reports what is wrong once a second where that cannot be. Hosts are
 /// answered at any time.
-pub fn run(camera: CameraParts<impl Sensor, Dcmi>, led: impl OutputPin, port: Peri<'static, IWDG1>) -> ! {
-    let (reader, writer) = rtt::open();
-    if RCC.rsr().read().iwdg1rstf() {
-        defmt::println!("restarted by the watchdog");
-        RCC.rsr().modify(|w| w.set_rmvf(true));
-    }
+pub fn run(start: Start, camera: CameraParts<impl Sensor, Dcmi>, led: impl OutputPin, port: Peri<'static, IWDG1>) -> ! {
+    let Start { reader, writer, unreadable } = start;
     // SAFETY: this function never returns and is called once, and all bits zero are a `Memory`. Writing all of it also sets
     // the error-correcting bits, which are random after power-up.
     let Memory { frames: [front, back], arena } = unsafe {
@@ -122,6 +102,7 @@ pub fn run(camera: CameraParts<impl Sensor, Dcmi>, led: impl OutputPin, port: Pe
         look_for: LOOK_FOR,
         smoothing: SMOOTHING,
         region,
+        unreadable: unreadable.filter(|address| region.as_ptr_range().contains(&(*address as *const u8))),
         arena,
         frames: [front, back],
     };

@@ -11,24 +11,34 @@ use crate::client::Client;
 use crate::commands::Failure;
 use crate::probe::{Selector, Settings};
 use crate::toolchain::{self, Program};
+use crate::transport::chip;
 use crate::transport::qemu::ClockMode;
 use crate::view;
 
 /// The emulated board called `name`.
 pub fn emulated_board(name: &str) -> Result<Board> {
-    let board = Board::load(name)?;
-    if board.machine.is_none() {
-        let emulated = Board::all()?.into_iter().filter(|board| board.machine.is_some());
-        let names: Vec<String> = emulated.map(|board| board.name).collect();
-        let what = format!("{name} is a real board, not an emulated one; those are: {}", names.join(", "));
-        return Err(Failure::Usage(what).into());
-    }
-    Ok(board)
+    emulated_that(name, |board| board.machine.is_some())
 }
 
 /// The emulated board that a command means: the one called `name`, or the usual one.
 pub fn emulated_or_usual(name: Option<&str>) -> Result<Board> {
     emulated_board(name.unwrap_or(board::DEFAULT))
+}
+
+/// The board of `--on sim`: an emulated one, or a real one whose chip is in software.
+pub fn sim_or_usual(name: Option<&str>) -> Result<Board> {
+    let is_sim = |board: &Board| board.machine.is_some() || chip::is_modelled(&board.name);
+    emulated_that(name.unwrap_or(board::DEFAULT), is_sim)
+}
+
+fn emulated_that(name: &str, is_emulated: impl Fn(&Board) -> bool) -> Result<Board> {
+    let board = Board::load(name)?;
+    if !is_emulated(&board) {
+        let names: Vec<String> = Board::all()?.into_iter().filter(is_emulated).map(|board| board.name).collect();
+        let what = format!("{name} is a real board, not an emulated one; those are: {}", names.join(", "));
+        return Err(Failure::Usage(what).into());
+    }
+    Ok(board)
 }
 
 /// The real board called `name`.
@@ -71,9 +81,9 @@ pub fn reach(board: &Board, probe: &ProbeArgs, elf: Option<&Path>, plan: &[u8]) 
     Client::on_board(board, &settings, &elf, plan)
 }
 
-/// An emulated board with `plan` in place.
+/// The board of `--on sim` with `plan` in place.
 pub fn boot(board: Option<&str>, plan: &[u8]) -> Result<Client> {
-    let board = emulated_or_usual(board)?;
+    let board = sim_or_usual(board)?;
     board.check_fit(&Plan::parse(plan)?)?;
     Client::boot_with(&board, &firmware(&board)?, ClockMode::Free, plan)
 }

@@ -219,7 +219,16 @@ fn run(board: &Board, region: &[u8], chip: &Chip) {
     // A board's name is part of its program, and lives as long.
     let name: &'static str = board.name.clone().leak();
     let (look_for, smoothing) = (None, Smoothing::USUAL);
-    let described = CameraBoard { name, hertz, look_for, smoothing, region, arena: &mut arena, frames: [front, back] };
+    let described = CameraBoard {
+        name,
+        hertz,
+        look_for,
+        smoothing,
+        region,
+        unreadable: None,
+        arena: &mut arena,
+        frames: [front, back],
+    };
     let ticks = Ticks { born: chip.born, hertz: hertz.into() };
     let mut server = Server::new(Rtt::new(chip, chip, chip), ticks, described.info());
     let simulated = Simulated::new(chip, &[]);
