@@ -1,7 +1,7 @@
 //! Time that a program spends polling is skipped, a little at a time: it would only look at the same flags again.
 //!
 //! Skips grow with the time that was polled already, so that a wait ends late by an eighth of itself at most, and by no more
-//! than [`LONGEST_US`]; and they end where the chip itself has something to do. To a program it looks as if an interrupt
+//! than `LONGEST_US`; and they end where the chip itself has something to do. To a program it looks as if an interrupt
 //! had taken the time.
 
 use super::bus::Time;

@@ -2,7 +2,7 @@
 //!
 //! | path | |
 //! |---|---|
-//! | `journal.jsonl` | the [journal](super::journal) |
+//! | `journal.jsonl` | the journal, in the format of [`super::journal`] |
 //! | `trials/0007/` | the run folder of trial 7, as `ocellus train` writes it |
 //! | `leases/0007.lock` | locked by the worker that has trial 7, as long as it lives |
 //!

@@ -6,7 +6,7 @@
 //!
 //! | sampler | trials are shown as |
 //! |---|---|
-//! | `tpe`, one objective | one value each, key by key, since it tells keys by their ranges; see [`badness`] |
+//! | `tpe`, one objective | one value each, key by key, since it tells keys by their ranges; see `badness` |
 //! | `tpe`, several | values and constraints, key by key; the front is what is good |
 //! | `nsga2` | the best so far by fronts and crowding distances, one population, from which it makes one child |
 
