@@ -32,6 +32,15 @@ pub fn html(report: &Report) -> Result<String> {
     };
     let models: Vec<Markup> =
         report.models.iter().enumerate().map(|(i, figures)| model(i, figures, several)).collect::<Result<_>>()?;
+    let content = html! {
+        (comparison)
+        @for model in &models { (model) }
+    };
+    Ok(page(&title, [report.version, &report.machine, &report.command], &content))
+}
+
+/// A whole file that needs no other: `content` below its title, and what made it: version, machine and command.
+fn page(title: &str, [version, machine, command]: [&str; 3], content: &Markup) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -45,15 +54,14 @@ pub fn html(report: &Report) -> Result<String> {
             body {
                 header {
                     h1 { (title) }
-                    p.muted { "Made by ocellus " (report.version) " on " (report.machine) ". To make it again:" }
-                    pre { (report.command) }
+                    p.muted { "Made by ocellus " (version) " on " (machine) ". To make it again:" }
+                    pre { (command) }
                 }
-                (comparison)
-                @for model in &models { (model) }
+                (content)
             }
         }
     };
-    Ok(page.into_string())
+    page.into_string()
 }
 
 /// All models side by side.

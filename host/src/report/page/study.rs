@@ -1,9 +1,9 @@
 //! The report of a study.
 
 use anyhow::Result;
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, html};
 
-use super::{STYLE, parts, shown};
+use super::{page, parts, shown};
 use crate::plot::Drawing;
 use crate::report::{percent, thousands};
 use crate::sweep::importance::FEWEST;
@@ -57,42 +57,25 @@ pub fn html(report: &StudyReport) -> Result<String> {
         Some(drawing) => parts::chart(drawing)?,
         None => html! { p.muted { "After " (FEWEST) " trials of different accuracy." } },
     };
-    let page = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                title { (title) }
-                style { (PreEscaped(STYLE)) }
-            }
-            body {
-                header {
-                    h1 { (title) }
-                    p.muted { "Made by ocellus " (report.version) " on " (report.machine) ". To make it again:" }
-                    pre { (report.command) }
-                }
-                (summary(trials))
-                h2 { "Trials" }
-                (parts::chart(&pictures.history)?)
-                h2 { "Parallel coordinates" }
-                p { "A line is a trial; the best one stands out." }
-                (parts::chart(&pictures.parallel)?)
-                h2 { "Importance of keys" }
-                p { "Parts of the variance of the accuracy, by functional ANOVA of a random forest." }
-                (importance)
-                h2 { "Pareto front" }
-                (parts::chart(&pictures.pareto)?)
-                h2 { "All trials" }
-                (table(trials))
-                h2 { "Study" }
-                details { summary { "The study file" } pre { (toml::to_string(&plan.study)?) } }
-                details { summary { "The base recipe" } pre { (plan.base.to_toml()) } }
-            }
-        }
+    let content = html! {
+        (summary(trials))
+        h2 { "Trials" }
+        (parts::chart(&pictures.history)?)
+        h2 { "Parallel coordinates" }
+        p { "A line is a trial; the best one stands out." }
+        (parts::chart(&pictures.parallel)?)
+        h2 { "Importance of keys" }
+        p { "Parts of the variance of the accuracy, by functional ANOVA of a random forest." }
+        (importance)
+        h2 { "Pareto front" }
+        (parts::chart(&pictures.pareto)?)
+        h2 { "All trials" }
+        (table(trials))
+        h2 { "Study" }
+        details { summary { "The study file" } pre { (toml::to_string(&plan.study)?) } }
+        details { summary { "The base recipe" } pre { (plan.base.to_toml()) } }
     };
-    Ok(page.into_string())
+    Ok(page(&title, [report.version, report.machine, report.command], &content))
 }
 
 fn summary(trials: &[Trial]) -> Markup {
