@@ -191,25 +191,31 @@ fn four_workers_of_which_one_is_killed_again_and_again_lose_and_double_no_trial(
     let mut workers: Vec<Child> = (0..4).map(|_| worker(place.path(), "storm")).collect();
     let mut kills = 0;
     loop {
-        assert!(start.elapsed() < PATIENCE, "{:?}", trials(place.path(), "storm"));
-        sleep(Duration::from_millis(1500));
         let path = journal(place.path(), "storm");
-        if path.exists() && results(&trials(place.path(), "storm")).len() == TRIALS {
+        let now = if path.exists() { trials(place.path(), "storm") } else { Vec::new() };
+        assert!(start.elapsed() < PATIENCE, "{now:?}");
+        if results(&now).len() == TRIALS {
             break;
         }
-        let victim = kills % workers.len();
-        // Whoever has ended by itself is no victim.
-        kills += usize::from(workers[victim].try_wait().unwrap().is_none());
-        let _ = workers[victim].kill();
-        workers[victim].wait().unwrap();
-        workers[victim] = worker(place.path(), "storm");
+        // Whoever trains is killed, and no trial more than once by intent: one that kills its workers is given up.
+        let open = now.iter().filter(|trial| trial.state == State::Open && trial.workers.len() == 1);
+        let holders: Vec<&String> = open.map(|trial| &trial.workers[0]).collect();
+        let trains = |child: &Child| holders.iter().any(|name| name.ends_with(&format!(":{}", child.id())));
+        if let Some(victim) = workers.iter_mut().filter(|_| kills < TRIALS / 2).find(|child| trains(child)) {
+            kills += usize::from(victim.try_wait().unwrap().is_none());
+            let _ = victim.kill();
+            victim.wait().unwrap();
+            *victim = worker(place.path(), "storm");
+        }
+        sleep(Duration::from_millis(100));
     }
     for mut worker in workers {
         assert!(worker.wait().unwrap().success(), "who finds nothing left to do ends well");
     }
     let (calm, storm) = (trials(place.path(), "calm"), trials(place.path(), "storm"));
     let taken_again = storm.iter().filter(|trial| trial.workers.len() > 1).count();
-    assert!(kills >= 4 && taken_again >= 1, "{kills} kills, {taken_again} trials taken again");
+    // A victim may have just written its result.
+    assert!(kills == TRIALS / 2 && taken_again >= 4, "{kills} kills, {taken_again} trials taken again");
     assert_eq!(storm.len(), TRIALS, "none is begun twice");
     assert_eq!(results(&storm).len(), TRIALS, "none is lost");
     assert_eq!(results(&storm), results(&calm), "and each is what it is where nobody dies");
