@@ -82,6 +82,27 @@ impl Recipe {
     /// Looks for the files that the recipe names beside it, in `folder`, where they are not where the command was called
     /// from.
     pub(super) fn look_beside(&mut self, folder: &Path) {
+        for path in self.files() {
+            let beside: PathBuf = folder.join(&*path);
+            if path.is_relative() && !path.exists() && beside.exists() {
+                *path = beside;
+            }
+        }
+    }
+
+    /// The recipe with absolute paths: a run's recipe leads to its data from any folder.
+    pub fn with_absolute_paths(mut self) -> Self {
+        for path in self.files() {
+            // The text of a recipe cannot hold names that are not UTF-8: the path stays what it was.
+            if let Some(whole) = std::path::absolute(&*path).ok().filter(|whole| whole.to_str().is_some()) {
+                *path = whole;
+            }
+        }
+        self
+    }
+
+    /// The files and folders that it names.
+    fn files(&mut self) -> impl Iterator<Item = &mut PathBuf> {
         let Self { data, net, transfer, distill, .. } = self;
         let files = [
             &mut data.path,
@@ -90,12 +111,7 @@ impl Recipe {
             &mut distill.teacher,
             &mut distill.soft_labels,
         ];
-        for path in files.into_iter().flatten() {
-            let beside: PathBuf = folder.join(&*path);
-            if path.is_relative() && !path.exists() && beside.exists() {
-                *path = beside;
-            }
-        }
+        files.into_iter().flatten()
     }
 }
 
@@ -206,5 +222,8 @@ mod tests {
         assert_eq!(load().data.path, Some(folder.path().join("photos")));
         // Tests run in the package's folder, where there is one: that is what a command line means, too.
         assert_eq!(load().net.pretrained, Some("src".into()));
+        let whole = load().with_absolute_paths();
+        assert_eq!(whole.net.pretrained, Some(std::env::current_dir().unwrap().join("src")));
+        assert_eq!((whole.data.path, whole.distill.teacher), (Some(folder.path().join("photos")), None));
     }
 }

@@ -1,4 +1,4 @@
-//! What training makes small.
+//! Loss functions.
 
 use crate::recipe::{LossKind, TrainRecipe};
 use burn::tensor::{Tensor, TensorData, activation};

@@ -59,9 +59,9 @@ impl Trainer<'_> {
         files::write(&self.out.join(RECIPE), self.exact_recipe().to_toml().as_bytes())
     }
 
-    /// The recipe with what became known of its soft labels.
+    /// The recipe with what became known of its soft labels, which leads to the same files from any folder.
     fn exact_recipe(&self) -> Recipe {
-        let mut recipe = self.recipe.clone();
+        let mut recipe = self.recipe.clone().with_absolute_paths();
         recipe.distill.soft_labels_sha256.clone_from(&self.soft_labels_sha256);
         recipe
     }

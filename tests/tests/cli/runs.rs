@@ -170,6 +170,11 @@ fn a_run_beside_the_photos_is_no_class() {
     here(&["train", "--recipe", "tiny.toml", "--epochs", "1", "--data", ".", "--out", "beside"]);
     here(&["export", "runs/tiny", "--out", "exported"]);
     here(&["eval", "runs/tiny", "--data", "."]);
+    // The run knows where its photos are, wherever it is used.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let run = place.path().join("runs/tiny");
+    let output = ocellus().current_dir(elsewhere.path()).args(["export", "--out", "far"]).arg(run).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let report = here(&["data", "check", "."]);
     assert!(report.contains("24 images, 2 classes"), "{report}");
     for name in ["runs", "beside", "exported"] {

@@ -3,6 +3,7 @@
 //! Where it is missing, the summary lists the test as ignored, with what it needs; `-- --include-ignored` insists.
 
 mod browser;
+mod cargo_deny;
 mod cifar;
 mod lite0;
 mod onnx_tools;
@@ -40,6 +41,7 @@ fn named_by(name: &str) -> Option<PathBuf> {
 }
 
 fn main() -> ExitCode {
-    let tests = cifar::tests().into_iter().chain(browser::tests()).chain([lite0::test(), onnx_tools::test()]);
+    let tests = cifar::tests().into_iter().chain(browser::tests()).chain(cargo_deny::tests());
+    let tests = tests.chain([lite0::test(), onnx_tools::test()]);
     libtest_mimic::run(&Arguments::from_args(), tests.map(Optional::trial).collect()).exit_code()
 }
